@@ -1,0 +1,129 @@
+"""Reading at positions, and its adjoint: adding into positions.
+
+The cotangent of ``x[i]`` is zero everywhere but at ``i``. A rule says so by returning a `Piece` (or a list
+of them) in place of an array; the tape collects the pieces of one tensor and adds them up once, with
+`scatter`. Reading a sequence step by step thus costs what the steps cost, not a full array per step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .registry import primitive, sample
+
+
+class Piece(NamedTuple):
+    """A cotangent ``g`` that belongs at ``index`` of an otherwise zero array."""
+
+    g: Any
+    index: Any
+
+
+def _is_basic(index):
+    """Whether an index names every element at most once by construction: integers, slices, booleans."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) or _is_mask(part)
+        for part in parts
+    )
+
+
+def _is_mask(part):
+    return isinstance(part, (bool, np.bool_)) or (isinstance(part, np.ndarray) and part.dtype == bool)
+
+
+@primitive(
+    samples=[
+        sample((2,), (2,), indices=[0, 1], shape=(3, 2)),
+        sample((2,), (), (3, 2), indices=[0, (2, 1), ...], shape=(3, 2)),
+        sample((4,), indices=[np.array([0, 2, 2, -1])], shape=(3,)),
+    ]
+)
+def scatter(*gs, indices, shape):
+    """An array of zeros with each of the given arrays added in at its index; repeats add up.
+
+    The adjoint of reading: ``scatter([g], indices=[i], shape=x.shape)`` is the cotangent of ``x[i]``.
+    """
+    out = np.zeros(shape, dtype=np.result_type(*gs))
+    for g, index in zip(gs, indices, strict=True):
+        if _is_basic(index):
+            out[index] += g
+        else:
+            np.add.at(out, index, g)
+    return out
+
+
+scatter.defvjp(joint=lambda g, _y, *_gs, indices, shape: [getitem(g, i) for i in indices])
+
+
+@primitive(
+    samples=[
+        sample((3, 4), index=1),
+        sample((3, 4), index=(slice(None), -1)),
+        sample((3, 4), index=(slice(None, None, -2), None, slice(1, 3))),
+        sample((3, 4), index=(Ellipsis, 0)),
+        sample((3,), index=np.array([True, False, True])),
+        sample((3, 2), index=np.array([[True, False], [False, False], [True, True]])),
+        sample((3, 2), index=np.array([0, 2, 2, -1])),
+        sample((3, 4), index=(np.array([[0], [2]]), np.array([1, 1]))),
+        sample((3, 4, 2), index=(np.array([0, 0]), slice(1, 3), np.array([1, 0]))),
+        sample((3, 4), index=(slice(0, 0),)),
+        sample((), index=()),
+    ]
+)
+def getitem(x, /, index):
+    """``x[index]``: integers, slices, None, Ellipsis, boolean masks and integer arrays, with repeats."""
+    return x[index]
+
+
+getitem.defvjp(lambda g, _y, _x, index: Piece(g, index))
+
+
+@primitive(
+    numpy=np.take,
+    samples=[
+        sample((4,), np.array([0, 3, 3, -1])),
+        sample((4, 2), np.array([[0, 3], [3, 1]]), axis=0),
+        sample((2, 4), np.array([1, 1]), axis=-1),
+        sample((2, 3), np.array(4)),
+    ],
+)
+def take(x, indices, /, axis=None):
+    """Elements at integer positions along an axis; of the flattened array for None. Repeats are legal."""
+    return np.take(x, indices, axis=axis)
+
+
+def _take_vjp(g, _y, _x, indices, axis=None):
+    if axis is None:
+        return Piece(g, np.unravel_index(np.asarray(indices) % np.prod(_x.shape), _x.shape))
+    return Piece(g, (slice(None),) * (axis % len(_x.shape)) + (np.asarray(indices),))
+
+
+take.defvjp(_take_vjp, None)
+
+
+@primitive(
+    numpy=np.take_along_axis,
+    samples=[
+        sample((3,), np.array([2, 2, 0]), axis=0),
+        sample((2, 3), np.array([[2], [0]]), axis=1),
+        sample((2, 3), np.array([[1, 0, 1], [1, 1, 0], [0, 0, 0]]), axis=0),
+    ],
+)
+def take_along_axis(x, indices, /, axis=-1):
+    """Elements at positions that differ from row to row: ``x[i, indices[i, j]]`` for axis 1."""
+    return np.take_along_axis(x, indices, axis=axis)
+
+
+def _take_along_axis_vjp(g, _y, _x, indices, axis=-1):
+    axis %= len(_x.shape)
+    grid = np.ogrid[tuple(slice(n) for n in np.shape(indices))]
+    # The other axes are walked in step (an axis of length 1 in x broadcasts).
+    where = [np.minimum(k, n - 1) for k, n in zip(grid, _x.shape, strict=True)]
+    where[axis] = np.asarray(indices)
+    return Piece(g, tuple(where))
+
+
+take_along_axis.defvjp(_take_along_axis_vjp, None)

@@ -1,0 +1,178 @@
+"""Reductions over axes, and the normalisations and running sums that are built on them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .registry import primitive, sample
+
+_AXES = [
+    sample((2, 3)),
+    sample((2, 3), axis=0),
+    sample((2, 3), axis=-1, keepdims=True),
+    sample((2, 3, 2), axis=(0, 2)),
+    sample((2, 3, 2), axis=(-1, 0), keepdims=True),
+    sample((4,), keepdims=True),
+    sample(()),
+]
+_EMPTY = [sample((0, 3)), sample((0, 3), axis=0), sample((2, 0), axis=1, keepdims=True)]
+
+
+def _axes(ndim, axis):
+    """The reduced axes as non-negative numbers."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(k % ndim for k in (axis if isinstance(axis, tuple) else (axis,))) if ndim else ()
+
+
+def _count(x, axis):
+    """How many elements of x go into one element of the result."""
+    return math.prod(x.shape[k] for k in _axes(len(x.shape), axis))
+
+
+def _keep(g, x, axis):
+    """A reduced array with its reduced axes back, of length 1, so that it broadcasts against x."""
+    reduced = _axes(len(x.shape), axis)
+    return g.reshape(tuple(1 if k in reduced else n for k, n in enumerate(x.shape)))
+
+
+@primitive(numpy=np.sum, samples=_AXES + _EMPTY)
+def sum(x, /, axis=None, keepdims=False):
+    """Sum over one axis, several (a tuple) or all (None)."""
+    return np.sum(x, axis=axis, keepdims=keepdims)
+
+
+sum.defvjp(lambda g, _y, _x, axis=None, keepdims=False: np.broadcast_to(_keep(g, _x, axis), _x.shape))
+
+
+@primitive(numpy=np.mean, samples=_AXES)
+def mean(x, /, axis=None, keepdims=False):
+    """Arithmetic mean over one axis, several (a tuple) or all (None)."""
+    return np.mean(x, axis=axis, keepdims=keepdims)
+
+
+def _mean_vjp(g, _y, _x, axis=None, keepdims=False):
+    return np.broadcast_to(_keep(g, _x, axis) / _count(_x, axis), _x.shape)
+
+
+mean.defvjp(_mean_vjp)
+
+
+@primitive(numpy=np.var, samples=[*_AXES, sample((3, 2), ddof=1), sample((3, 2), axis=0, ddof=1)])
+def var(x, /, axis=None, ddof=0, keepdims=False):
+    """Variance: mean squared distance from the mean, divided by ``n - ddof`` (0 as NumPy's default)."""
+    x = np.asarray(x)
+    # Not np.var: for complex numbers that takes |d|**2, which is not analytic.
+    d = x - np.mean(x, axis=axis, keepdims=True)
+    return np.sum(d * d, axis=axis, keepdims=keepdims) / (_count(x, axis) - ddof)
+
+
+def _var_vjp(g, _y, x, axis=None, ddof=0, keepdims=False):
+    d = x - np.mean(x, axis=axis, keepdims=True)
+    return _keep(g, x, axis) * d * (2 / (_count(x, axis) - ddof))
+
+
+var.defvjp(_var_vjp)
+
+
+def _extremum_vjp(g, y, x, axis=None, keepdims=False):
+    chosen = x == _keep(y, x, axis)
+    return _keep(g, x, axis) * chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
+
+
+def _gap_at(sign):
+    def gap(x, axis=None, keepdims=False):
+        """How far the runner-up is from the extremum: at 0 there is a tie."""
+        axes = _axes(x.ndim, axis)
+        rest = [k for k in range(x.ndim) if k not in axes]
+        rows = np.sort(
+            sign * x.transpose((*rest, *axes)).reshape(-1, math.prod(x.shape[k] for k in axes)), axis=-1
+        )
+        return rows[:, -1] - rows[:, -2] if rows.shape[-1] > 1 else np.full(1, np.inf)
+
+    return gap
+
+
+@primitive(numpy=[np.max, np.amax], samples=_AXES, kinks=_gap_at(+1))
+def max(x, /, axis=None, keepdims=False):
+    """Largest element over one axis, several or all. Tied elements share the cotangent equally."""
+    return np.max(x, axis=axis, keepdims=keepdims)
+
+
+max.defvjp(_extremum_vjp)
+
+
+@primitive(numpy=[np.min, np.amin], samples=_AXES, kinks=_gap_at(-1))
+def min(x, /, axis=None, keepdims=False):
+    """Smallest element over one axis, several or all. Tied elements share the cotangent equally."""
+    return np.min(x, axis=axis, keepdims=keepdims)
+
+
+min.defvjp(_extremum_vjp)
+
+
+def _shift(x, axis):
+    """The maximum, to be subtracted before exp; 0 where all is -inf, so that no inf - inf appears."""
+    top = np.max(x, axis=axis, keepdims=True)
+    return np.where(np.isfinite(top), top, 0)
+
+
+@primitive(samples=_AXES)
+def logsumexp(x, /, axis=None, keepdims=False):
+    """``log(sum(exp(x)))`` over one axis, several or all; stable for any finite x."""
+    x = np.asarray(x)
+    top = _shift(x, axis)
+    with np.errstate(divide="ignore"):
+        y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return y if keepdims else np.squeeze(y, axis=_axes(x.ndim, axis))
+
+
+def _logsumexp_vjp(g, y, x, axis=None, keepdims=False):
+    y = _keep(y, x, axis)
+    # Where all is -inf, y is too, and every weight is 0 rather than exp(-inf + inf).
+    return _keep(g, x, axis) * np.exp(x - np.where(np.isfinite(y), y, 0))
+
+
+logsumexp.defvjp(_logsumexp_vjp)
+
+_ALONG = [sample((3,)), sample((2, 3)), sample((2, 3), axis=0), sample((2, 3, 2), axis=1), sample((0, 3))]
+
+
+@primitive(samples=_ALONG)
+def softmax(x, /, axis=-1):
+    """``exp(x) / sum(exp(x))`` along an axis; stable for any finite x."""
+    e = np.exp(x - _shift(x, axis))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+softmax.defvjp(lambda g, y, _x, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)))
+
+
+@primitive(samples=_ALONG)
+def log_softmax(x, /, axis=-1):
+    """``log(softmax(x))`` along an axis; stable for any finite x."""
+    x = np.asarray(x)
+    d = x - _shift(x, axis)
+    return d - np.log(np.sum(np.exp(d), axis=axis, keepdims=True))
+
+
+log_softmax.defvjp(lambda g, y, _x, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True))
+
+
+@primitive(
+    numpy=np.cumsum,
+    samples=[sample((4,)), sample((2, 3)), sample((2, 3), axis=0), sample((2, 3, 2), axis=-2), sample(())],
+)
+def cumsum(x, /, axis=None):
+    """Running sum along an axis; over the flattened array for None."""
+    return np.cumsum(x, axis=axis)
+
+
+def _cumsum_vjp(g, _y, _x, axis=None):
+    at = 0 if axis is None else axis
+    return np.flip(np.cumsum(np.flip(g, at), at), at).reshape(_x.shape)
+
+
+cumsum.defvjp(_cumsum_vjp)

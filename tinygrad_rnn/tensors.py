@@ -1,0 +1,690 @@
+"""Tensor: an array with a place on the tape; its operators, and NumPy's protocols."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import ops, tape
+from .ops.registry import NUMPY, Primitive, Spec
+from .tape import Entry, Leaf, Output, Place, current_state
+
+ndarray = np.ndarray
+_NOTHING: dict[str, Any] = {}
+_default_dtype: np.dtype[Any] = np.dtype(np.float32)
+
+__all__ = ["Tensor", "apply", "get_default_dtype", "set_default_dtype", "tensor"]
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Set the dtype that Python numbers and lists take: float16, float32 (the default) or float64."""
+    global _default_dtype
+    wanted = np.dtype(dtype)
+    if wanted.kind != "f":
+        raise TypeError(f"the default dtype must be a floating-point one, got {wanted}")
+    _default_dtype = wanted
+
+
+def get_default_dtype() -> np.dtype[Any]:
+    """The dtype that Python numbers and lists take."""
+    return _default_dtype
+
+
+def as_array(data: Any, dtype: Any = None) -> np.ndarray:
+    """An array of what a user passed: arrays keep their dtype, Python numbers take the default."""
+    if isinstance(data, Tensor):
+        data = data._data
+    if isinstance(data, (ndarray, np.generic)) or hasattr(data, "__array__"):
+        array = np.asarray(data, dtype=dtype)
+    else:
+        if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
+            raise TypeError("a list of tensors would lose their place on the tape: use tg.stack(list)")
+        array = np.asarray(data)
+        if dtype is not None or array.dtype.kind in "if":
+            array = array.astype(dtype or _default_dtype)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"a tensor holds numbers, got {array.dtype} data such as {array.ravel()[:1]}")
+    return array
+
+
+# ------------------------------------------------------------------------------------------ recording
+
+
+def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = _NOTHING) -> Any:
+    """Apply a primitive to tensors, arrays and numbers; record it if an input is on the tape.
+
+    `_apply1` and `_apply2` are this function, unrolled for the commonest cases.
+    """
+    arrays = []
+    places: list[Place | None] = []
+    mask = 0
+    for a in inputs:
+        if type(a) is Tensor:
+            arrays.append(a._data)
+            if a._place is not None:
+                mask |= 1 << len(places)
+            places.append(a._place)
+        else:
+            arrays.append(_operand(a))
+            places.append(None)
+    for name, value in static.items():
+        if type(value) is Tensor:
+            static = {**static, name: _without_tensors(primitive, name, value)}
+    try:
+        out = primitive.forward(*arrays, **static)
+    except (ValueError, TypeError, IndexError) as error:
+        raise primitive.explain(error, arrays, static) from error
+    state = current_state()
+    if not mask or not state.recording:
+        return tuple([_make(o, None) for o in out]) if primitive.multiple else _make(out, None)
+    if primitive.joint is not None:
+        args = tuple([p or _spec(a) for a, p in zip(arrays, places, strict=True)])
+        keep_out = False
+    else:
+        kept, keep_out = primitive.keeps[mask]
+        args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
+    saved = out if keep_out else None
+    if not primitive.multiple:
+        if type(out) is not ndarray:
+            out = np.asarray(out)
+        entry = Entry(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
+        return _make(out, entry)
+    shapes = tuple([o.shape for o in out])
+    dtypes = tuple([o.dtype for o in out])
+    entry = Entry(primitive, tuple(places), args, saved, static, shapes, dtypes, state.scope)
+    results = []
+    for k, o in enumerate(out):
+        result: Tensor = new(Tensor)
+        result._data = o
+        result._place = Output(entry, k, shapes[k], dtypes[k])
+        results.append(result)
+    return tuple(results)
+
+
+def _apply1(primitive: Primitive, x: Tensor) -> Tensor:
+    """`apply` for one tensor and no static argument."""
+    array = x._data
+    out = primitive.forward(array)
+    if type(out) is not ndarray:
+        out = np.asarray(out)
+    place = x._place
+    result: Tensor = new(Tensor)
+    result._data = out
+    if place is None or not (state := current_state()).recording:
+        result._place = None
+        return result
+    (kept,), keep_out = primitive.keeps[1]
+    args = (array,) if kept else (place,)
+    result._place = Entry(
+        primitive, (place,), args, out if keep_out else None, _NOTHING, out.shape, out.dtype, state.scope
+    )
+    return result
+
+
+def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
+    """`apply` for two operands, one of them a tensor, and no static argument."""
+    if type(a) is Tensor:
+        x = a._data
+        p = a._place
+    else:
+        x = a = _operand(a)
+        p = None
+    if type(b) is Tensor:
+        y = b._data
+        q = b._place
+    else:
+        y = b = _operand(b)
+        q = None
+    try:
+        out = primitive.forward(x, y)
+    except (ValueError, TypeError, IndexError) as error:
+        raise primitive.explain(error, (x, y), _NOTHING) from error
+    if type(out) is not ndarray:
+        out = np.asarray(out)
+    result: Tensor = new(Tensor)
+    result._data = out
+    mask = (1 if p is not None else 0) + (2 if q is not None else 0)
+    if not mask or not (state := current_state()).recording:
+        result._place = None
+        return result
+    (keep_x, keep_y), keep_out = primitive.keeps[mask]
+    args = (x if keep_x else p or _spec(x), y if keep_y else q or _spec(y))
+    result._place = Entry(
+        primitive, (p, q), args, out if keep_out else None, _NOTHING, out.shape, out.dtype, state.scope
+    )
+    return result
+
+
+def _make(array: Any, place: Place | None) -> Tensor:
+    result: Tensor = new(Tensor)
+    result._data = array if type(array) is ndarray else np.asarray(array)
+    result._place = place
+    return result
+
+
+def _operand(a: Any) -> Any:
+    """What may stand beside a tensor: tensors, arrays, NumPy scalars; Python numbers, which stay weak."""
+    if isinstance(a, (Tensor, ndarray, np.generic, bool, int, float, complex)):
+        return a
+    return as_array(a)
+
+
+def _spec(a: Any) -> Any:
+    """A constant that no rule reads: its shape and dtype if it is an array, the number itself if not."""
+    return Spec(a.shape, a.dtype) if isinstance(a, ndarray) else a
+
+
+def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
+    """A static argument with tensors replaced by their arrays, provided that loses no gradient."""
+    if type(value) is tuple:
+        return tuple([_without_tensors(primitive, name, item) for item in value])
+    if type(value) is not Tensor:
+        return value
+    if value.requires_grad:
+        raise TypeError(
+            f"{primitive.name} is not differentiable in its argument {name!r}: pass {name}.detach() if "
+            f"that is meant, or compose the operation from others (maximum, minimum, where)"
+        )
+    return value._data
+
+
+# --------------------------------------------------------------------------------------------- Tensor
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor.
+
+    Parameters
+    ----------
+    data : array, number, list or Tensor
+        Arrays keep their dtype and are not copied; Python numbers and lists take the default dtype
+        (float32, see `set_default_dtype`; lists of booleans stay boolean).
+    dtype : dtype, optional
+        Convert to this dtype.
+    requires_grad : bool
+        Make it a leaf: operations on it are recorded, and ``backward()`` fills its ``grad``.
+
+    Raises
+    ------
+    TypeError
+        For data that are not numbers, and for ``requires_grad`` with integers.
+    """
+    result = _make(as_array(data, dtype), None)
+    if requires_grad:
+        result.requires_grad = True
+    return result
+
+
+class Tensor:
+    """A NumPy array with a place on the tape. Make one with `tg.tensor`.
+
+    Operators, methods and NumPy functions applied to a tensor give tensors. Comparisons, rounding and
+    ``argmax`` give plain arrays: they have no derivative to follow.
+    """
+
+    __slots__ = ("__weakref__", "_data", "_place")
+    _data: np.ndarray
+    _place: Place | None
+
+    def __init__(self) -> None:
+        raise TypeError("make tensors with tg.tensor(data, requires_grad=...)")
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Tensor is not made for subclassing: write functions of tensors, or an nn.Module")
+
+    # ---- what it holds
+
+    @property
+    def data(self) -> np.ndarray:
+        """The array itself, not a copy. Assigning replaces the values, and counts as a change in place."""
+        return self._data
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        self.assign_(values)
+
+    def assign_(self, values: Any) -> Tensor:
+        """Replace the values, keeping shape, dtype and place. Gradients recorded with the old ones are refused."""
+        array = as_array(values, self.dtype)
+        if array.shape != self.shape:
+            raise ValueError(f"assign_ expected shape {self.shape}, got {array.shape}")
+        if isinstance(self._place, (Entry, Output)):
+            raise RuntimeError(
+                "assign_ and .data = work on leaves; this tensor is the result of an operation. Use its "
+                "detach(), or compute a new tensor"
+            )
+        self._data = array
+        if isinstance(self._place, Leaf):
+            self._place.changed = next(tape.clock)
+        return self
+
+    @property
+    def place(self) -> Place | None:
+        """Where it stands on the tape: a `Leaf`, an `Entry` or an `Output`; None if off the tape."""
+        return self._place
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on it are recorded. Can be set on leaves and on tensors off the tape."""
+        return self._place is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if isinstance(self._place, (Entry, Output)):
+            raise RuntimeError("requires_grad of a computed tensor cannot be set; use detach()")
+        if wanted and self._data.dtype.kind != "f":
+            raise TypeError(
+                f"only floating-point tensors can require gradients, got {self.dtype}; "
+                f"convert with x.astype('float32') if the values are quantities and not indices"
+            )
+        if not wanted:
+            self._place = None
+        elif self._place is None:
+            self._place = Leaf(self._data.shape, self._data.dtype)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user and not by an operation."""
+        return self._place is None or isinstance(self._place, Leaf)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What backward passes have accumulated here; None before the first and on computed tensors."""
+        return self._place.grad if isinstance(self._place, Leaf) else None
+
+    @grad.setter
+    def grad(self, value: Tensor | np.ndarray | None) -> None:
+        if not isinstance(self._place, Leaf):
+            raise RuntimeError("only a leaf that requires gradients has a grad to set")
+        if value is not None:
+            value = value if isinstance(value, Tensor) else tensor(value, self.dtype)
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise ValueError(
+                    f"grad must be {self.dtype}{self.shape} as its tensor, got {value.dtype}{value.shape}"
+                )
+        self._place.grad = value
+
+    @property
+    def name(self) -> str | None:
+        """What printed tapes, diagrams and errors call it. Only leaves have names."""
+        return self._place.name if isinstance(self._place, Leaf) else None
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        if not isinstance(self._place, Leaf):
+            raise RuntimeError("only a leaf that requires gradients can be named; name a region with tg.scope")
+        self._place.name = name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self._data)
+
+    def numpy(self) -> np.ndarray:
+        """The array, off the tape; not a copy."""
+        return self._data
+
+    def item(self) -> Any:
+        """The only element as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item() needs a tensor of one element, got shape {self.shape}")
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The values as nested Python lists."""
+        return self._data.tolist()
+
+    def detach(self) -> Tensor:
+        """The same array off the tape: no gradient flows through the result."""
+        return _make(self._data, None)
+
+    # ---- backward
+
+    def backward(
+        self, grad: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
+        """Add the gradient of this tensor to the ``grad`` of every leaf it depends on.
+
+        Parameters
+        ----------
+        grad : array_like, optional
+            The cotangent of this tensor, of its shape. May be left out for a single element, where it is 1.
+        retain_graph : bool, optional
+            Keep what the tape saved, so that backward can run again. The default is ``create_graph``.
+        create_graph : bool
+            Record the backward pass itself, so that gradients can be differentiated again.
+
+        Raises
+        ------
+        RuntimeError
+            Off the tape; when an earlier backward released the entries; when a leaf was changed since.
+        ValueError
+            For more than one element without ``grad``, or a ``grad`` of another shape.
+        """
+        seed = self._seed(grad)
+        assert self._place is not None
+        found = tape.backward(
+            [(self._place, seed if create_graph else seed._data)],
+            retain_graph=create_graph if retain_graph is None else retain_graph,
+            lift=_make if create_graph else None,
+        )
+        for leaf, g in found.items():
+            total = g if create_graph else _make(g, None)
+            leaf.grad = total if leaf.grad is None else leaf.grad + total
+
+    def _seed(self, grad: Any) -> Tensor:
+        if self._place is None:
+            raise RuntimeError(
+                "backward() on a tensor off the tape: nothing it depends on has requires_grad=True, it was "
+                "detached, or it was computed under no_grad()"
+            )
+        if grad is None:
+            if self.size != 1:
+                raise ValueError(
+                    f"backward() without grad needs a tensor of one element, got shape {self.shape}; reduce "
+                    f"it first, as in y.sum().backward(), or pass grad of that shape"
+                )
+            return _make(np.ones(self.shape, self.dtype), None)
+        seed = grad if isinstance(grad, Tensor) else tensor(grad, self.dtype)
+        if seed.shape != self.shape:
+            raise ValueError(f"backward() got grad of shape {seed.shape} for a tensor of shape {self.shape}")
+        return seed if seed.dtype == self.dtype else seed.astype(self.dtype)
+
+    # ---- operators
+
+    def __add__(self, other: Any) -> Tensor:
+        return _apply2(ops.add, self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return _apply2(ops.add, other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _apply2(ops.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _apply2(ops.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _apply2(ops.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _apply2(ops.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _apply2(ops.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _apply2(ops.divide, other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return _apply2(ops.power, self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return _apply2(ops.power, other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _apply2(ops.matmul, self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _apply2(ops.matmul, other, self)
+
+    def __neg__(self) -> Tensor:
+        return _apply1(ops.negative, self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return _apply1(ops.abs, self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        if type(index) is tuple or type(index) is Tensor:
+            index = _without_tensors(ops.getitem, "index", index)
+        elif type(index) is list:
+            index = np.asarray(index) if index else np.zeros(0, np.intp)
+        return apply(ops.getitem, (self,), {"index": index})  # type: ignore[no-any-return]
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "tensors are not assigned into: the tape could not say which values an operation has seen. "
+            "Choose between values with tg.where(mask, new, old), or build the whole with tg.stack or "
+            "tg.concatenate"
+        )
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(apply(ops.unstack, (self,)))
+
+    # ---- comparisons: plain arrays
+
+    def __eq__(self, other: object) -> Any:
+        return self._data == _plain(other)
+
+    def __ne__(self, other: object) -> Any:
+        return self._data != _plain(other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self._data < _plain(other)
+
+    def __le__(self, other: Any) -> Any:
+        return self._data <= _plain(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self._data > _plain(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._data >= _plain(other)
+
+    __hash__ = object.__hash__
+
+    def argmax(self, axis: int | None = None) -> Any:
+        """Position of the largest element: a plain array."""
+        return self._data.argmax(axis)
+
+    def argmin(self, axis: int | None = None) -> Any:
+        """Position of the smallest element: a plain array."""
+        return self._data.argmin(axis)
+
+    # ---- conversions
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous: compare and reduce first, as in "
+                f"(x > 0).all(), or choose per element with tg.where"
+            )
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.size != 1 or self._data.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor of one element can index, got {self.dtype}{self.shape}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __repr__(self) -> str:
+        body = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=200)
+        more = "" if self.dtype == _default_dtype else f", dtype={self.dtype}"
+        if isinstance(self._place, Leaf):
+            more += ", requires_grad=True"
+        elif self._place is not None:
+            source = self._place.entry if isinstance(self._place, Output) else self._place
+            assert isinstance(source, Entry)
+            more += f", from {source.primitive.name}"
+        return f"tensor({body}{more})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError("only leaves can be deep-copied; detach() a computed tensor first")
+        copy = _make(self._data.copy(), None)
+        if isinstance(self._place, Leaf):
+            copy._place = Leaf(self._place.shape, self._place.dtype, self._place.name)
+            copy.grad = None if self.grad is None else _make(self.grad._data.copy(), None)
+        memo[id(self)] = copy
+        return copy
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("tensors are not pickled: save arrays, or a module's state with its save()")
+
+    # ---- methods that NumPy or PyTorch have; those with no special signature are attached below
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802
+        """All axes reversed."""
+        return apply(ops.transpose, (self,))  # type: ignore[no-any-return]
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802
+        """The last two axes exchanged."""
+        return apply(ops.swapaxes, (self,), {"axis1": -1, "axis2": -2})  # type: ignore[no-any-return]
+
+    @property
+    def real(self) -> Tensor:
+        """The tensor itself: tensors on the tape are real."""
+        return self
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape: ``x.reshape(2, -1)`` or ``x.reshape((2, -1))``."""
+        return apply(ops.reshape, (self,), {"shape": _one_or_many(shape)})  # type: ignore[no-any-return]
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Permute axes, as NumPy does: ``x.transpose(1, 0, 2)``; reverse them for none."""
+        order = _one_or_many(axes) if axes else None
+        return apply(ops.transpose, (self,), {"axes": order})  # type: ignore[no-any-return]
+
+    def broadcast_to(self, *shape: Any) -> Tensor:
+        """Repeat along axes of length 1 and new leading axes."""
+        return apply(ops.broadcast_to, (self,), {"shape": _one_or_many(shape)})  # type: ignore[no-any-return]
+
+    # ---- NumPy's protocols
+
+    @staticmethod
+    def __primitive__(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any]) -> Any:
+        """A primitive was called with a tensor among its operands."""
+        if not static and not primitive.multiple:
+            if len(inputs) == 1 and type(inputs[0]) is Tensor and primitive.joint is None:
+                return _apply1(primitive, inputs[0])
+            if len(inputs) == 2 and primitive.joint is None:
+                return _apply2(primitive, inputs[0], inputs[1])
+        return apply(primitive, inputs, static)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self._place is not None:
+            raise RuntimeError(
+                "this tensor requires gradients, and becoming a plain array would lose them silently; say "
+                "x.numpy() or x.detach() where that is meant"
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        if kwargs.get("out") is not None:
+            raise TypeError(f"np.{name} cannot write into out= with tensors: nothing on the tape is overwritten")
+        if method == "reduce" and ufunc in _REDUCTIONS:
+            kwargs.setdefault("axis", 0)
+            return _REDUCTIONS[ufunc](*inputs, **kwargs)
+        if method == "__call__":
+            if ufunc in NUMPY:
+                return NUMPY[ufunc](*inputs, **kwargs)
+            if ufunc in _PLAIN_UFUNCS:
+                return ufunc(*map(_plain, inputs), **kwargs)
+        raise _no_rule(name)
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if function in NUMPY:
+            if kwargs.pop("out", None) is not None:
+                raise TypeError(
+                    f"np.{function.__name__} cannot write into out= with tensors: "
+                    f"nothing on the tape is overwritten"
+                )
+            return NUMPY[function](*args, **kwargs)
+        if function in _PLAIN_FUNCTIONS:
+            return function(*map(_plain, args), **kwargs)
+        raise _no_rule(function.__name__)
+
+
+def _one_or_many(values: tuple[Any, ...]) -> Any:
+    """Shapes and axes may come as one sequence or as several numbers."""
+    return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else values
+
+
+def _plain(a: Any) -> Any:
+    return a._data if isinstance(a, Tensor) else a
+
+
+def _no_rule(name: str) -> TypeError:
+    return TypeError(
+        f"np.{name} has no gradient rule here, so it is not applied to tensors. Apply it to x.numpy() if no "
+        f"gradient is needed, or compose it from operations that tg offers"
+    )
+
+
+new = object.__new__
+
+_REDUCTIONS: dict[Any, Primitive] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
+
+_PLAIN_UFUNCS = {
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.sign, np.signbit,
+    np.isfinite, np.isnan, np.isinf, np.floor, np.ceil, np.rint, np.trunc, np.logical_not, np.logical_and,
+    np.logical_or, np.logical_xor, np.floor_divide,
+}  # fmt: skip
+"""Piecewise constant: derivative 0 wherever there is one. They give plain arrays."""
+
+_PLAIN_FUNCTIONS = {
+    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.all, np.any, np.count_nonzero, np.round,
+    np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.allclose, np.isclose, np.array_equal,
+    np.result_type, np.iscomplexobj, np.isrealobj, np.array2string, np.array_repr, np.array_str, np.nonzero,
+}  # fmt: skip
+"""Functions of shape and order, or of truth: nothing to differentiate."""
+
+
+def _attach_methods() -> None:
+    """Give Tensor a method for each primitive that NumPy's arrays or PyTorch's tensors have as one."""
+
+    def method(primitive: Primitive) -> Callable[..., Any]:
+        def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return primitive(self, *args, **kwargs)
+
+        call.__name__ = primitive.name
+        call.__qualname__ = f"Tensor.{primitive.name}"
+        call.__doc__ = primitive.__doc__
+        return call
+
+    names = (
+        "abs exp expm1 log log1p sqrt square sin cos tanh sigmoid relu clip astype sum mean var max min "
+        "logsumexp softmax log_softmax cumsum matmul swapaxes expand_dims squeeze split flip take"
+    )
+    for name in names.split():
+        setattr(Tensor, name, method(ops.REGISTRY[name]))
+
+
+_attach_methods()
