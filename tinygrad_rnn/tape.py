@@ -80,12 +80,14 @@ class Entry(Place):
     static : dict
         Static arguments (axes, shapes, indices).
     shape, dtype
-        Of the output; for several outputs, tuples of one each.
+        Of the output; for several outputs, tuples with one of each.
     scope : Scope or None
         The named scope that was open.
     """
 
     __slots__ = ("args", "number", "out", "parents", "primitive", "scope", "static")
+    shape: Any
+    dtype: Any
 
     def __init__(
         self,
@@ -134,7 +136,7 @@ class State:
         self.scope = scope
 
 
-_state: ContextVar[State] = ContextVar("tinygrad_rnn_state", default=State(True, None))
+_state: ContextVar[State] = ContextVar("tinygrad_rnn_state", default=State(True, None))  # noqa: B039 (never mutated)
 current_state: Callable[[], State] = _state.get
 """The state of this thread or asyncio task; others do not see it."""
 

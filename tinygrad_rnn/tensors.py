@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -191,6 +190,18 @@ def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
     return value._data
 
 
+def _method(primitive: Primitive) -> Callable[..., Any]:
+    """A primitive as a method of Tensor."""
+
+    def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return primitive(self, *args, **kwargs)
+
+    call.__name__ = primitive.name
+    call.__qualname__ = f"Tensor.{primitive.name}"
+    call.__doc__ = primitive.__doc__
+    return call
+
+
 # --------------------------------------------------------------------------------------------- Tensor
 
 
@@ -247,7 +258,7 @@ class Tensor:
         self.assign_(values)
 
     def assign_(self, values: Any) -> Tensor:
-        """Replace the values, keeping shape, dtype and place. Gradients recorded with the old ones are refused."""
+        """Replace the values; shape, dtype and place stay. What recorded the old ones refuses backward()."""
         array = as_array(values, self.dtype)
         if array.shape != self.shape:
             raise ValueError(f"assign_ expected shape {self.shape}, got {array.shape}")
@@ -315,7 +326,9 @@ class Tensor:
     @name.setter
     def name(self, name: str | None) -> None:
         if not isinstance(self._place, Leaf):
-            raise RuntimeError("only a leaf that requires gradients can be named; name a region with tg.scope")
+            raise RuntimeError(
+                "only a leaf that requires gradients can be named; name a region with tg.scope"
+            )
         self._place.name = name
 
     @property
@@ -553,7 +566,38 @@ class Tensor:
     def __reduce__(self) -> NoReturn:
         raise TypeError("tensors are not pickled: save arrays, or a module's state with its save()")
 
-    # ---- methods that NumPy or PyTorch have; those with no special signature are attached below
+    # ---- methods that NumPy's arrays or PyTorch's tensors have
+
+    abs = _method(ops.abs)
+    exp = _method(ops.exp)
+    expm1 = _method(ops.expm1)
+    log = _method(ops.log)
+    log1p = _method(ops.log1p)
+    sqrt = _method(ops.sqrt)
+    square = _method(ops.square)
+    sin = _method(ops.sin)
+    cos = _method(ops.cos)
+    tanh = _method(ops.tanh)
+    sigmoid = _method(ops.sigmoid)
+    relu = _method(ops.relu)
+    clip = _method(ops.clip)
+    astype = _method(ops.astype)
+    sum = _method(ops.sum)
+    mean = _method(ops.mean)
+    var = _method(ops.var)
+    max = _method(ops.max)
+    min = _method(ops.min)
+    logsumexp = _method(ops.logsumexp)
+    softmax = _method(ops.softmax)
+    log_softmax = _method(ops.log_softmax)
+    cumsum = _method(ops.cumsum)
+    matmul = _method(ops.matmul)
+    swapaxes = _method(ops.swapaxes)
+    expand_dims = _method(ops.expand_dims)
+    squeeze = _method(ops.squeeze)
+    split = _method(ops.split)
+    flip = _method(ops.flip)
+    take = _method(ops.take)
 
     @property
     def T(self) -> Tensor:  # noqa: N802
@@ -606,7 +650,9 @@ class Tensor:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         if kwargs.get("out") is not None:
-            raise TypeError(f"np.{name} cannot write into out= with tensors: nothing on the tape is overwritten")
+            raise TypeError(
+                f"np.{name} cannot write into out= with tensors: nothing on the tape is overwritten"
+            )
         if method == "reduce" and ufunc in _REDUCTIONS:
             kwargs.setdefault("axis", 0)
             return _REDUCTIONS[ufunc](*inputs, **kwargs)
@@ -665,26 +711,3 @@ _PLAIN_FUNCTIONS = {
     np.result_type, np.iscomplexobj, np.isrealobj, np.array2string, np.array_repr, np.array_str, np.nonzero,
 }  # fmt: skip
 """Functions of shape and order, or of truth: nothing to differentiate."""
-
-
-def _attach_methods() -> None:
-    """Give Tensor a method for each primitive that NumPy's arrays or PyTorch's tensors have as one."""
-
-    def method(primitive: Primitive) -> Callable[..., Any]:
-        def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return primitive(self, *args, **kwargs)
-
-        call.__name__ = primitive.name
-        call.__qualname__ = f"Tensor.{primitive.name}"
-        call.__doc__ = primitive.__doc__
-        return call
-
-    names = (
-        "abs exp expm1 log log1p sqrt square sin cos tanh sigmoid relu clip astype sum mean var max min "
-        "logsumexp softmax log_softmax cumsum matmul swapaxes expand_dims squeeze split flip take"
-    )
-    for name in names.split():
-        setattr(Tensor, name, method(ops.REGISTRY[name]))
-
-
-_attach_methods()

@@ -55,7 +55,7 @@ def scatter(*gs, indices, shape):
     return out
 
 
-scatter.defvjp(joint=lambda g, _y, *_gs, indices, shape: [getitem(g, i) for i in indices])
+scatter.defvjp(joint=lambda g, _y, *_gs, indices, shape: [g[i] for i in indices])
 
 
 @primitive(

@@ -45,7 +45,9 @@ def _transpose_vjp(g, _y, _x, axes=None):
 transpose.defvjp(_transpose_vjp)
 
 
-@primitive(numpy=np.swapaxes, samples=[sample((2, 3, 4), axis1=0, axis2=-1), sample((2, 3), axis1=0, axis2=1)])
+@primitive(
+    numpy=np.swapaxes, samples=[sample((2, 3, 4), axis1=0, axis2=-1), sample((2, 3), axis1=0, axis2=1)]
+)
 def swapaxes(x, /, axis1, axis2):
     """Exchange two axes."""
     return np.swapaxes(x, axis1, axis2)
@@ -54,7 +56,9 @@ def swapaxes(x, /, axis1, axis2):
 swapaxes.defvjp(lambda g, _y, _x, axis1, axis2: g.swapaxes(axis1, axis2))
 
 
-@primitive(numpy=np.expand_dims, samples=[sample((2, 3), axis=1), sample((2,), axis=(0, -1)), sample((), axis=0)])
+@primitive(
+    numpy=np.expand_dims, samples=[sample((2, 3), axis=1), sample((2,), axis=(0, -1)), sample((), axis=0)]
+)
 def expand_dims(x, /, axis):
     """Insert axes of length 1 at the given positions of the result."""
     return np.expand_dims(x, axis)
@@ -63,7 +67,9 @@ def expand_dims(x, /, axis):
 expand_dims.defvjp(lambda g, _y, _x, axis: g.reshape(_x.shape))
 
 
-@primitive(numpy=np.squeeze, samples=[sample((1, 3, 1)), sample((1, 3, 1), axis=0), sample((1, 3, 1), axis=(0, 2))])
+@primitive(
+    numpy=np.squeeze, samples=[sample((1, 3, 1)), sample((1, 3, 1), axis=0), sample((1, 3, 1), axis=(0, 2))]
+)
 def squeeze(x, /, axis=None):
     """Remove axes of length 1: the given ones, or all for None."""
     return np.squeeze(x, axis=axis)
@@ -108,7 +114,10 @@ def _concatenate_vjp(g, _y, *_arrays, axis=0):
 concatenate.defvjp(joint=_concatenate_vjp)
 
 
-@primitive(numpy=np.stack, samples=[sample((2, 3), (2, 3)), sample((2,), (2,), (2,), axis=-1), sample((), (), axis=0)])
+@primitive(
+    numpy=np.stack,
+    samples=[sample((2, 3), (2, 3)), sample((2,), (2,), (2,), axis=-1), sample((), (), axis=0)],
+)
 def stack(*arrays, axis=0):
     """Join a list of arrays of one shape along a new axis."""
     return np.stack(arrays, axis=axis)
@@ -143,7 +152,7 @@ def _cached_parts(ndim, length, sections, axis):
     multiple=True,
 )  # fmt: skip
 def split(x, /, sections, axis=0):
-    """Cut along an axis: into a number of equal parts, or at a list of positions. Returns a tuple of views."""
+    """Cut along an axis, into a number of equal parts or at a list of positions; a tuple of views."""
     x = np.asarray(x)
     return tuple([x[part] for part in _parts(x.ndim, x.shape[axis], sections, axis)])
 
@@ -201,7 +210,7 @@ def _inner(x, pad_width):
              sample((3,), pad_width=(1, 2))],
 )  # fmt: skip
 def pad(x, /, pad_width, mode="constant", constant_values=0):
-    """Add a border of a constant. ``pad_width`` as for ``np.pad``: one number, (before, after), or one pair per axis."""
+    """Add a border of a constant; ``pad_width`` is a number, (before, after), or one pair per axis."""
     if mode != "constant":
         raise ValueError(f"pad has a gradient rule for mode='constant' only, got mode={mode!r}")
     return np.pad(x, pad_width, constant_values=constant_values)
