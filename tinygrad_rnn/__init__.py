@@ -14,6 +14,7 @@ from typing import Any
 
 from . import ops
 from .checks import gradcheck, gradgradcheck
+from .listing import Tape
 from .ops import (
     abs,
     add,
@@ -66,7 +67,7 @@ from .ops import (
     where,
 )
 from .random import default_generator, manual_seed
-from .tape import Tape, enable_grad, no_grad, scope
+from .state import enable_grad, no_grad, scope
 from .tensors import Tensor, get_default_dtype, set_default_dtype, tensor
 
 __version__ = "0.1.0"

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import tape
 from .random import default_generator
+from .state import enable_grad
 from .tape import Leaf
 from .tensors import Tensor, _make, as_array
 
@@ -160,7 +161,7 @@ def gradgradcheck(f: Function, *inputs: Any, **options: Any) -> GradcheckReport:
 
     def gradients(*args: Tensor) -> tuple[Tensor, ...]:
         xs, us = args[:n], args[n:]
-        with tape.enable_grad():
+        with enable_grad():
             ys = _tuple(f(*xs))
         found = tape.backward(
             [(y.place, u) for y, u in zip(ys, us, strict=True) if y.place is not None],

@@ -17,15 +17,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from operator import attrgetter
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from .ops.index import Piece, scatter
 from .ops.registry import Primitive
+from .state import Scope, State, context
 
 Shape = tuple[int, ...]
 
@@ -121,118 +120,6 @@ class Output(Place):
         self.index = index
         self.shape = shape
         self.dtype = dtype
-
-
-# ---------------------------------------------------------------------------------------------- state
-
-
-class State:
-    """What recording depends on: whether it is on, and the open scope. Never changed, only replaced."""
-
-    __slots__ = ("recording", "scope")
-
-    def __init__(self, recording: bool, scope: Scope | None) -> None:
-        self.recording = recording
-        self.scope = scope
-
-
-_state: ContextVar[State] = ContextVar("tinygrad_rnn_state", default=State(True, None))  # noqa: B039 (never mutated)
-current_state: Callable[[], State] = _state.get
-"""The state of this thread or asyncio task; others do not see it."""
-
-
-class _Replaced:
-    """A context manager (and decorator) inside which the state is another one; re-entrant."""
-
-    __slots__ = ("_tokens",)
-
-    def __init__(self) -> None:
-        self._tokens: list[Any] = []
-
-    def _next(self, now: State) -> State:
-        raise AssertionError("subclasses say which state is next")
-
-    def __enter__(self) -> Any:
-        self._tokens.append(_state.set(self._next(_state.get())))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _state.reset(self._tokens.pop())
-
-
-class no_grad(_Replaced):  # noqa: N801 (the field's name for it)
-    """Inside ``with tg.no_grad():`` nothing is recorded, and results do not require gradients."""
-
-    __slots__ = ()
-
-    def _next(self, now: State) -> State:
-        return State(False, now.scope)
-
-
-class enable_grad(_Replaced):  # noqa: N801
-    """Record again inside a ``no_grad`` block."""
-
-    __slots__ = ()
-
-    def _next(self, now: State) -> State:
-        return State(True, now.scope)
-
-
-class Scope:
-    """A named region of the tape: a module's call, or one time step of a loop.
-
-    Attributes
-    ----------
-    name : str
-    parent : Scope or None
-    step : int or None
-        The time step, where the scope is one.
-    """
-
-    __slots__ = ("name", "parent", "step")
-
-    def __init__(self, name: str, parent: Scope | None, step: int | None) -> None:
-        self.name = name
-        self.parent = parent
-        self.step = step
-
-    def path(self) -> tuple[Scope, ...]:
-        """From the outermost scope to this one."""
-        found: list[Scope] = []
-        at: Scope | None = self
-        while at is not None:
-            found.append(at)
-            at = at.parent
-        return tuple(reversed(found))
-
-    def __str__(self) -> str:
-        return "/".join(s.name for s in self.path())
-
-
-class scope(_Replaced):  # noqa: N801
-    """``with tg.scope("encoder"):`` names what is recorded inside, in printed tapes and in diagrams.
-
-    Parameters
-    ----------
-    name : str
-    step : int, optional
-        Marks the scope as time step number ``step`` of a loop; diagrams draw steps in their order.
-    """
-
-    __slots__ = ("_name", "_step")
-
-    def __init__(self, name: str, step: int | None = None) -> None:
-        super().__init__()
-        self._name = str(name)
-        self._step = step
-
-    def _next(self, now: State) -> State:
-        return State(now.recording, Scope(self._name, now.scope, self._step))
-
-
-# ------------------------------------------------------------------------------------------- backward
 
 
 def reachable(places: Sequence[Place]) -> list[Entry]:
@@ -404,11 +291,11 @@ def _through_recorded(entry: Entry, g: Any, table: Table, lift: Lift) -> None:
         for a, p in zip(entry.args or (), entry.parents, strict=True)
     ]
     out = None if entry.out is None else lift(entry.out, entry)
-    token = _state.set(State(True, entry.scope))
+    token = context.set(State(True, entry.scope))
     try:
         _through(entry, g, out, args, table)
     finally:
-        _state.reset(token)
+        context.reset(token)
 
 
 def _changed(leaf: Leaf, entry: Entry) -> str:
@@ -418,96 +305,3 @@ def _changed(leaf: Leaf, entry: Entry) -> str:
         f"backward(): its gradient would be wrong. Change it (optimiser step, assign_) after backward(), or "
         f"use a copy"
     )
-
-
-# ------------------------------------------------------------------------------------------- printing
-
-
-class Tape:
-    """The part of the tape that a tensor depends on, as a readable Wengert list.
-
-    Parameters
-    ----------
-    *tensors : Tensor
-        One or more results.
-
-    Attributes
-    ----------
-    entries : list of Entry
-        In order of recording.
-
-    Examples
-    --------
-    >>> print(tg.Tape(loss))
-    """
-
-    def __init__(self, *tensors: Any) -> None:
-        places = []
-        for t in tensors:
-            place = getattr(t, "place", None)
-            if place is None:
-                raise ValueError("tg.Tape needs a tensor that is on the tape: one that requires gradients")
-            places.append(place)
-        self.places: list[Place] = places
-        self.entries = reachable(places)[::-1]
-        self.numbers = {entry: k for k, entry in enumerate(self.entries, 1)}
-        self.leaves: dict[Leaf, str] = {}
-        for place in [p for e in self.entries for p in e.parents] + places:
-            if isinstance(place, Leaf) and place not in self.leaves:
-                self.leaves[place] = place.name or f"leaf{len(self.leaves)}"
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries)
-
-    def label(self, place: Place | None, arg: Any = None) -> str:
-        """How an input is called: ``%4``, ``%4.1``, a leaf's name, or the constant itself."""
-        if isinstance(place, Leaf):
-            return self.leaves[place]
-        if isinstance(place, Output):
-            return f"%{self.numbers[place.entry]}.{place.index}"
-        if isinstance(place, Entry):
-            return f"%{self.numbers[place]}"
-        shape = getattr(arg, "shape", None)
-        return f"const{tuple(shape)}" if shape is not None else repr(arg) if arg is not None else "const"
-
-    def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """One tuple per entry: number, scope, operation with its inputs, shape, dtype."""
-        rows = []
-        for entry in self.entries:
-            args = entry.args or (None,) * len(entry.parents)
-            inputs = [self.label(p, a) for p, a in zip(entry.parents, args, strict=True)]
-            static = [f"{k}={describe_static(v)}" for k, v in entry.static.items()]
-            call = f"{entry.primitive.name}({', '.join(inputs + static)})"
-            several = entry.primitive.multiple
-            shape = f"{len(entry.shape)} x {entry.shape[0]}" if several else str(entry.shape)
-            dtype = entry.dtype[0] if several else entry.dtype
-            rows.append((f"%{self.numbers[entry]}", str(entry.scope or ""), call, shape, str(dtype)))
-        return rows
-
-    def __str__(self) -> str:
-        table = [("entry", "scope", "operation", "shape", "dtype"), *self.rows()]
-        widths = [max(len(row[k]) for row in table) for k in range(5)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
-        leaves = [f"{name}: leaf {leaf.shape} {leaf.dtype}" for leaf, name in self.leaves.items()]
-        return "\n".join([*leaves, *lines])
-
-    def __repr__(self) -> str:
-        return f"<Tape: {len(self.entries)} entries, {len(self.leaves)} leaves>"
-
-
-def describe_static(value: Any) -> str:
-    """A static argument in a few characters: slices as they are typed, arrays by their shape."""
-    if isinstance(value, slice):
-        text = ":".join("" if v is None else str(v) for v in (value.start, value.stop))
-        return text + (f":{value.step}" if value.step is not None else "")
-    if value is Ellipsis:
-        return "..."
-    if isinstance(value, tuple):
-        inner = ", ".join(describe_static(v) for v in value)
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
-    if isinstance(value, np.ndarray):
-        return f"array{value.shape}"
-    return repr(value)

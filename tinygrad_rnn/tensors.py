@@ -9,7 +9,8 @@ import numpy as np
 
 from . import ops, tape
 from .ops.registry import NUMPY, Primitive, Spec
-from .tape import Entry, Leaf, Output, Place, current_state
+from .state import current_state
+from .tape import Entry, Leaf, Output, Place
 
 ndarray = np.ndarray
 _NOTHING: dict[str, Any] = {}

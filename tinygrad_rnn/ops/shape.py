@@ -114,18 +114,6 @@ def _concatenate_vjp(g, _y, *_arrays, axis=0):
 concatenate.defvjp(joint=_concatenate_vjp)
 
 
-@primitive(
-    numpy=np.stack,
-    samples=[sample((2, 3), (2, 3)), sample((2,), (2,), (2,), axis=-1), sample((), (), axis=0)],
-)
-def stack(*arrays, axis=0):
-    """Join a list of arrays of one shape along a new axis."""
-    return np.stack(arrays, axis=axis)
-
-
-stack.defvjp(joint=lambda g, _y, *_arrays, axis=0: unstack(g, axis=axis))
-
-
 def _parts(ndim, length, sections, axis):
     """The index of each part of an axis: a number of equal parts, or a sequence of inner borders."""
     if not isinstance(sections, (int, np.integer)):
@@ -187,6 +175,18 @@ def _unstack_vjp(gs, _ys, _x, axis=0):
 
 
 unstack.defvjp(_unstack_vjp)
+
+
+@primitive(
+    numpy=np.stack,
+    samples=[sample((2, 3), (2, 3)), sample((2,), (2,), (2,), axis=-1), sample((), (), axis=0)],
+)
+def stack(*arrays, axis=0):
+    """Join a list of arrays of one shape along a new axis."""
+    return np.stack(arrays, axis=axis)
+
+
+stack.defvjp(joint=lambda g, _y, *_arrays, axis=0: unstack(g, axis=axis))
 
 
 @primitive(numpy=np.flip, samples=[sample((2, 3)), sample((2, 3), axis=0), sample((2, 3, 2), axis=(0, -1))])

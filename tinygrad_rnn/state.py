@@ -1,0 +1,107 @@
+"""What recording depends on: whether it is on, and which named scope is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any
+
+
+class State:
+    """What recording depends on: whether it is on, and the open scope. Never changed, only replaced."""
+
+    __slots__ = ("recording", "scope")
+
+    def __init__(self, recording: bool, scope: Scope | None) -> None:
+        self.recording = recording
+        self.scope = scope
+
+
+context: ContextVar[State] = ContextVar("tinygrad_rnn_state", default=State(True, None))  # noqa: B039 (never mutated)
+current_state: Callable[[], State] = context.get
+"""The state of this thread or asyncio task; others do not see it."""
+
+
+class _Replaced(ContextDecorator):
+    """A context manager, or a decorator, inside which the state is another one; it can be nested."""
+
+    def __init__(self) -> None:
+        self._tokens: list[Any] = []
+
+    def _next(self, now: State) -> State:
+        raise AssertionError("subclasses say which state is next")
+
+    def __enter__(self) -> Any:
+        self._tokens.append(context.set(self._next(context.get())))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        context.reset(self._tokens.pop())
+
+
+class no_grad(_Replaced):  # noqa: N801 (the field's name for it)
+    """Inside ``with tg.no_grad():`` nothing is recorded, and results do not require gradients."""
+
+    def _next(self, now: State) -> State:
+        return State(False, now.scope)
+
+
+class enable_grad(_Replaced):  # noqa: N801
+    """Record again inside a ``no_grad`` block."""
+
+    def _next(self, now: State) -> State:
+        return State(True, now.scope)
+
+
+class Scope:
+    """A named region of the tape: a module's call, or one time step of a loop.
+
+    Attributes
+    ----------
+    name : str
+    parent : Scope or None
+    step : int or None
+        The time step, where the scope is one.
+    """
+
+    __slots__ = ("name", "parent", "step")
+
+    def __init__(self, name: str, parent: Scope | None, step: int | None) -> None:
+        self.name = name
+        self.parent = parent
+        self.step = step
+
+    def path(self) -> tuple[Scope, ...]:
+        """From the outermost scope to this one."""
+        found: list[Scope] = []
+        at: Scope | None = self
+        while at is not None:
+            found.append(at)
+            at = at.parent
+        return tuple(reversed(found))
+
+    def __str__(self) -> str:
+        return "/".join(s.name for s in self.path())
+
+
+class scope(_Replaced):  # noqa: N801
+    """``with tg.scope("encoder"):`` names what is recorded inside, in printed tapes and in diagrams.
+
+    Parameters
+    ----------
+    name : str
+    step : int, optional
+        Marks the scope as time step number ``step`` of a loop; diagrams draw steps in their order.
+    """
+
+    def __init__(self, name: str, step: int | None = None) -> None:
+        super().__init__()
+        self._name = str(name)
+        self._step = step
+
+    def _next(self, now: State) -> State:
+        return State(now.recording, Scope(self._name, now.scope, self._step))
