@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .ops.index import Piece, scatter
-from .ops.registry import Primitive
+from .ops.registry import Primitive, Spec
 from .state import Scope, State, context
 
 Shape = tuple[int, ...]
@@ -74,6 +74,9 @@ class Entry(Place):
     args : tuple or None
         Each input: its array if a rule will read it, else something with its shape and dtype.
         None once backward has released them.
+    constants : tuple or None
+        What `args` leaves behind when it is released, if there are constants: the shape and dtype, or the
+        number itself, of each; None in the place of every other input.
     out : array, tuple of arrays or None
         The output, if a rule will read it.
     static : dict
@@ -84,7 +87,7 @@ class Entry(Place):
         The named scope that was open.
     """
 
-    __slots__ = ("args", "number", "out", "parents", "primitive", "scope", "static")
+    __slots__ = ("args", "constants", "number", "out", "parents", "primitive", "scope", "static")
     shape: Any
     dtype: Any
 
@@ -103,11 +106,24 @@ class Entry(Place):
         self.primitive = primitive
         self.parents = parents
         self.args: tuple[Any, ...] | None = args
+        self.constants: tuple[Any, ...] | None = None
         self.out = out
         self.static = static
         self.shape = shape
         self.dtype = dtype
         self.scope = scope
+
+    def release(self) -> None:
+        """Let go of the saved arrays; shapes of constants stay, and the tape prints and draws as before."""
+        args = self.args
+        if args is not None and None in self.parents:
+            self.constants = tuple(
+                [
+                    None if p is not None else Spec(a.shape, a.dtype) if getattr(a, "ndim", 0) else a
+                    for a, p in zip(args, self.parents, strict=True)
+                ]
+            )
+        self.args = self.out = None
 
 
 class Output(Place):
@@ -249,7 +265,7 @@ def backward(
             else:
                 _through_recorded(entry, g, table, lift)
         if not retain_graph:
-            entry.args = entry.out = None
+            entry.release()
     return {
         leaf: value.finish(leaf) if type(value) is Sum else value if lift else np.array(value)
         for leaf, value in table.items()
