@@ -248,29 +248,39 @@ def backward(
     for entry in entries:
         if entry.args is None:
             raise RuntimeError(_RELEASED.format(entry.number, entry.primitive.name))
+    # A recorded pass records also where the caller's code is not being recorded.
+    token = None if lift is None else context.set(State(True, context.get().scope))
     table: Table = {}
-    for place, g in roots:
-        _arrive(table, place, g)
-    for entry in entries:
-        g = table.pop(entry, None)
-        if g is not None:
-            if type(g) is Sum:
-                g = g.finish(entry)
-            elif type(g) is list:
-                for k, value in enumerate(g):
-                    if type(value) is Sum:
-                        g[k] = value.finish(Output(entry, k, entry.shape[k], entry.dtype[k]))
-            if lift is None:
-                _through(entry, g, entry.out, entry.args, table)
-            else:
-                _through_recorded(entry, g, table, lift)
-        if not retain_graph:
-            entry.release()
-    return {
-        leaf: value.finish(leaf) if type(value) is Sum else value if lift else np.array(value)
-        for leaf, value in table.items()
-        if type(leaf) is Leaf
-    }
+    try:
+        for place, g in roots:
+            _arrive(table, place, g)
+        for entry in entries:
+            g = table.pop(entry, None)
+            if g is not None:
+                if lift is None:
+                    _through(entry, _finished(g, entry), entry.out, entry.args, table)
+                else:
+                    _through_recorded(entry, g, table, lift)
+            if not retain_graph:
+                entry.release()
+        arrived = [(leaf, _finished(g, leaf)) for leaf, g in table.items() if type(leaf) is Leaf]
+    finally:
+        if token is not None:
+            context.reset(token)
+    if lift is None:
+        return {leaf: np.array(g) for leaf, g in arrived}
+    return {leaf: lift(np.array(g.data), g.place) for leaf, g in arrived}
+
+
+def _finished(g: Any, place: Any) -> Any:
+    """A cotangent from the table, added up where it was still in the making."""
+    if type(g) is Sum:
+        return g.finish(place)
+    if type(g) is list:
+        for k, value in enumerate(g):
+            if type(value) is Sum:
+                g[k] = value.finish(Output(place, k, place.shape[k], place.dtype[k]))
+    return g
 
 
 _RELEASED = (
@@ -287,8 +297,10 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table) -> None:
     for k, place in enumerate(entry.parents):
         if place is None:
             continue
-        if type(place) is Leaf and place.changed > entry.number and type(args[k]) is not Leaf:
-            raise RuntimeError(_changed(place, entry))
+        if type(place) is Leaf and place.changed > entry.number:
+            # What views of the leaf were used for is not known here: they may show the new values now.
+            if type(args[k]) is not Leaf or entry.primitive.view:
+                raise RuntimeError(_changed(place, entry))
         gk = rules[k] if joint is not None else rules[k](g, out, *args, **static)
         kind = type(gk)
         if kind is list:
@@ -309,7 +321,7 @@ def _through_recorded(entry: Entry, g: Any, table: Table, lift: Lift) -> None:
     out = None if entry.out is None else lift(entry.out, entry)
     token = context.set(State(True, entry.scope))
     try:
-        _through(entry, g, out, args, table)
+        _through(entry, _finished(g, entry), out, args, table)
     finally:
         context.reset(token)
 

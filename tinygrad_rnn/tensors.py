@@ -38,16 +38,23 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     if isinstance(data, Tensor):
         data = data._data
     if isinstance(data, (ndarray, np.generic)) or hasattr(data, "__array__"):
-        array = np.asarray(data, dtype=dtype)
+        array = np.asarray(data)
     else:
         if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
             raise TypeError("a list of tensors would lose their place on the tape: use tg.stack(list)")
-        array = np.asarray(data)
-        if dtype is not None or array.dtype.kind in "if":
-            array = array.astype(dtype or _default_dtype)
+        try:
+            array = np.asarray(data)
+        except ValueError as error:
+            raise ValueError(f"a tensor needs nested lists of equal lengths: {error}") from error
+        if dtype is None and array.dtype.kind in "if":
+            dtype = _default_dtype
     if array.dtype.kind not in "biufc":
         raise TypeError(f"a tensor holds numbers, got {array.dtype} data such as {array.ravel()[:1]}")
-    return array
+    if dtype is None or array.dtype == dtype:
+        return array
+    if np.dtype(dtype).kind not in "biufc":
+        raise TypeError(f"a tensor holds numbers; its dtype cannot be {np.dtype(dtype)}")
+    return array.astype(dtype)
 
 
 # ------------------------------------------------------------------------------------------ recording
@@ -68,7 +75,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
                 mask |= 1 << len(places)
             places.append(a._place)
         else:
-            arrays.append(_operand(a))
+            arrays.append(_operand(primitive, a, len(places)))
             places.append(None)
     for name, value in static.items():
         if type(value) is Tensor:
@@ -80,6 +87,8 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     state = current_state()
     if not mask or not state.recording:
         return tuple([_make(o, None) for o in out]) if primitive.multiple else _make(out, None)
+    if not primitive.multiple and out.dtype.kind in "biu":
+        return _make(out, None)  # astype: integers do not follow a small change of x
     if primitive.joint is not None:
         args = tuple([p or _spec(a) for a, p in zip(arrays, places, strict=True)])
         keep_out = False
@@ -97,17 +106,17 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     entry = Entry(primitive, tuple(places), args, saved, static, shapes, dtypes, state.scope)
     results = []
     for k, o in enumerate(out):
-        result: Tensor = new(Tensor)
-        result._data = o
-        result._place = Output(entry, k, shapes[k], dtypes[k])
-        results.append(result)
+        results.append(_make(o, Output(entry, k, shapes[k], dtypes[k])))
     return tuple(results)
 
 
 def _apply1(primitive: Primitive, x: Tensor) -> Tensor:
     """`apply` for one tensor and no static argument."""
     array = x._data
-    out = primitive.forward(array)
+    try:
+        out = primitive.forward(array)
+    except (ValueError, TypeError, IndexError) as error:
+        raise primitive.explain(error, (array,), _NOTHING) from error
     if type(out) is not ndarray:
         out = np.asarray(out)
     place = x._place
@@ -130,13 +139,13 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
         x = a._data
         p = a._place
     else:
-        x = a = _operand(a)
+        x = a = _operand(primitive, a, 0)
         p = None
     if type(b) is Tensor:
         y = b._data
         q = b._place
     else:
-        y = b = _operand(b)
+        y = b = _operand(primitive, b, 1)
         q = None
     try:
         out = primitive.forward(x, y)
@@ -165,11 +174,16 @@ def _make(array: Any, place: Place | None) -> Tensor:
     return result
 
 
-def _operand(a: Any) -> Any:
-    """What may stand beside a tensor: tensors, arrays, NumPy scalars; Python numbers, which stay weak."""
-    if isinstance(a, (Tensor, ndarray, np.generic, bool, int, float, complex)):
+def _operand(primitive: Primitive, a: Any, k: int) -> Any:
+    """What may stand beside a tensor: arrays, NumPy scalars, lists; Python numbers, which stay weak."""
+    if isinstance(a, (ndarray, np.generic, bool, int, float, complex)):
         return a
-    return as_array(a)
+    if primitive.joint is None and primitive.vjps[k] is None:
+        return np.asarray(a)  # masks and indices are what they are, and do not take the default dtype
+    try:
+        return as_array(a)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{primitive.name}: operand {k}: {error}") from error
 
 
 def _spec(a: Any) -> Any:
@@ -289,8 +303,10 @@ class Tensor:
             raise RuntimeError("requires_grad of a computed tensor cannot be set; use detach()")
         if wanted and self._data.dtype.kind != "f":
             raise TypeError(
-                f"only floating-point tensors can require gradients, got {self.dtype}; "
-                f"convert with x.astype('float32') if the values are quantities and not indices"
+                f"only floating-point tensors can require gradients, got {self.dtype}"
+                + ("" if self.dtype.kind == "c" else "; ")
+                + ("" if self.dtype.kind == "c" else "convert with x.astype('float32') if the values are ")
+                + ("" if self.dtype.kind == "c" else "quantities and not indices")
             )
         if not wanted:
             self._place = None
@@ -359,8 +375,13 @@ class Tensor:
 
     def item(self) -> Any:
         """The only element as a Python number."""
+        return self._only("item()")
+
+    def _only(self, what: str) -> Any:
         if self.size != 1:
-            raise ValueError(f"item() needs a tensor of one element, got shape {self.shape}")
+            raise ValueError(
+                f"{what} needs a tensor of one element, got shape {self.shape}; tolist() and numpy() give all"
+            )
         return self._data.item()
 
     def tolist(self) -> Any:
@@ -409,7 +430,7 @@ class Tensor:
         if self._place is None:
             raise RuntimeError(
                 "backward() on a tensor off the tape: nothing it depends on has requires_grad=True, it was "
-                "detached, or it was computed under no_grad()"
+                "detached or cast to integers, or it was computed under no_grad()"
             )
         if grad is None:
             if self.size != 1:
@@ -475,7 +496,7 @@ class Tensor:
             index = _without_tensors(ops.getitem, "index", index)
         elif type(index) is list:
             index = np.asarray(index) if index else np.zeros(0, np.intp)
-        return apply(ops.getitem, (self,), {"index": index})  # type: ignore[no-any-return]
+        return apply(ops.getitem, (self,), {"index": index})
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(
@@ -530,10 +551,10 @@ class Tensor:
         return bool(self._data)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._only("float()"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._only("int()"))
 
     def __index__(self) -> int:
         if self.size != 1 or self._data.dtype.kind not in "iu":
@@ -541,7 +562,7 @@ class Tensor:
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else str(self)
+        return format(self._only("a format"), spec) if spec else str(self)
 
     def __repr__(self) -> str:
         body = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=200)
@@ -603,12 +624,12 @@ class Tensor:
     @property
     def T(self) -> Tensor:  # noqa: N802
         """All axes reversed."""
-        return apply(ops.transpose, (self,))  # type: ignore[no-any-return]
+        return apply(ops.transpose, (self,))
 
     @property
     def mT(self) -> Tensor:  # noqa: N802
         """The last two axes exchanged."""
-        return apply(ops.swapaxes, (self,), {"axis1": -1, "axis2": -2})  # type: ignore[no-any-return]
+        return apply(ops.swapaxes, (self,), {"axis1": -1, "axis2": -2})
 
     @property
     def real(self) -> Tensor:
@@ -617,16 +638,16 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape: ``x.reshape(2, -1)`` or ``x.reshape((2, -1))``."""
-        return apply(ops.reshape, (self,), {"shape": _one_or_many(shape)})  # type: ignore[no-any-return]
+        return apply(ops.reshape, (self,), {"shape": _one_or_many(shape)})
 
     def transpose(self, *axes: Any) -> Tensor:
         """Permute axes, as NumPy does: ``x.transpose(1, 0, 2)``; reverse them for none."""
         order = _one_or_many(axes) if axes else None
-        return apply(ops.transpose, (self,), {"axes": order})  # type: ignore[no-any-return]
+        return apply(ops.transpose, (self,), {"axes": order})
 
     def broadcast_to(self, *shape: Any) -> Tensor:
         """Repeat along axes of length 1 and new leading axes."""
-        return apply(ops.broadcast_to, (self,), {"shape": _one_or_many(shape)})  # type: ignore[no-any-return]
+        return apply(ops.broadcast_to, (self,), {"shape": _one_or_many(shape)})
 
     # ---- NumPy's protocols
 
@@ -673,10 +694,15 @@ class Tensor:
                     f"np.{function.__name__} cannot write into out= with tensors: "
                     f"nothing on the tape is overwritten"
                 )
+            if function in _KEYWORDS:
+                args, kwargs = args[:2], {**dict(zip(_KEYWORDS[function], args[2:], strict=False)), **kwargs}
+                kwargs = {k: v for k, v in kwargs.items() if k not in ("dtype", "out") or v is not None}
             return NUMPY[function](*args, **kwargs)
         if function in _PLAIN_FUNCTIONS:
-            return function(*map(_plain, args), **kwargs)
-        raise _no_rule(function.__name__)
+            return function(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
+        raise _no_rule(
+            f"{function.__module__.removeprefix('numpy.')}.{function.__name__}".removeprefix("numpy.")
+        )
 
 
 def _one_or_many(values: tuple[Any, ...]) -> Any:
@@ -698,6 +724,18 @@ def _no_rule(name: str) -> TypeError:
 new = object.__new__
 
 _REDUCTIONS: dict[Any, Primitive] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
+
+_KEYWORDS: dict[Any, tuple[str, ...]] = {
+    np.sum: ("dtype", "out", "keepdims"),
+    np.mean: ("dtype", "out", "keepdims"),
+    np.var: ("dtype", "out", "ddof", "keepdims"),
+    np.max: ("out", "keepdims"),
+    np.min: ("out", "keepdims"),
+    np.cumsum: ("dtype", "out"),
+    np.concatenate: ("out",),
+    np.stack: ("out",),
+}
+"""What NumPy's functions take by position after the axis, where the primitives' order is another."""
 
 _PLAIN_UFUNCS = {
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.sign, np.signbit,

@@ -1,0 +1,33 @@
+"""Layers, cells, the loop over time, and losses. See README.md beside this file."""
+
+from .cells import GRUCell, LSTMCell, RNNCell
+from .files import load_state, save_state
+from .layers import Dropout, Embedding, LayerNorm, Linear
+from .losses import binary_cross_entropy_with_logits, cross_entropy, huber, mae, mse
+from .module import Module, Parameter, Sequential
+from .recurrent import GRU, LSTM, RNN, Bidirectional, scan
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Bidirectional",
+    "Dropout",
+    "Embedding",
+    "GRUCell",
+    "LSTMCell",
+    "LayerNorm",
+    "Linear",
+    "Module",
+    "Parameter",
+    "RNNCell",
+    "Sequential",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "huber",
+    "load_state",
+    "mae",
+    "mse",
+    "save_state",
+    "scan",
+]

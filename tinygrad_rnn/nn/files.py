@@ -1,0 +1,108 @@
+"""Parameters in files: safetensors, with JSON metadata and a checksum, written atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_FORMAT = "tinygrad_rnn/1"
+
+
+def save_state(
+    state: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write named arrays and metadata to a safetensors file.
+
+    The file appears whole or not at all: a temporary file beside it is filled, flushed to disk and renamed.
+
+    Parameters
+    ----------
+    state : mapping of str to array
+    path : path
+    metadata : mapping, optional
+        Anything that JSON can hold.
+    """
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(a) if a.ndim else a for name, a in state.items()}
+    text = json.dumps(dict(metadata or {}), sort_keys=True, ensure_ascii=False)
+    header = {"format": _FORMAT, "metadata": text, "sha256": _digest(arrays, text)}
+    write_atomically(path, save(arrays, metadata=header))
+
+
+def load_state(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `save_state` wrote: the arrays by name, and the metadata.
+
+    Raises
+    ------
+    ValueError
+        For a file that is damaged, truncated, or of another kind; the message says which.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:
+        raise ValueError(
+            f"{path} is no readable safetensors file (damaged or cut short?): {error}"
+        ) from error
+    if header.get("format") != _FORMAT or "metadata" not in header:
+        raise ValueError(
+            f"{path} was not written by this library (format {header.get('format')!r}); read it with "
+            f"safetensors.numpy.load_file and pass the arrays to load_state_dict"
+        )
+    if header.get("sha256") != _digest(arrays, header["metadata"]):
+        raise ValueError(f"{path} is damaged: its contents do not match its checksum")
+    return arrays, json.loads(header["metadata"])
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file such that a crash at any moment leaves the old one or the new one."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    # The only way to read it is to set it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _digest(arrays: Mapping[str, np.ndarray], metadata: str) -> str:
+    """A checksum over names, dtypes, shapes, values and metadata."""
+    digest = hashlib.sha256(metadata.encode())
+    for name in sorted(arrays):
+        a = arrays[name]
+        digest.update(f"\0{name}\0{a.dtype.str}\0{a.shape}\0".encode())
+        digest.update(a.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""Bounding gradients before a step, against explosion over many time steps (Pascanu et al. 2013)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..tensors import Tensor
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients together so that their joint Euclidean norm is at most ``max_norm``.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        Those without a gradient are passed over.
+    max_norm : float
+
+    Returns
+    -------
+    float
+        The norm before scaling.
+
+    Raises
+    ------
+    ValueError
+        If the norm is not finite: scaling would spread the NaN to every parameter.
+    """
+    with_grad = [p for p in parameters if p.grad is not None]
+    # In float64, so that squares of float32 gradients do not overflow.
+    squares = [np.square(p.grad.numpy(), dtype=np.float64).sum() for p in with_grad if p.grad is not None]
+    norm = float(np.sqrt(np.sum(squares)))
+    if not np.isfinite(norm):
+        names = [p.name or "(unnamed)" for p in with_grad if p.grad is not None and not _finite(p.grad)]
+        raise ValueError(f"clip_grad_norm: the gradient norm is {norm}; not finite in: {', '.join(names)}")
+    scale = max_norm / (norm + 1e-6)
+    if scale < 1:
+        for p in with_grad:
+            assert p.grad is not None
+            p.grad = p.grad.detach() * scale
+    return norm
+
+
+def clip_grad_value(parameters: Iterable[Tensor], clip_value: float) -> None:
+    """Bound every element of every gradient to ``[-clip_value, clip_value]``."""
+    for p in parameters:
+        if p.grad is not None:
+            p.grad = p.grad.detach().clip(-clip_value, clip_value)
+
+
+def _finite(g: Tensor) -> bool:
+    return bool(np.isfinite(g.numpy()).all())
