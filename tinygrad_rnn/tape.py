@@ -297,7 +297,7 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table) -> None:
     for k, place in enumerate(entry.parents):
         if place is None:
             continue
-        if type(place) is Leaf and place.changed > entry.number:
+        if type(place) is Leaf and place.changed > entry.number:  # noqa: SIM102 (nearly always false)
             # What views of the leaf were used for is not known here: they may show the new values now.
             if type(args[k]) is not Leaf or entry.primitive.view:
                 raise RuntimeError(_changed(place, entry))

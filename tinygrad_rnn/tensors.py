@@ -302,11 +302,10 @@ class Tensor:
         if isinstance(self._place, (Entry, Output)):
             raise RuntimeError("requires_grad of a computed tensor cannot be set; use detach()")
         if wanted and self._data.dtype.kind != "f":
+            mend = "; convert with x.astype('float32') if the values are quantities and not indices"
             raise TypeError(
-                f"only floating-point tensors can require gradients, got {self.dtype}"
-                + ("" if self.dtype.kind == "c" else "; ")
-                + ("" if self.dtype.kind == "c" else "convert with x.astype('float32') if the values are ")
-                + ("" if self.dtype.kind == "c" else "quantities and not indices")
+                f"only real floating-point tensors can require gradients, got {self.dtype}"
+                + (mend if self._data.dtype.kind in "biu" else "")
             )
         if not wanted:
             self._place = None
@@ -689,20 +688,20 @@ class Tensor:
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if function in NUMPY:
+            if function in _POSITIONAL:
+                kwargs = {**dict(zip(_POSITIONAL[function], args[2:], strict=False)), **kwargs}
+                args = args[:2]
             if kwargs.pop("out", None) is not None:
                 raise TypeError(
                     f"np.{function.__name__} cannot write into out= with tensors: "
                     f"nothing on the tape is overwritten"
                 )
-            if function in _KEYWORDS:
-                args, kwargs = args[:2], {**dict(zip(_KEYWORDS[function], args[2:], strict=False)), **kwargs}
-                kwargs = {k: v for k, v in kwargs.items() if k not in ("dtype", "out") or v is not None}
-            return NUMPY[function](*args, **kwargs)
+            if kwargs.get("dtype", ...) is None:
+                del kwargs["dtype"]
+            return NUMPY[function](*args, **{_RENAMED.get(k, k): v for k, v in kwargs.items()})
         if function in _PLAIN_FUNCTIONS:
             return function(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
-        raise _no_rule(
-            f"{function.__module__.removeprefix('numpy.')}.{function.__name__}".removeprefix("numpy.")
-        )
+        raise _no_rule(f"{function.__module__}.{function.__name__}".removeprefix("numpy."))
 
 
 def _one_or_many(values: tuple[Any, ...]) -> Any:
@@ -725,17 +724,22 @@ new = object.__new__
 
 _REDUCTIONS: dict[Any, Primitive] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
 
-_KEYWORDS: dict[Any, tuple[str, ...]] = {
+_POSITIONAL: dict[Any, tuple[str, ...]] = {
     np.sum: ("dtype", "out", "keepdims"),
     np.mean: ("dtype", "out", "keepdims"),
     np.var: ("dtype", "out", "ddof", "keepdims"),
     np.max: ("out", "keepdims"),
+    np.amax: ("out", "keepdims"),
     np.min: ("out", "keepdims"),
+    np.amin: ("out", "keepdims"),
     np.cumsum: ("dtype", "out"),
     np.concatenate: ("out",),
     np.stack: ("out",),
 }
 """What NumPy's functions take by position after the axis, where the primitives' order is another."""
+
+_RENAMED = {"a_min": "min", "a_max": "max", "indices_or_sections": "sections"}
+"""NumPy's names of static arguments, where the primitives' are others."""
 
 _PLAIN_UFUNCS = {
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.sign, np.signbit,

@@ -71,7 +71,8 @@ scatter.defvjp(joint=lambda g, _y, *_gs, indices, shape: [g[i] for i in indices]
         sample((3, 4, 2), index=(np.array([0, 0]), slice(1, 3), np.array([1, 0]))),
         sample((3, 4), index=(slice(0, 0),)),
         sample((), index=()),
-    ]
+    ],
+    view=True,
 )
 def getitem(x, /, index):
     """``x[index]``: integers, slices, None, Ellipsis, boolean masks and integer arrays, with repeats."""

@@ -79,6 +79,8 @@ class Primitive:
     multiple : bool
         Whether ``forward`` returns a tuple of arrays. Rules then get a list of cotangents, None where an
         output was not used.
+    view : bool
+        Whether the output may share memory with an input: what changes the one in place changes the other.
     domain : tuple of (low, high)
         Where inputs are valid and the derivative is bounded: one interval, or one per input.
     kinks : callable or None
@@ -96,6 +98,7 @@ class Primitive:
         kinks: Callable[..., Any] | None,
         elementwise: bool,
         multiple: bool,
+        view: bool,
     ) -> None:
         parameters = list(inspect.signature(forward).parameters.values())
         positional = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
@@ -120,6 +123,7 @@ class Primitive:
         self.kinks = kinks
         self.elementwise = elementwise
         self.multiple = multiple
+        self.view = view
 
     def _public_signature(self, forward: Callable[..., Any]) -> inspect.Signature:
         signature = inspect.signature(forward)
@@ -211,7 +215,9 @@ class Primitive:
             f"{a.dtype}{a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in inputs[:8]
         )
         more = "".join(f", {k}={v!r}" for k, v in static.items())
-        kind = type(error) if isinstance(error, (TypeError, IndexError)) else ValueError
+        # Not type(error): some of NumPy's own errors are not made from a text.
+        kinds = (np.exceptions.AxisError, IndexError, TypeError, ValueError)
+        kind: Any = next(k for k in kinds if isinstance(error, k))
         return kind(f"{self.name}({shapes}{more}): {error}")
 
 
@@ -223,6 +229,7 @@ def primitive(
     kinks: Callable[..., Any] | None = None,
     elementwise: bool = False,
     multiple: bool = False,
+    view: bool = False,
 ) -> Callable[[Callable[..., Any]], Primitive]:
     """Declare a primitive; see the module's docstring and the attributes of `Primitive`."""
 
@@ -237,6 +244,7 @@ def primitive(
             kinks=kinks,
             elementwise=elementwise,
             multiple=multiple,
+            view=view,
         )
         if made.name in REGISTRY:
             raise ValueError(f"a primitive named {made.name!r} exists already")

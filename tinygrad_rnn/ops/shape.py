@@ -7,6 +7,7 @@ import itertools
 import math
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from .index import Piece
 from .registry import primitive, sample
@@ -16,6 +17,7 @@ from .registry import primitive, sample
     numpy=np.reshape,
     samples=[sample((2, 3), shape=(6,)), sample((2, 3), shape=(3, -1)), sample((), shape=(1, 1)),
              sample((0, 2), shape=(2, 0))],
+    view=True,
 )  # fmt: skip
 def reshape(x, /, shape):
     """The same elements, in C order, in another shape; one length may be -1."""
@@ -29,6 +31,7 @@ reshape.defvjp(lambda g, _y, _x, shape: g.reshape(_x.shape))
     numpy=np.transpose,
     samples=[sample((2, 3)), sample((2, 3, 4)), sample((2, 3, 4), axes=(2, 0, 1)),
              sample((2, 3, 4), axes=(-1, 0, -2)), sample(())],
+    view=True,
 )  # fmt: skip
 def transpose(x, /, axes=None):
     """Permute axes; reverse them for None."""
@@ -46,7 +49,9 @@ transpose.defvjp(_transpose_vjp)
 
 
 @primitive(
-    numpy=np.swapaxes, samples=[sample((2, 3, 4), axis1=0, axis2=-1), sample((2, 3), axis1=0, axis2=1)]
+    numpy=np.swapaxes,
+    samples=[sample((2, 3, 4), axis1=0, axis2=-1), sample((2, 3), axis1=0, axis2=1)],
+    view=True,
 )
 def swapaxes(x, /, axis1, axis2):
     """Exchange two axes."""
@@ -57,7 +62,9 @@ swapaxes.defvjp(lambda g, _y, _x, axis1, axis2: g.swapaxes(axis1, axis2))
 
 
 @primitive(
-    numpy=np.expand_dims, samples=[sample((2, 3), axis=1), sample((2,), axis=(0, -1)), sample((), axis=0)]
+    numpy=np.expand_dims,
+    samples=[sample((2, 3), axis=1), sample((2,), axis=(0, -1)), sample((), axis=0)],
+    view=True,
 )
 def expand_dims(x, /, axis):
     """Insert axes of length 1 at the given positions of the result."""
@@ -68,7 +75,9 @@ expand_dims.defvjp(lambda g, _y, _x, axis: g.reshape(_x.shape))
 
 
 @primitive(
-    numpy=np.squeeze, samples=[sample((1, 3, 1)), sample((1, 3, 1), axis=0), sample((1, 3, 1), axis=(0, 2))]
+    numpy=np.squeeze,
+    samples=[sample((1, 3, 1)), sample((1, 3, 1), axis=0), sample((1, 3, 1), axis=(0, 2))],
+    view=True,
 )
 def squeeze(x, /, axis=None):
     """Remove axes of length 1: the given ones, or all for None."""
@@ -82,6 +91,7 @@ squeeze.defvjp(lambda g, _y, _x, axis=None: g.reshape(_x.shape))
     numpy=np.broadcast_to,
     samples=[sample((3,), shape=(2, 3)), sample((2, 1), shape=(2, 4)), sample((), shape=(2, 2)),
              sample((1, 3), shape=(0, 3))],
+    view=True,
 )  # fmt: skip
 def broadcast_to(x, /, shape):
     """Repeat along axes of length 1 and new leading axes, without copying; the result is read-only."""
@@ -104,9 +114,10 @@ def concatenate(*arrays, axis=0):
 
 def _concatenate_vjp(g, _y, *_arrays, axis=0):
     if axis is None:
-        ends = np.cumsum([math.prod(a.shape) for a in _arrays])
+        shapes = [getattr(a, "shape", ()) for a in _arrays]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
         parts = split(g, [int(e) for e in ends[:-1]])
-        return [p.reshape(a.shape) for p, a in zip(parts, _arrays, strict=True)]
+        return [p.reshape(shape) for p, shape in zip(parts, shapes, strict=True)]
     ends = np.cumsum([a.shape[axis] for a in _arrays])
     return split(g, [int(e) for e in ends[:-1]], axis=axis)
 
@@ -138,10 +149,12 @@ def _cached_parts(ndim, length, sections, axis):
     samples=[sample((4, 3), sections=2), sample((2, 6), sections=3, axis=-1), sample((5,), sections=[1, 3]),
              sample((2, 3), sections=[0, 2], axis=1)],
     multiple=True,
+    view=True,
 )  # fmt: skip
 def split(x, /, sections, axis=0):
     """Cut along an axis, into a number of equal parts or at a list of positions; a tuple of views."""
     x = np.asarray(x)
+    axis = normalize_axis_index(axis, x.ndim)
     return tuple([x[part] for part in _parts(x.ndim, x.shape[axis], sections, axis)])
 
 
@@ -159,11 +172,12 @@ split.defvjp(_split_vjp)
     numpy=[getattr(np, "unstack", None)],
     samples=[sample((2, 3)), sample((2, 3), axis=1), sample((2, 3, 2), axis=-1), sample((1,))],
     multiple=True,
+    view=True,
 )
 def unstack(x, /, axis=0):
     """Take apart along an axis, which disappears. Returns a tuple of views, one per position."""
     x = np.asarray(x)
-    axis %= x.ndim
+    axis = normalize_axis_index(axis, x.ndim)
     return tuple(x.transpose((axis, *(k for k in range(x.ndim) if k != axis)))) if axis else tuple(x)
 
 
@@ -189,7 +203,11 @@ def stack(*arrays, axis=0):
 stack.defvjp(joint=lambda g, _y, *_arrays, axis=0: unstack(g, axis=axis))
 
 
-@primitive(numpy=np.flip, samples=[sample((2, 3)), sample((2, 3), axis=0), sample((2, 3, 2), axis=(0, -1))])
+@primitive(
+    numpy=np.flip,
+    samples=[sample((2, 3)), sample((2, 3), axis=0), sample((2, 3, 2), axis=(0, -1))],
+    view=True,
+)
 def flip(x, /, axis=None):
     """Reverse the order along one axis, several or all."""
     return np.flip(x, axis)
