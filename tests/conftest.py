@@ -1,0 +1,19 @@
+"""What all tests share: how many random cases a property gets.
+
+The default profile fits the whole suite into a few minutes. For ten times as many cases::
+
+    HYPOTHESIS_PROFILE=thorough python -m pytest
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_common = {
+    "deadline": None,  # a shared machine is sometimes slow, and tests assert no timings
+    "print_blob": True,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("default", max_examples=25, **_common)
+settings.register_profile("thorough", max_examples=250, **_common)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
