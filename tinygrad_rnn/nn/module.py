@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,11 @@ class Module:
             )
         if isinstance(value, Tensor) and isinstance(value.place, Leaf):
             table: dict[str, Any] = self._parameters
-            value.name = value.name or name
+            value.name = name
         elif isinstance(value, Module):
             table = self._children
             value._name = value._name or name
+            value._rename_parameters(lambda own: self._join(name, own))
         else:
             table = vars(self)
         for other in (self._parameters, self._children, vars(self)):
@@ -117,6 +118,12 @@ class Module:
             for name, p in child._all_parameters():
                 yield self._join(child_name, name), p
 
+    def _rename_parameters(self, rename: Callable[[str], str]) -> None:
+        """Let tapes, diagrams and errors call each parameter as the outermost module's state_dict does."""
+        for name, p in self._all_parameters():
+            if p.requires_grad:
+                p.name = rename(name)
+
     def _join(self, child: str, name: str) -> str:
         """The name, in this module, of a child's parameter."""
         return f"{child}.{name}"
@@ -140,10 +147,9 @@ class Module:
 
     def requires_grad_(self, wanted: bool = True) -> Any:
         """Freeze (False) or unfreeze all parameters. Returns the module."""
-        for name, p in self._all_parameters():
+        for p in self.parameters():
             p.requires_grad = wanted
-            if wanted:
-                p.name = p.name or name.rpartition(".")[2]
+        self._rename_parameters(str)
         return self
 
     def zero_grad(self) -> None:

@@ -139,8 +139,6 @@ class _Recurrent(Module):
                 setattr(self, f"l{k}{suffix}", cell)
             size = hidden_size * len(self._suffixes())
         self.output_size = size
-        for name, p in self._all_parameters():
-            p.name = name
         self.dropout = Dropout(dropout, rng=rng)
 
     def _suffixes(self) -> tuple[str, ...]:
