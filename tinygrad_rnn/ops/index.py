@@ -111,6 +111,8 @@ take.defvjp(_take_vjp, None)
         sample((3,), np.array([2, 2, 0]), axis=0),
         sample((2, 3), np.array([[2], [0]]), axis=1),
         sample((2, 3), np.array([[1, 0, 1], [1, 1, 0], [0, 0, 0]]), axis=0),
+        sample((2, 3), np.array([[1, 1, 0, 2]]), axis=1),
+        sample((1, 3), np.array([[1], [0]]), axis=-1),
     ],
 )
 def take_along_axis(x, indices, /, axis=-1):
@@ -120,9 +122,8 @@ def take_along_axis(x, indices, /, axis=-1):
 
 def _take_along_axis_vjp(g, _y, _x, indices, axis=-1):
     axis %= len(_x.shape)
-    grid = np.ogrid[tuple(slice(n) for n in np.shape(indices))]
-    # The other axes are walked in step (an axis of length 1 in x broadcasts).
-    where = [np.minimum(k, n - 1) for k, n in zip(grid, _x.shape, strict=True)]
+    # The other axes are walked in step; where one has length 1, in x or in the indices, it broadcasts.
+    where = list(np.ogrid[tuple(slice(n) for n in _x.shape)])
     where[axis] = np.asarray(indices)
     return Piece(g, tuple(where))
 

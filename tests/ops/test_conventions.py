@@ -1,0 +1,304 @@
+"""Choices that no difference quotient can check, and behaviour at the edges of floating-point numbers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.tensors import Tensor
+
+
+def gradient(f: Any, *values: Any, dtype: Any = np.float64, seed: Any = None) -> list[np.ndarray]:
+    leaves = [tg.tensor(np.array(v, dtype), requires_grad=True) for v in values]
+    y = f(*leaves)
+    y.backward(np.ones(y.shape) if seed is None else seed)
+    return [np.zeros(x.shape) if x.grad is None else x.grad.numpy() for x in leaves]
+
+
+def torch_gradient(f: Any, *values: Any) -> list[np.ndarray]:
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs PyTorch")
+    leaves = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in values]
+    f(torch, *leaves).sum().backward()
+    return [x.grad.numpy() for x in leaves]
+
+
+# ------------------------------------------------------------------------------------- ties and kinks
+
+
+@pytest.mark.parametrize("f", [tg.maximum, tg.minimum])
+def test_tied_maximum_and_minimum_give_half_to_each(f: Any) -> None:
+    sign = 1 if f is tg.maximum else -1
+    a, b = gradient(f, [1.0, 2.0, 5.0], [1.0, 3.0, 4.0])
+    np.testing.assert_array_equal(a, [0.5, 0, 1] if sign > 0 else [0.5, 1, 0])
+    np.testing.assert_array_equal(b, 1 - a)
+    assert gradient(lambda x: f(x, x), [3.0])[0] == [1.0]
+    assert gradient(lambda x: f(x, 0.0), [0.0])[0] == [0.5]
+
+
+@pytest.mark.parametrize("f", [tg.max, tg.min])
+def test_tied_elements_of_max_and_min_share_equally(f: Any) -> None:
+    x = [[2.0, 7.0, 2.0], [2.0, 2.0, 2.0], [7.0, 7.0, 2.0]]
+    wanted = (np.array(x) == (7.0 if f is tg.max else 2.0)).astype(float)
+    (g,) = gradient(f, x)
+    np.testing.assert_allclose(g, wanted / wanted.sum(), rtol=1e-15)
+    (g,) = gradient(lambda x: f(x, axis=1), x)
+    rows = [[0, 1, 0], [1 / 3] * 3, [0.5, 0.5, 0]] if f is tg.max else [[0.5, 0, 0.5], [1 / 3] * 3, [0, 0, 1]]
+    np.testing.assert_allclose(g, rows, rtol=1e-15)
+
+
+def test_derivative_of_relu_at_0_is_0() -> None:
+    np.testing.assert_array_equal(gradient(tg.relu, [-1.0, 0.0, -0.0, 2.0])[0], [0, 0, 0, 1])
+
+
+def test_derivative_of_abs_at_0_is_0() -> None:
+    np.testing.assert_array_equal(gradient(tg.abs, [-1.0, 0.0, 2.0])[0], [-1, 0, 1])
+
+
+def test_derivative_of_clip_on_a_bound_is_1() -> None:
+    x = [-2.0, -1.0, 0.0, 1.0, 2.0]
+    np.testing.assert_array_equal(gradient(lambda x: tg.clip(x, -1, 1), x)[0], [0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(gradient(lambda x: tg.clip(x, min=-1), x)[0], [0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(gradient(lambda x: tg.clip(x, max=1), x)[0], [1, 1, 1, 1, 0])
+    np.testing.assert_array_equal(gradient(lambda x: tg.clip(x), x)[0], [1, 1, 1, 1, 1])
+
+
+def test_where_gives_the_branch_not_chosen_exactly_0() -> None:
+    """Also where that branch's value is no number at all."""
+    a, b = gradient(lambda a, b: tg.where(np.array([True, False]), a, b), [1.0, np.inf], [np.nan, 2.0])
+    np.testing.assert_array_equal(a, [1, 0])
+    np.testing.assert_array_equal(b, [0, 1])
+
+
+CONVENTIONS = {
+    "maximum": (lambda m, a, b: m.maximum(a, b), [0.0, 1.0, 2.0], [0.0, 2.0, 1.0]),
+    "minimum": (lambda m, a, b: m.minimum(a, b), [0.0, 1.0, 2.0], [0.0, 2.0, 1.0]),
+    "amax": (lambda m, x: x.amax(1) if m is not tg else x.max(1), [[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]]),
+    "amin": (lambda m, x: x.amin(1) if m is not tg else x.min(1), [[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]]),
+    "relu": (lambda m, x: m.relu(x), [-1.0, 0.0, 1.0]),
+    "abs": (lambda m, x: m.abs(x), [-1.0, 0.0, 1.0]),
+    "clip": (lambda m, x: m.clip(x, -1.0, 1.0), [-2.0, -1.0, 0.0, 1.0, 2.0]),
+    "power-0-base": (lambda m, x: x**2, [0.0, -2.0, 3.0]),
+    "power-0-exponent": (lambda m, x: x**0, [0.0, -2.0, 3.0]),
+    "power-both": (lambda m, a, b: a**b, [0.0, 2.0, 0.0, 3.0], [2.0, 0.0, 0.0, -1.5]),
+    "rpow": (lambda m, x: 2.0**x, [0.0, -2.0, 3.0]),
+    "logsumexp": (lambda m, x: m.logsumexp(x, 1), [[0.0, -np.inf, 3.0], [1e4, -1e4, 1e4]]),
+    "softmax": (lambda m, x: m.softmax(x, -1) ** 2, [[0.0, -np.inf, 3.0], [1e4, -1e4, 1e4]]),
+    "log_softmax": (lambda m, x: m.log_softmax(x, -1) ** 2, [[0.0, 1.0, 3.0], [1e2, -1e2, 1e1]]),
+    "sigmoid": (lambda m, x: m.sigmoid(x), [-3.0, 0.0, 3.0, 50.0]),
+    "softplus": (lambda m, x: m.log1p(m.exp(x)) if m is not tg else tg.softplus(x), [-3.0, 0.0, 3.0]),
+    "matmul": (lambda m, a, b: m.matmul(a, b) ** 2, [[1.0, 2.0], [3.0, -1.0]], [[0.5, 1.0], [2.0, 3.0]]),
+    "sqrt": (lambda m, x: m.sqrt(x), [4.0, 0.25]),
+}
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_gradients_are_pytorchs(name: str) -> None:
+    f, *values = CONVENTIONS[name]
+    for mine, theirs in zip(
+        gradient(lambda *xs: f(tg, *xs), *values), torch_gradient(f, *values), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-15)
+
+
+# -------------------------------------------------------------------------------------------- powers
+
+
+@pytest.mark.parametrize("power", [lambda x, n: x**n, lambda x, n: x ** np.array(float(n)), tg.power])
+def test_powers_at_0_and_of_negative_numbers(power: Any) -> None:
+    np.testing.assert_array_equal(gradient(lambda x: power(x, 0), [0.0, -2.0, 3.0])[0], [0, 0, 0])
+    np.testing.assert_array_equal(gradient(lambda x: power(x, 1), [0.0, -2.0, 3.0])[0], [1, 1, 1])
+    np.testing.assert_array_equal(gradient(lambda x: power(x, 2), [0.0, -2.0, 3.0])[0], [0, -4, 6])
+    np.testing.assert_array_equal(gradient(lambda x: power(x, 3), [0.0, -2.0, 3.0])[0], [0, 12, 27])
+    np.testing.assert_allclose(gradient(lambda x: power(x, -1), [-2.0, 4.0])[0], [-0.25, -0.0625])
+
+
+def test_arrays_of_exponents_at_0() -> None:
+    a, b = gradient(tg.power, [0.0, 0.0, 2.0], [0.0, 2.0, 0.0])
+    np.testing.assert_array_equal(a, [0, 0, 0])
+    np.testing.assert_allclose(b, [0, 0, np.log(2)])
+
+
+@pytest.mark.parametrize(
+    "exponent", [0, 1, 2, 3, 2.0, -1, 0.5, np.float64(2), np.array([0.0, 1.0, 2.0, 3.0, 2.5])]
+)
+def test_second_derivatives_of_powers(exponent: Any) -> None:
+    x = np.linspace(0.5, 2.5, 5)
+    assert tg.gradcheck(lambda x: x**exponent, x)
+    assert tg.gradgradcheck(lambda x: x**exponent, x)
+    if not isinstance(exponent, int):
+        assert tg.gradgradcheck(lambda x, n: x**n, x, np.asarray(exponent) + np.zeros(5))
+
+
+def test_second_derivatives_of_powers_at_0() -> None:
+    for exponent, wanted in [(0, 0), (1, 0), (2, 2), (3, 0), (np.array([2.0]), 2), (np.array([0.0]), 0)]:
+        x = tg.tensor(np.zeros(1), requires_grad=True)
+        (x**exponent).backward(create_graph=True)
+        first = x.grad
+        x.grad = None
+        if first.requires_grad:
+            first.backward()
+        assert (np.zeros(1) if x.grad is None else x.grad.numpy()) == [wanted]
+
+
+@pytest.mark.parametrize("base", [2.0, 3, np.float64(2), np.array([0.5, 1.0, 2.0])])
+def test_powers_of_a_constant(base: Any) -> None:
+    n = np.array([-1.0, 0.0, 2.0])
+    assert tg.gradcheck(lambda n: base**n, n)
+    assert tg.gradgradcheck(lambda n: base**n, n)
+
+
+def test_square_and_power_2_agree_in_float32() -> None:
+    x = np.float32([1e-20, 3.0, -1e10])
+    np.testing.assert_array_equal(gradient(lambda x: x**2, x, dtype="f4")[0], 2 * x)
+    np.testing.assert_array_equal(gradient(tg.square, x, dtype="f4")[0], 2 * x)
+
+
+# ------------------------------------------------------------------------------------------ stability
+
+EXTREME = [-1e4, -800.0, -100.0, -88.5, -1.0, 0.0, 1.0, 88.5, 100.0, 800.0, 1e4]
+STABLE = [
+    tg.sigmoid,
+    tg.softplus,
+    tg.tanh,
+    tg.logsumexp,
+    tg.softmax,
+    tg.log_softmax,
+    lambda x: tg.logsumexp(x, axis=-1, keepdims=True),
+]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("f", STABLE)
+def test_extreme_values_and_gradients_are_finite(f: Any, dtype: str) -> None:
+    """Warnings are errors here, so an overflow on the way would also be seen."""
+    for values in (EXTREME, [-1e4], [1e4], [1e4, 1e4], [-1e4, 1e4]):
+        x = tg.tensor(np.array(values, dtype), requires_grad=True)
+        y = f(x)
+        assert np.isfinite(y.numpy()).all()
+        assert y.dtype == dtype
+        for create_graph in (False, True):
+            x.grad = None
+            y.backward(np.ones(y.shape, dtype), retain_graph=True, create_graph=create_graph)
+            assert np.isfinite(x.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("f", STABLE[:4])
+def test_extreme_numbers_off_the_array_path(f: Any, dtype: str) -> None:
+    """0-d arrays and Python numbers take a way of their own through some forward functions."""
+    for value in (-1e4, -89.0, 89.0, 1e4):
+        x = tg.tensor(np.array(value, dtype), requires_grad=True)
+        f(x).backward()
+        assert np.isfinite(f(x).numpy())
+        assert np.isfinite(x.grad.numpy())
+        assert np.isfinite(f(value))
+
+
+def test_stable_values_are_exact() -> None:
+    x = np.array(EXTREME)
+    for dtype, rtol in (("f4", 1e-6), ("f8", 1e-14)):
+        inner = np.array([-50.0, -30.0, -1.0, 0.0, 2.0, 30.0], dtype)
+        wide = inner.astype(np.longdouble)
+        np.testing.assert_allclose(tg.sigmoid(inner), 1 / (1 + np.exp(-wide)), rtol=rtol)
+        np.testing.assert_allclose(tg.softplus(inner), np.log1p(np.exp(wide)), rtol=rtol)
+        np.testing.assert_allclose(tg.logsumexp(inner), np.log(np.exp(wide).sum()), rtol=rtol)
+        np.testing.assert_allclose(tg.softmax(inner), np.exp(wide) / np.exp(wide).sum(), rtol=rtol)
+    np.testing.assert_array_equal(tg.softplus(x)[-2:], [800.0, 1e4])
+    assert tg.sigmoid(1e4) == 1
+    assert 0 <= tg.sigmoid(-1e4) < 1e-300
+    assert tg.logsumexp(np.array([1e4, 1e4])) == 1e4 + np.log(2)
+    np.testing.assert_array_equal(tg.log_softmax(np.array([1e4, -1e4])), [0, -2e4])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_masked_logits(dtype: str) -> None:
+    """The mask idiom: -inf takes an element out of a softmax, in values and gradients, without a warning."""
+    inf = np.inf
+    data = np.array([[1.0, -inf, 2.0], [0.5, 0.25, -inf]], dtype)
+    keep = np.isfinite(data)
+    for f in (tg.softmax, lambda x: tg.logsumexp(x, axis=-1), lambda x: tg.where(keep, tg.log_softmax(x), 0)):
+        x = tg.tensor(data, requires_grad=True)
+        y = f(x)
+        (y * y).sum().backward(create_graph=True)
+        g = x.grad
+        assert np.isfinite(y.numpy()).all()
+        assert np.isfinite(g.numpy()).all()
+        assert not g.numpy()[~keep].any()
+        x.grad = None
+        (g * g).sum().backward()
+        assert np.isfinite(x.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("f", [tg.softmax, tg.logsumexp, tg.log_softmax])
+def test_masked_logits_are_like_absent_ones(f: Any) -> None:
+    x, short = np.array([1.0, -np.inf, 2.0, -0.5]), np.array([1.0, 2.0, -0.5])
+    seed = np.ones(()) if f is tg.logsumexp else np.array([1.0, 0.0, 2.0, 3.0])
+    short_seed = seed if f is tg.logsumexp else seed[[0, 2, 3]]
+    (g,) = gradient(f, x, seed=seed)
+    (wanted,) = gradient(f, short, seed=short_seed)
+    np.testing.assert_allclose(g[[0, 2, 3]], wanted, rtol=1e-14)
+    assert g[1] == 0
+
+
+def test_logsumexp_where_all_is_masked() -> None:
+    x = tg.tensor(np.array([[-np.inf, -np.inf], [0.0, 0.0]]), requires_grad=True)
+    y = tg.logsumexp(x, axis=1)
+    np.testing.assert_array_equal(y.numpy(), [-np.inf, np.log(2)])
+    y.backward(np.ones(2))
+    np.testing.assert_allclose(x.grad.numpy(), [[0, 0], [0.5, 0.5]])
+
+
+def test_infinities_are_not_hidden() -> None:
+    """A loss that went wrong shows: NaN in, NaN out."""
+    for f in (*STABLE, tg.relu, tg.max, tg.mean):
+        assert np.isnan(f(tg.tensor(np.array([np.nan, 1.0]))).numpy()).any()
+
+
+# -------------------------------------------------------------------------------------------- indexing
+
+
+def test_repeated_indices_add_up() -> None:
+    x = tg.tensor(np.arange(3.0), requires_grad=True)
+    x[np.array([0, 2, 2, -1])].backward(np.array([1.0, 10, 100, 1000]))
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 0, 1110])
+    x.grad = None
+    tg.take(x, [1, 1, 1]).backward(np.array([1.0, 2, 3]))
+    np.testing.assert_array_equal(x.grad.numpy(), [0, 6, 0])
+    y = tg.tensor(np.zeros((2, 2)), requires_grad=True)
+    tg.take_along_axis(y, np.array([[1, 1, 0]]), axis=1).backward(np.array([[1.0, 2, 4], [8, 16, 32]]))
+    np.testing.assert_array_equal(y.grad.numpy(), [[4, 3], [32, 24]])
+
+
+INDICES = [
+    0, -1, slice(None), slice(None, None, -1), slice(1, 1), None, ..., (), True, False, (0, 1), (..., 0),
+    (None, 1, ...), np.int64(1), np.array(1), [0, 0],
+    np.array([1, -1, 1]), ([0, 1], [1, 1]), (slice(None), [2, 0, 2]),
+    (np.array([[0], [1]]), np.array([0, 2])), np.array([True, False]), (np.array([True, True]), [0, 0]),
+    np.eye(2, 3, dtype=bool), (slice(None), np.array([True, False, True])), ([1, 1], None, slice(0, 2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_every_kind_of_index(index: Any) -> None:
+    a = np.arange(12.0).reshape(2, 3, 2)
+    x = tg.tensor(a, requires_grad=True)
+    y = x[index]
+    wanted = a[index]
+    np.testing.assert_array_equal(y.numpy(), wanted)
+    counts = np.zeros_like(a)
+    np.add.at(counts, index, 1)
+    y.backward(np.ones(y.shape))
+    np.testing.assert_array_equal(x.grad.numpy(), counts)
+    assert tg.gradgradcheck(lambda x: x[index] ** 2, a)
+
+
+def test_tensors_as_indices() -> None:
+    x = tg.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    rows = tg.tensor(np.array([1, 0]))
+    assert np.array_equal(x[rows].numpy(), x.numpy()[[1, 0]])
+    assert np.array_equal(x[rows, rows].numpy(), [4, 0])
+    assert np.array_equal(x[tg.tensor(np.array(1))].numpy(), [3, 4, 5])
+    assert [10, 20][tg.tensor(np.array(1))] == 20
+    assert isinstance(tg.take(x, rows, axis=0), Tensor)
+    assert np.array_equal(tg.where(tg.tensor(np.array([True, False, True])), x, 0).numpy()[0], [0, 0, 2])

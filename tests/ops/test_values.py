@@ -1,0 +1,306 @@
+"""What primitives compute: against NumPy, or a formula, in every way they can be called."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.ops import NUMPY, REGISTRY
+from tinygrad_rnn.ops.registry import Primitive, Sample
+from tinygrad_rnn.tensors import Tensor
+
+
+def axis_softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
+
+
+def dense_scatter(*gs: np.ndarray, indices: Any, shape: Any) -> np.ndarray:
+    out = np.zeros(shape)
+    positions = np.arange(out.size).reshape(shape)
+    for g, index in zip(gs, indices, strict=True):
+        for position, value in zip(positions[index].ravel(), np.ravel(g), strict=True):
+            out.ravel()[position] += value
+    return out
+
+
+FORMULAS = {
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "relu": lambda x: np.where(x > 0, x, 0),
+    "softplus": lambda x: np.log(1 + np.exp(x)),
+    "astype": lambda x, dtype: x.astype(dtype),
+    "getitem": lambda x, index: x[index],
+    "scatter": dense_scatter,
+    "logsumexp": lambda x, axis=None, keepdims=False: np.log(np.exp(x).sum(axis=axis, keepdims=keepdims)),
+    "softmax": axis_softmax,
+    "log_softmax": lambda x, axis=-1: np.log(axis_softmax(x, axis)),
+    "unstack": lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),
+}
+"""References for primitives that NumPy has no function for (unstack: since 2.1)."""
+
+CALLS = [
+    pytest.param(p, s, id=f"{name}-{k}")
+    for name, p in REGISTRY.items()
+    for k, s in enumerate(
+        p.samples or [Sample(((2, 3), (3,), (2, 1))[: p.arity], {}), Sample(((),) * p.arity, {})]
+    )
+]
+
+
+def operands(p: Primitive, s: Sample, dtype: Any = np.float64) -> list[Any]:
+    rng = np.random.default_rng(7)
+    intervals = p.domain if len(p.domain) > 1 else p.domain * len(s.inputs)
+    return [
+        np.asarray(rng.uniform(*intervals[k], a), dtype) if isinstance(a, tuple) else a
+        for k, a in enumerate(s.inputs)
+    ]
+
+
+def listed(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+
+
+def assert_same(got: Any, wanted: Any, kind: type) -> None:
+    got, wanted = listed(got), listed(wanted)
+    assert len(got) == len(wanted)
+    for y, z in zip(got, wanted, strict=True):
+        assert isinstance(y, kind)
+        data = y.numpy() if isinstance(y, Tensor) else y
+        assert isinstance(data, np.ndarray) or kind is not Tensor
+        assert (data.shape, data.dtype) == (np.shape(z), np.asarray(z).dtype)
+        np.testing.assert_allclose(data, z, rtol=1e-13, atol=1e-15)
+
+
+def reference(p: Primitive, arrays: list[Any], static: dict[str, Any]) -> Any:
+    if p.name in FORMULAS:
+        return FORMULAS[p.name](*arrays, **static)
+    names = {"sections": "indices_or_sections"}
+    static = {names.get(k, k): v for k, v in static.items()}
+    return p.numpy[0](arrays, **static) if p.variadic else p.numpy[0](*arrays, **static)
+
+
+@pytest.mark.parametrize(("p", "s"), CALLS)
+def test_values_equal_the_reference(p: Primitive, s: Sample) -> None:
+    arrays = operands(p, s)
+    wanted = reference(p, arrays, s.static)
+    assert_same(
+        p(arrays, **s.static) if p.variadic else p(*arrays, **s.static), wanted, (np.ndarray, np.generic)
+    )
+    for grad in (False, True):
+        ts = [tg.tensor(a, requires_grad=grad and a.dtype.kind == "f") for a in arrays]
+        for mixed in {0, len(ts) - 1}:
+            mine = [
+                t if k == mixed or t.requires_grad else a
+                for k, (t, a) in enumerate(zip(ts, arrays, strict=True))
+            ]
+            got = p(mine, **s.static) if p.variadic else p(*mine, **s.static)
+            assert_same(got, wanted, Tensor)
+            assert all(y.requires_grad == grad for y in listed(got))
+
+
+@pytest.mark.parametrize(("p", "s"), CALLS)
+def test_numpy_functions_take_tensors(p: Primitive, s: Sample) -> None:
+    arrays = operands(p, s)
+    ts = [tg.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    assert p.numpy or p.name in FORMULAS
+    for function in p.numpy:
+        assert NUMPY[function] is p
+        names = {"sections": "indices_or_sections"} if function is np.split else {}
+        static = {names.get(k, k): v for k, v in s.static.items()}
+        wanted = function(arrays, **static) if p.variadic else function(*arrays, **static)
+        assert_same(function(ts, **static) if p.variadic else function(*ts, **static), wanted, Tensor)
+
+
+@pytest.mark.parametrize(("p", "s"), CALLS)
+def test_methods_are_the_primitives(p: Primitive, s: Sample) -> None:
+    if not isinstance(getattr(Tensor, p.name, None), type(lambda: 0)):
+        assert p.name not in {"sum", "tanh", "reshape", "transpose", "take", "split", "matmul", "softmax"}
+        return
+    arrays = operands(p, s)
+    t = tg.tensor(arrays[0], requires_grad=True)
+    if p.name in {"reshape", "broadcast_to", "transpose"}:
+        (shape,) = s.static.values() or ((),)
+        got = getattr(t, p.name)(*shape)
+        assert_same(getattr(t, p.name)(shape) if shape else got, got.numpy(), Tensor)
+    else:
+        got = getattr(t, p.name)(*arrays[1:], **s.static)
+    assert_same(got, reference(p, arrays, s.static), Tensor)
+    place = listed(got)[0].place
+    assert getattr(place, "entry", place).primitive is p
+
+
+A = np.array([[1.5, -2.0], [0.5, 4.0]])
+B = np.array([[2.0, 3.0], [0.25, -1.0]])
+OPERATORS = [
+    ("add", lambda a, b: a + b),
+    ("subtract", lambda a, b: a - b),
+    ("multiply", lambda a, b: a * b),
+    ("divide", lambda a, b: a / b),
+    ("matmul", lambda a, b: a @ b),
+]
+
+
+@pytest.mark.parametrize(("name", "f"), OPERATORS)
+def test_binary_operators_from_both_sides(name: str, f: Any) -> None:
+    for a, b in [
+        (tg.tensor(A), tg.tensor(B)),
+        (A, tg.tensor(B)),
+        (tg.tensor(A), B),
+        (A.tolist(), tg.tensor(B)),
+    ]:
+        result = f(a, b)
+        assert isinstance(result, Tensor)
+        np.testing.assert_array_equal(result.numpy(), f(A, B))
+    leaf = tg.tensor(A, requires_grad=True)
+    assert f(leaf, B).place.primitive.name == name
+    assert f(B, leaf).place.parents == (None, leaf.place)
+
+
+@pytest.mark.parametrize(("name", "f"), OPERATORS[:-1])
+@pytest.mark.parametrize("scalar", [2, 2.5, np.float64(2.5), np.float32(2.5), np.array(2.5), True])
+def test_scalars_on_either_side(name: str, f: Any, scalar: Any) -> None:
+    t = tg.tensor(A, requires_grad=True)
+    for got, wanted in [(f(t, scalar), f(A, scalar)), (f(scalar, t), f(scalar, A))]:
+        assert_same(got, wanted, Tensor)
+        assert got.requires_grad
+
+
+def test_powers_and_unary_operators() -> None:
+    t = tg.tensor(np.abs(A), requires_grad=True)
+    u = tg.tensor(A, requires_grad=True)
+    for got, wanted in [
+        (t**2, np.abs(A) ** 2),
+        (t**2.5, np.abs(A) ** 2.5),
+        (t**B, np.abs(A) ** B),
+        (t ** tg.tensor(B), np.abs(A) ** B),
+        (2.0**u, 2.0**A),
+        (np.float64(2.0) ** u, 2.0**A),
+        (np.abs(A) ** u, np.abs(A) ** A),
+        (-u, -A),
+        (+u, A),
+        (abs(u), np.abs(A)),
+        (u.T, A.T),
+        (u.mT, A.T),
+        (u.real, A),
+    ]:
+        assert_same(got, wanted, Tensor)
+    x = np.arange(24.0).reshape(2, 3, 4)
+    assert_same(tg.tensor(x).mT, x.mT, Tensor)
+    assert_same(tg.tensor(x).T, x.T, Tensor)
+
+
+def test_augmented_assignment_makes_a_new_tensor() -> None:
+    t = u = tg.tensor(A.copy(), requires_grad=True)
+    t += B
+    t -= 1
+    t *= B
+    t /= 2
+    np.testing.assert_array_equal(u.numpy(), A)
+    np.testing.assert_allclose(t.numpy(), (A + B - 1) * B / 2)
+    assert t.requires_grad
+
+
+def test_comparisons_give_plain_arrays() -> None:
+    t = tg.tensor(A, requires_grad=True)
+    for f in [
+        lambda a, b: a == b,
+        lambda a, b: a != b,
+        lambda a, b: a < b,
+        lambda a, b: a <= b,
+        lambda a, b: a > b,
+        lambda a, b: a >= b,
+    ]:
+        for other in (B, 0.5, tg.tensor(B)):
+            plain = other.numpy() if isinstance(other, Tensor) else other
+            for got, wanted in [(f(t, other), f(A, plain)), (f(other, t), f(plain, A))]:
+                assert type(got) is np.ndarray
+                np.testing.assert_array_equal(got, wanted)
+
+
+def test_functions_without_a_derivative_give_plain_results() -> None:
+    t = tg.tensor(A, requires_grad=True)
+    u = tg.tensor(B)
+    for got, wanted in [
+        (np.sign(t), np.sign(A)),
+        (np.floor(t), np.floor(A)),
+        (np.isfinite(t), np.isfinite(A)),
+        (np.equal(t, u), A == B),
+        (np.argmax(t, axis=1), A.argmax(1)),
+        (np.argmax(a=t), A.argmax()),
+        (np.argsort(t), np.argsort(A)),
+        (np.round(t), np.round(A)),
+        (np.shape(t), (2, 2)),
+        (np.size(t), 4),
+        (np.allclose(t, b=u), False),
+        (np.allclose(a=t, b=t), True),
+        (np.any(t > 3), True),
+        (np.zeros_like(t), np.zeros((2, 2))),
+        (t.argmax(), A.argmax()),
+        (t.argmin(axis=0), A.argmin(0)),
+    ]:
+        assert not isinstance(got, Tensor)
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_ufunc_reductions() -> None:
+    t = tg.tensor(A, requires_grad=True)
+    assert_same(np.add.reduce(t), A.sum(0), Tensor)
+    assert_same(np.add.reduce(t, axis=None), A.sum(), Tensor)
+    assert_same(np.maximum.reduce(t, axis=1, keepdims=True), A.max(1, keepdims=True), Tensor)
+    assert_same(np.minimum.reduce(t, axis=-1), A.min(-1), Tensor)
+
+
+def test_numpys_own_order_of_arguments_is_kept() -> None:
+    """np.sum's third argument is dtype, not keepdims; clip's old names still work."""
+    t = tg.tensor(A)
+    assert_same(np.sum(t, 0, None, None, True), A.sum(0, keepdims=True), Tensor)
+    assert_same(np.mean(t, 1, None, None, True), A.mean(1, keepdims=True), Tensor)
+    assert_same(np.var(t, 0, None, None, 1, True), A.var(0, ddof=1, keepdims=True), Tensor)
+    assert_same(np.var(t, 0, dtype=None, ddof=1), A.var(0, ddof=1), Tensor)
+    for function in (np.max, np.amax, np.min, np.amin):
+        assert_same(function(t, 0, None, True), function(A, 0, None, True), Tensor)
+    assert_same(np.cumsum(t, 0, None), A.cumsum(0), Tensor)
+    assert_same(np.concatenate([t, B], 1), np.concatenate([A, B], 1), Tensor)
+    assert_same(np.stack([t, B], 1, None), np.stack([A, B], 1), Tensor)
+    assert_same(np.clip(t, a_min=0, a_max=1), A.clip(0, 1), Tensor)
+    assert_same(np.clip(t, -1, None), A.clip(-1), Tensor)
+    with pytest.raises(TypeError, match="does not take 'dtype'"):
+        np.sum(t, 0, np.float32)
+
+
+def test_lists_as_operands() -> None:
+    """A list of numbers takes the default dtype, but a mask stays a mask and indices stay integers."""
+    x = tg.tensor(np.arange(4.0), requires_grad=True)
+    assert_same(tg.take(x, [0, 3]), np.array([0.0, 3.0]), Tensor)
+    assert_same(x.take([[1], [2]]), np.array([[1.0], [2.0]]), Tensor)
+    assert_same(tg.take_along_axis(x, [3, 0], axis=0), np.array([3.0, 0.0]), Tensor)
+    assert_same(tg.where([True, False, True, False], x, 0), np.array([0.0, 0, 2, 0]), Tensor)
+    assert_same(tg.add(tg.astype(x, "float32"), [1, 2, 3, 4]), np.arange(1, 8, 2, dtype=np.float32), Tensor)
+    assert_same(x[[]], np.zeros(0), Tensor)
+    assert_same(x[[0, -1]], np.array([0.0, 3.0]), Tensor)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "wanted"),
+    [
+        (np.float32, 2.0, np.float32),
+        (np.float32, 2, np.float32),
+        (np.float32, np.float32, np.float32),
+        (np.float32, np.float64, np.float64),
+        (np.float32, np.int32, np.float64),
+        (np.float16, 1.5, np.float16),
+        (np.float64, 2.0, np.float64),
+    ],
+)
+def test_dtypes_of_results(a: Any, b: Any, wanted: Any) -> None:
+    """NumPy 2's promotion: Python scalars are weak. Gradients come back in the leaf's dtype."""
+    x = tg.tensor(np.ones(3, a), requires_grad=True)
+    y = b if isinstance(b, (int, float)) else np.ones(3, b)
+    for f in (tg.add, tg.multiply, tg.divide, tg.maximum, tg.power, tg.subtract):
+        for z in (f(x, y), f(y, x)):
+            assert z.dtype == wanted
+            x.grad = None
+            z.backward(np.ones(3))
+            assert (x.grad.dtype, x.grad.shape) == (a, (3,))
+    for name in ("tanh", "exp", "sigmoid", "relu", "softplus", "sqrt", "mean", "var", "logsumexp", "softmax"):
+        assert getattr(tg, name)(x).dtype == a
