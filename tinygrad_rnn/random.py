@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-_generator = np.random.default_rng()
+# Made when first wanted: NumPy imports numpy.random only then, which is a sixth of its own import time.
+_generator: np.random.Generator | None = None
 
 
-def manual_seed(seed: int) -> np.random.Generator:
-    """Restart the default generator from a seed, and return it.
+def manual_seed(seed: int | None) -> np.random.Generator:
+    """Restart the default generator from a seed (None: from the system's entropy), and return it.
 
     Everything that draws random numbers (initial weights, dropout, shuffling) takes ``rng=``; without it
     the default generator is used. It is one for the whole process: threads that need reproducible numbers
@@ -22,7 +23,7 @@ def manual_seed(seed: int) -> np.random.Generator:
 def default_generator(rng: np.random.Generator | int | None = None) -> np.random.Generator:
     """The given generator, one made from the given seed, or the default one for None."""
     if rng is None:
-        return _generator
+        return manual_seed(None) if _generator is None else _generator
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, (int, np.integer)):

@@ -162,7 +162,7 @@ class Primitive:
         """Which of (output, *inputs) the rule reads, by its parameters' names."""
         if rule is None:
             return [False] * (len(self.inputs) + 1)
-        names = list(inspect.signature(rule).parameters)[1 : len(self.inputs) + 2]
+        names = rule.__code__.co_varnames[1 : len(self.inputs) + 2]
         return [not name.startswith("_") for name in names]
 
     def __call__(self, *args: Any, **static: Any) -> Any:

@@ -1,0 +1,23 @@
+"""The README's code runs as it stands."""
+
+import re
+from pathlib import Path
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_trains(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["loss"].item() < 0.01
+    assert "mean squared error" in capsys.readouterr().out
+    assert list(tmp_path.iterdir())
+
+
+def test_links_lead_somewhere():
+    root = Path(__file__).parent.parent
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert targets
+    assert not [t for t in targets if not t.startswith("http") and not (root / t).exists()]
