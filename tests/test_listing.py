@@ -1,0 +1,90 @@
+"""Printed tapes."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.listing import describe_static
+
+GOLDEN = """\
+leaf0: leaf (4, 3) float64
+w: leaf (3, 2) float32
+entry  scope      operation                             shape       dtype
+%1     encoder    matmul(leaf0, w)                      (4, 2)      float64
+%2     encoder    add(%1, const(2,))                    (4, 2)      float64
+%3     encoder/t  tanh(%2)                              (4, 2)      float64
+%4                multiply(%3, 2.0)                     (4, 2)      float64
+%5                getitem(%4, index=(:, 0, None, ...))  (4, 1)      float64
+%6                split(%5, sections=2)                 2 x (2, 1)  float64
+%7                add(%6.0, %6.1)                       (2, 1)      float64
+%8                getitem(%7, index=array(3,))          (3, 1)      float64
+%9                sum(%8, axis=(0, 1), keepdims=False)  ()          float64"""
+
+
+def example() -> tg.Tensor:
+    w = tg.tensor(np.ones((3, 2), np.float32), requires_grad=True)
+    w.name = "w"
+    x = tg.tensor(np.ones((4, 3)), requires_grad=True)
+    with tg.scope("encoder"):
+        y = x @ w + np.zeros(2)
+        with tg.scope("t", step=3):
+            y = tg.tanh(y)
+    y = (y * 2.0)[:, 0, None, ...]
+    a, b = tg.split(y, 2)
+    return (a + b)[np.array([0, 1, 1])].sum(axis=(0, 1), keepdims=False)
+
+
+def test_a_small_tape_in_print() -> None:
+    """The same before and after backward() has released the arrays."""
+    y = example()
+    assert str(tg.Tape(y)) == GOLDEN
+    y.backward()
+    assert str(tg.Tape(y)) == GOLDEN
+
+
+def test_what_a_tape_offers() -> None:
+    y = example()
+    tape = tg.Tape(y)
+    assert len(tape) == 9
+    assert [e.number for e in tape] == sorted(e.number for e in tape)
+    assert tape.entries[-1] is y.place
+    assert list(tape.leaves.values()) == ["leaf0", "w"]
+    assert tape.rows()[2] == ("%3", "encoder/t", "tanh(%2)", "(4, 2)", "float64")
+    assert repr(tape) == "<Tape: 9 entries, 2 leaves>"
+
+
+def test_several_results_and_leaves_alone() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    a, b = tg.exp(x), tg.stack([x, x], axis=1)
+    assert [e.primitive.name for e in tg.Tape(a, b)] == ["exp", "stack"]
+    assert str(tg.Tape(x)).startswith("leaf0: leaf (2,) float32\nentry")
+    first, _ = tg.split(x, 2)
+    assert tg.Tape(first).label(first.place) == "%1.0"
+
+
+def test_off_the_tape_is_an_error() -> None:
+    x = tg.tensor([1.0], requires_grad=True)
+    with tg.no_grad():
+        y = x * 2
+    for wrong in (tg.tensor([1.0]), x.detach(), y, 3.0):
+        with pytest.raises(ValueError, match=r"tg\.Tape needs a tensor that is on the tape"):
+            tg.Tape(x, wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (slice(None), ":"),
+        (slice(1, None), "1:"),
+        (slice(None, 3), ":3"),
+        (slice(None, None, -1), "::-1"),
+        (slice(0, 4, 2), "0:4:2"),
+        (..., "..."),
+        ((1,), "(1,)"),
+        ((slice(None), None, np.zeros((2, 3))), "(:, None, array(2, 3))"),
+        (None, "None"),
+        ("constant", "'constant'"),
+    ],
+)
+def test_static_arguments_in_a_few_characters(value: object, text: str) -> None:
+    assert describe_static(value) == text
