@@ -138,15 +138,18 @@ class Output(Place):
         self.dtype = dtype
 
 
-def reachable(places: Sequence[Place]) -> list[Entry]:
-    """All entries that the given places depend on, newest first. Iterative: depth costs no stack."""
+def reachable(places: Sequence[Place], since: int = 0) -> list[Entry]:
+    """All entries from number ``since`` on that the given places depend on, newest first.
+
+    Iterative: depth costs no stack.
+    """
     found: set[Entry] = set()
     stack: list[Any] = list(places)
     while stack:
         place = stack.pop()
         if type(place) is Output:
             place = place.entry
-        if type(place) is Entry and place not in found:
+        if type(place) is Entry and place not in found and place.number >= since:
             found.add(place)
             stack.extend(place.parents)
     return sorted(found, key=attrgetter("number"), reverse=True)
@@ -225,8 +228,12 @@ def _arrive(table: Table, place: Place, g: Any) -> None:
 
 
 def backward(
-    roots: Sequence[tuple[Place, Any]], *, retain_graph: bool = False, lift: Lift | None = None
-) -> dict[Leaf, Any]:
+    roots: Sequence[tuple[Place, Any]],
+    *,
+    retain_graph: bool = False,
+    lift: Lift | None = None,
+    since: int = 0,
+) -> dict[Any, Any]:
     """Carry cotangents from the roots to the leaves.
 
     Parameters
@@ -237,14 +244,17 @@ def backward(
     lift : callable, optional
         ``lift(array, place) -> tensor``. Given, saved arrays are handed to the rules as tensors on the
         tape, so that the pass is itself recorded (``create_graph=True``).
+    since : int
+        Entries with smaller numbers count as leaves: the pass ends there.
 
     Returns
     -------
     dict
-        Cotangents of the leaves that were reached, in arrays that nobody else holds. Storing them into
+        Cotangents of the leaves that were reached, in arrays that nobody else holds; a list of them (None
+        for those that nothing reached) for an entry with several outputs that counts as a leaf. Storing them into
         ``leaf.grad`` is the caller's business, so an error half-way leaves no half result there.
     """
-    entries = reachable([place for place, _ in roots])
+    entries = reachable([place for place, _ in roots], since)
     for entry in entries:
         if entry.args is None:
             raise RuntimeError(_RELEASED.format(entry.number, entry.primitive.name))
@@ -263,13 +273,18 @@ def backward(
                     _through_recorded(entry, g, table, lift)
             if not retain_graph:
                 entry.release()
-        arrived = [(leaf, _finished(g, leaf)) for leaf, g in table.items() if type(leaf) is Leaf]
+        arrived = {place: _finished(g, place) for place, g in table.items()}
     finally:
         if token is not None:
             context.reset(token)
-    if lift is None:
-        return {leaf: np.array(g) for leaf, g in arrived}
-    return {leaf: lift(np.array(g.data), g.place) for leaf, g in arrived}
+
+    def own(g: Any) -> Any:
+        """A copy: what arrived may be shared with another leaf, with the seed, or be a broadcast view."""
+        if type(g) is list:
+            return [own(item) for item in g]
+        return g if g is None else np.array(g) if lift is None else lift(np.array(g.data), g.place)
+
+    return {place: own(g) for place, g in arrived.items()}
 
 
 def _finished(g: Any, place: Any) -> Any:
