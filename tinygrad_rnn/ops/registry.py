@@ -168,7 +168,7 @@ class Primitive:
     def __call__(self, *args: Any, **static: Any) -> Any:
         """Apply to arrays, giving arrays; or hand over to the operand type that knows better (a tensor)."""
         inputs = args
-        if static or len(args) != self.arity:
+        if static or not args or len(args) != self.arity:
             inputs, static = self.bind(args, static)
         for operand in inputs:
             takes_over = getattr(type(operand), "__primitive__", None)
