@@ -13,6 +13,17 @@ import importlib
 from typing import Any
 
 from . import ops
+from .autodiff import (
+    checkpoint,
+    elementwise_grad,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    value_and_grad,
+    vjp,
+)
 from .checks import gradcheck, gradgradcheck
 from .listing import Tape
 from .ops import (
@@ -43,6 +54,7 @@ from .ops import (
     multiply,
     negative,
     pad,
+    positive,
     power,
     relu,
     reshape,

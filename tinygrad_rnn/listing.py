@@ -97,4 +97,6 @@ def describe_static(value: Any) -> str:
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, np.ndarray):
         return f"array{value.shape}"
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
     return repr(value)

@@ -251,8 +251,8 @@ def backward(
     -------
     dict
         Cotangents of the leaves that were reached, in arrays that nobody else holds; a list of them (None
-        for those that nothing reached) for an entry with several outputs that counts as a leaf. Storing them into
-        ``leaf.grad`` is the caller's business, so an error half-way leaves no half result there.
+        for those that nothing reached) for an entry with several outputs that counts as a leaf. Storing
+        them into ``leaf.grad`` is the caller's business, so an error half-way leaves no half result there.
     """
     entries = reachable([place for place, _ in roots], since)
     for entry in entries:

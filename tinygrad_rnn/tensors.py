@@ -485,7 +485,7 @@ class Tensor:
         return _apply1(ops.negative, self)
 
     def __pos__(self) -> Tensor:
-        return self
+        return _apply1(ops.positive, self)
 
     def __abs__(self) -> Tensor:
         return _apply1(ops.abs, self)

@@ -1,6 +1,6 @@
 """Floor 1: the primitives, on plain arrays. See README.md beside this file and `registry`."""
 
-from .arithmetic import abs, add, divide, maximum, minimum, multiply, negative, power, sqrt, square, subtract
+from .arithmetic import abs, add, divide, maximum, minimum, multiply, negative, positive, power, sqrt, square, subtract
 from .elementwise import (
     astype,
     clip,
@@ -66,6 +66,7 @@ __all__ = [
     "multiply",
     "negative",
     "pad",
+    "positive",
     "power",
     "primitive",
     "relu",

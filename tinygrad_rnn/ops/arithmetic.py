@@ -52,6 +52,15 @@ def negative(x, /):
 negative.defvjp(lambda g, _y, _x: -g)
 
 
+@primitive(numpy=np.positive, elementwise=True)
+def positive(x, /):
+    """``+x``: a copy with a place of its own on the tape."""
+    return np.positive(x)
+
+
+positive.defvjp(lambda g, _y, _x: g)
+
+
 def _power_vjp_base(g, _y, a, b):
     if isinstance(b, (int, float)):
         return g * b * (a if b == 2 else a ** (b - 1)) if b else g * 0

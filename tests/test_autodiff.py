@@ -1,0 +1,262 @@
+"""The functional transformations against closed forms, PyTorch's functional API and each other."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+
+X = np.array([0.5, -1.0, 2.0])
+A = np.random.default_rng(0).standard_normal((3, 3))
+
+
+def quadratic(x):
+    return x @ (A @ x)
+
+
+def test_grad_and_value():
+    value, gradient = tg.value_and_grad(quadratic)(X)
+    assert type(value) is np.ndarray
+    assert type(gradient) is np.ndarray
+    np.testing.assert_allclose(value, X @ A @ X, rtol=1e-12)
+    np.testing.assert_allclose(gradient, (A + A.T) @ X, rtol=1e-12)
+    assert np.array_equal(tg.grad(quadratic)(X), gradient)
+
+
+def test_arrays_give_arrays_and_tensors_give_tensors_off_the_tape():
+    value, gradient = tg.value_and_grad(quadratic)(tg.tensor(X))
+    assert isinstance(value, tg.Tensor)
+    assert isinstance(gradient, tg.Tensor)
+    assert not value.requires_grad
+    assert not gradient.requires_grad
+
+
+def test_a_tensor_on_the_tape_gives_a_gradient_on_the_tape():
+    x = tg.tensor(X, requires_grad=True)
+    gradient = tg.grad(quadratic)(x * 2.0)
+    (gradient * gradient).sum().backward()
+    H = A + A.T
+    np.testing.assert_allclose(x.grad.numpy(), 2 * 4 * H.T @ H @ X, rtol=1e-12)
+
+
+def test_argnums():
+    def f(a, b, c):
+        return (a * b * b).sum() * c
+
+    b = X + 3
+    np.testing.assert_allclose(tg.grad(f, 1)(X, b, 2.0), 4 * X * b)
+    by_b, by_a = tg.grad(f, (1, 0))(X, b, 2.0)
+    np.testing.assert_allclose(by_b, 4 * X * b)
+    np.testing.assert_allclose(by_a, 2 * b * b)
+    np.testing.assert_allclose(tg.grad(f, -1)(X, b, 2.0), (X * b * b).sum(), rtol=1e-6)
+
+
+def test_nested_arguments_keep_their_structure():
+    def f(p):
+        return (p["w"] * p["pair"][0]).sum() + p["pair"][1].sum() * 3
+
+    gradient = tg.grad(f)({"w": X, "pair": (X + 1, [2.0, 4.0][0])})
+    assert isinstance(gradient["pair"], tuple)
+    np.testing.assert_allclose(gradient["w"], X + 1)
+    np.testing.assert_allclose(gradient["pair"][0], X)
+    assert gradient["pair"][1] == 3
+
+
+def test_modules_give_gradients_by_name_and_their_own_stay_untouched():
+    layer = nn.LSTM(2, 3, return_state=False, rng=0, dtype=np.float64)
+    x = np.random.default_rng(1).standard_normal((2, 4, 2))
+
+    def loss(model, x):
+        return tg.square(model(x)).sum()
+
+    by_model, by_x = tg.grad(loss, (0, 1))(layer, x)
+    assert all(p.grad is None for p in layer.parameters())
+    x = tg.tensor(x, requires_grad=True)
+    loss(layer, x).backward()
+    for name, p in layer.named_parameters():
+        np.testing.assert_allclose(by_model[name], p.grad.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(by_x, x.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_grad_nests(order):
+    f = lambda x: tg.exp(2.0 * x)  # noqa: E731
+    for _ in range(order):
+        f = tg.grad(f)
+    np.testing.assert_allclose(f(np.array(0.3)), 2.0**order * np.exp(0.6), rtol=1e-12)
+
+
+def test_inner_and_outer_variables_are_not_confused():
+    # The classic trap: d/dx [x * d/dy (x + y)] is 1, not 2.
+    f = lambda x: x * tg.grad(lambda y: x + y)(np.array(1.0))  # noqa: E731
+    assert tg.grad(f)(np.array(1.0)) == 1.0
+    # And the inner gradient depends on the outer variable.
+    g = lambda x: tg.grad(lambda y: x * x * y)(np.array(3.0))  # noqa: E731
+    assert tg.grad(g)(np.array(2.0)) == 4.0
+
+
+def test_transformations_record_inside_no_grad():
+    with tg.no_grad():
+        np.testing.assert_allclose(tg.grad(quadratic)(X), (A + A.T) @ X, rtol=1e-12)
+        np.testing.assert_allclose(tg.hessian(quadratic)(X), A + A.T, rtol=1e-12)
+
+
+def test_an_argument_that_is_not_used_gets_zeros():
+    by_a, by_b = tg.grad(lambda a, b: a.sum(), (0, 1))(X, X)
+    assert np.array_equal(by_a, np.ones(3))
+    assert np.array_equal(by_b, np.zeros(3))
+    assert np.array_equal(tg.grad(lambda a: tg.tensor(1.0))(X), np.zeros(3))
+
+
+def test_vjp_and_jvp_are_transposes():
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal((2, 3)), rng.standard_normal((3, 4))
+    f = lambda a, b: tg.tanh(a @ b)  # noqa: E731
+    tangents = rng.standard_normal((2, 3)), rng.standard_normal((3, 4))
+    value, pushed = tg.jvp(f, (a, b), tangents)
+    again, pullback = tg.vjp(f, a, b)
+    cotangent = rng.standard_normal((2, 4))
+    pulled = pullback(cotangent)
+    np.testing.assert_allclose(value, np.tanh(a @ b), rtol=1e-12)
+    assert np.array_equal(value, again)
+    inner = sum((p * t).sum() for p, t in zip(pulled, tangents, strict=True))
+    np.testing.assert_allclose((cotangent * pushed).sum(), inner, rtol=1e-10)
+    # Forward, by the complex step.
+    step = np.tanh((a + 1e-20j * tangents[0]) @ (b + 1e-20j * tangents[1])).imag / 1e-20
+    np.testing.assert_allclose(pushed, step, rtol=1e-10)
+    np.testing.assert_allclose(pullback(cotangent)[0], pulled[0])  # a pullback can be used again
+
+
+def test_jvp_of_a_linear_and_of_a_constant_function():
+    assert np.array_equal(tg.jvp(lambda x: x * 3.0, (X,), (X,))[1], 3 * X)
+    assert np.array_equal(tg.jvp(lambda x: tg.tensor(X), (X,), (X,))[1], np.zeros(3))
+
+
+def test_jvp_nests():
+    f = lambda x: tg.jvp(tg.sin, (x,), (np.ones(3),))[1].sum()  # noqa: E731
+    np.testing.assert_allclose(tg.grad(f)(X), -np.sin(X), rtol=1e-12)
+
+
+def test_jacobian_hessian_hvp_against_torch():
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+    functional = torch.autograd.functional
+    f = lambda x, m: m.tanh(x[:2] * x[1:]) * x.sum()  # noqa: E731
+    g = lambda x, m: (f(x, m) ** 2).sum()  # noqa: E731
+    t = torch.tensor(X)
+    np.testing.assert_allclose(
+        tg.jacobian(lambda x: f(x, tg))(X), functional.jacobian(lambda x: f(x, torch), t).numpy(), rtol=1e-10
+    )
+    np.testing.assert_allclose(
+        tg.hessian(lambda x: g(x, tg))(X), functional.hessian(lambda x: g(x, torch), t).numpy(), rtol=1e-9
+    )
+    v = np.array([1.0, -2.0, 0.5])
+    expected = functional.hvp(lambda x: g(x, torch), t, torch.tensor(v))[1].numpy()
+    np.testing.assert_allclose(tg.hvp(lambda x: g(x, tg))(X, v), expected, rtol=1e-9)
+
+
+def test_jacobian_shapes():
+    f = lambda a: tg.stack([a[0] * a[1], a[1] - a[0]], axis=1)  # noqa: E731
+    assert tg.jacobian(f)(np.ones((2, 3))).shape == (3, 2, 2, 3)
+    assert tg.jacobian(lambda a: a[:0])(X).shape == (0, 3)
+    tree = tg.jacobian(lambda p: p["a"] * p["b"])({"a": X, "b": X + 1})
+    np.testing.assert_allclose(tree["a"], np.diag(X + 1))
+    np.testing.assert_allclose(tree["b"], np.diag(X))
+
+
+def test_elementwise_grad():
+    np.testing.assert_allclose(tg.elementwise_grad(tg.tanh)(X), 1 - np.tanh(X) ** 2, rtol=1e-12)
+    second = tg.elementwise_grad(tg.elementwise_grad(tg.sin))
+    np.testing.assert_allclose(second(X), -np.sin(X), rtol=1e-12)
+
+
+def test_third_derivatives_through_an_lstm_with_lengths():
+    layer = nn.LSTM(1, 2, return_sequences=False, return_state=False, rng=0, dtype=np.float64)
+
+    def f(x):
+        return (layer(x.reshape((2, 2, 1)), lengths=[2, 1]) ** 2).sum()
+
+    x = np.random.default_rng(3).standard_normal(4)
+    third = tg.jacobian(tg.hessian(f))(x)
+    step = 1e-5 * np.eye(4)
+    numeric = np.stack([(tg.hessian(f)(x + e) - tg.hessian(f)(x - e)) / 2e-5 for e in step], axis=-1)
+    np.testing.assert_allclose(third, numeric, rtol=1e-6, atol=1e-8)
+    assert np.abs(third).max() > 1e-3
+
+
+class TestCheckpoint:
+    def segment(self, x, scale):
+        return tg.tanh(x @ self.w) * scale, tg.sin(x)
+
+    def setup_method(self):
+        rng = np.random.default_rng(4)
+        self.w = tg.tensor(rng.standard_normal((3, 3)), requires_grad=True)
+        self.x = tg.tensor(rng.standard_normal((2, 3)), requires_grad=True)
+        self.outer = tg.split(self.x * 2.0, 3, axis=1)[1]
+
+    def gradients(self, wrap):
+        self.w.grad = self.x.grad = None
+        outer = tg.split(self.x * 2.0, 3, axis=1)[1]  # used by the segment without being handed to it
+
+        def f(x):
+            y, z = self.segment(x, 3.0)
+            return y + outer, z
+
+        y, z = wrap(f)(self.x * 1.5)
+        assert y.requires_grad
+        (y * y).sum().backward(retain_graph=True)
+        z.sum().backward()
+        return self.w.grad.numpy(), self.x.grad.numpy()
+
+    def test_gradients_are_those_of_the_plain_function(self):
+        for a, b in zip(self.gradients(tg.checkpoint), self.gradients(lambda f: f), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+    def test_it_keeps_one_entry_and_no_intermediate_array(self):
+        y = tg.checkpoint(lambda x: tg.exp(tg.exp(tg.exp(x))))(self.x)
+        [entry] = tg.Tape(y).entries
+        assert entry.primitive.name == "checkpoint"
+        assert not any(isinstance(a, np.ndarray) for a in entry.args)
+        assert entry.out is None
+
+    def test_second_derivatives(self):
+        f = tg.checkpoint(lambda x: tg.tanh(x) * x)
+        assert tg.gradcheck(f, X)
+        assert tg.gradgradcheck(f, X)
+
+    def test_dropout_is_drawn_again_alike_and_later_numbers_are_not_disturbed(self):
+        dropout = nn.Dropout(0.5)
+        tg.manual_seed(0)
+        y = tg.checkpoint(dropout)(self.x)
+        follows = tg.default_generator().random()
+        y.sum().backward()
+        assert np.array_equal(self.x.grad.numpy() != 0, y.numpy() != 0)
+        tg.manual_seed(0)
+        dropout(self.x)
+        assert follows == tg.default_generator().random()
+
+    def test_a_parameter_changed_before_backward_is_noticed(self):
+        y = tg.checkpoint(lambda x: x @ self.w)(self.x)
+        self.w.assign_(self.w.numpy() + 1)
+        with pytest.raises(RuntimeError, match="changed in place"):
+            y.sum().backward()
+
+    def test_constant_functions_and_no_grad_pass_through(self):
+        assert not tg.checkpoint(tg.sin)(tg.tensor(X)).requires_grad
+        with tg.no_grad():
+            assert not tg.checkpoint(tg.sin)(self.x).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: tg.grad(lambda x: x)(X), ValueError, r"returns one element, got shape \(3,\)"),
+        (lambda: tg.grad(lambda x: x.numpy().sum())(X), TypeError, "must return one tensor, got float64"),
+        (lambda: tg.grad(lambda x: x.sum())(np.arange(3)), TypeError, "floating-point arguments, got int64"),
+        (lambda: tg.grad(lambda x: x.sum(), 1)(X), TypeError, "argnums names argument 1"),
+        (lambda: tg.vjp(tg.sin, X)[1](np.ones(2)), ValueError, r"shape \(2,\) for a tensor of shape \(3,\)"),
+        (lambda: tg.jvp(tg.sin, (X,), (np.ones(2),)), ValueError, r"\(2,\)"),
+    ],
+)
+def test_bad_input(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
