@@ -81,6 +81,23 @@ def test_several_roots() -> None:
     np.testing.assert_allclose(found[x.place], 5 + np.exp(x.numpy()))
 
 
+def test_a_pass_can_end_at_older_entries() -> None:
+    """Then those are what cotangents are found for, and what they saved is neither needed nor released."""
+    x = leaf(4)
+    h = x * x
+    a, _ = tg.split(h, 2)
+    since = next(tape.clock)
+    y = tg.exp(h[:2]) * a + a
+    found = tape.backward([(y.place, np.ones(2))], since=since)
+    assert set(found) == {h.place, a.place.entry}
+    np.testing.assert_allclose(found[h.place], [*(np.exp(h.numpy()[:2]) * a.numpy()), 0, 0])
+    first, second = found[a.place.entry]
+    np.testing.assert_allclose(first, np.exp(h.numpy()[:2]) + 1)
+    assert second is None
+    h.sum().backward()
+    same(x.grad, 2 * x.numpy())
+
+
 def test_gradients_accumulate_over_backwards() -> None:
     x = leaf(3)
     (x * 2).sum().backward()
