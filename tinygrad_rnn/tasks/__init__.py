@@ -1,0 +1,24 @@
+"""Jobs that a user brings data to. See README.md beside this file."""
+
+from .figures import save_figure
+from .forecasting import Forecaster, Recipe, TooShortError
+from .judging import Errors, HoldOut, hold_out, last_value, mae, mape, measure, rmse, seasonal_naive
+from .preprocessing import Preprocessing, varies_with_level
+
+__all__ = [
+    "Errors",
+    "Forecaster",
+    "HoldOut",
+    "Preprocessing",
+    "Recipe",
+    "TooShortError",
+    "hold_out",
+    "last_value",
+    "mae",
+    "mape",
+    "measure",
+    "rmse",
+    "save_figure",
+    "seasonal_naive",
+    "varies_with_level",
+]
