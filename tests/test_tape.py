@@ -137,6 +137,27 @@ def test_gradients_share_memory_with_nothing(create_graph: bool) -> None:
     same(x.grad, [[1, 3], [2, 4]])
 
 
+def test_many_uses_are_added_in_place(monkeypatch: Any) -> None:
+    """The first sum of two arrays makes a new one, and the rest are added into that."""
+    x = leaf(3)
+    y = x * 1.0
+    z = sum(y * float(k) for k in range(10)).sum()
+    added = []
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+        def add(self, a: Any, b: Any, out: Any = None) -> Any:
+            added.append(out is not None)
+            return np.add(a, b, out=out)
+
+    monkeypatch.setattr(tape, "np", Counted())
+    z.backward()
+    assert added == [True] * 8
+    same(x.grad, [45, 45, 45])
+
+
 # ------------------------------------------------------------------------------------- broadcasting
 
 
@@ -231,6 +252,17 @@ def test_outputs_of_several_under_create_graph() -> None:
         lambda x: [a * a[:1] for a in tg.unstack(x, axis=1)][1:], np.arange(1.0, 7).reshape(2, 3)
     )
     assert tg.gradgradcheck(lambda x: tuple(tg.split(x * x, [1, 4])[k] for k in (0, 2)), np.arange(1.0, 7))
+
+
+@pytest.mark.parametrize(("cut", "join"), [(tg.unstack, "stack"), (lambda x: tg.split(x, 3), "concatenate")])
+def test_cotangents_of_all_outputs_are_joined_at_once(cut: Any, join: str) -> None:
+    """Not added one by one into an array of zeros, which is for outputs that nobody used."""
+    x = leaf(3, 2)
+    y = sum(a * a for a in cut(x)).sum()
+    y.backward(create_graph=True)
+    names = {e.primitive.name for e in tg.Tape(x.grad)}
+    assert join in names
+    assert "scatter" not in names
 
 
 def test_iterating_gives_rows() -> None:

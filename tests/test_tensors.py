@@ -328,6 +328,9 @@ def test_the_seed_is_cast_to_the_dtype_of_the_result() -> None:
         (x * 2).backward(seed)
         assert x.grad.dtype == np.float32
         np.testing.assert_array_equal(x.grad.numpy(), [2, 4])
+    x.grad = None
+    x.backward(tg.tensor(np.array([1.0, 2.0])))  # float64, and no rule on the way
+    assert x.grad.dtype == np.float32
     y = tg.tensor([[3.0]], requires_grad=True)
     (y * 2).backward()
     np.testing.assert_array_equal(y.grad.numpy(), [[2]])
