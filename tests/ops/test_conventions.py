@@ -302,3 +302,8 @@ def test_tensors_as_indices() -> None:
     assert [10, 20][tg.tensor(np.array(1))] == 20
     assert isinstance(tg.take(x, rows, axis=0), Tensor)
     assert np.array_equal(tg.where(tg.tensor(np.array([True, False, True])), x, 0).numpy()[0], [0, 0, 2])
+
+
+def test_numbers_among_joined_arrays() -> None:
+    (g,) = gradient(lambda x: tg.concatenate([1.0, x, 2.0, x], axis=None), [[3.0, 4.0]], seed=np.arange(6.0))
+    np.testing.assert_array_equal(g, [[1 + 4, 2 + 5]])
