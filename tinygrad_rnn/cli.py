@@ -197,7 +197,7 @@ def _demo(args: argparse.Namespace) -> None:
         figure,
         series[:, None],
         held,
-        title="Airline passengers: two years forecast without having been seen",
+        title="Airline passengers: 1959 and 1960, forecast from the years before",
         labels=["passengers (thousands a month)"],
         names={
             "history": "history (trained on)",
@@ -268,7 +268,7 @@ def _forecast(args: argparse.Namespace) -> None:
         title=f"{', '.join(names)}: the next {args.horizon} values",
         labels=names,
         names={"forecast": "LSTM, held-out values unseen", "future": "LSTM, beyond the end"},
-        time_label="row of the series",
+        time_label="position in the series",
     )
     _print_written([table, figure, *_save_network(forecaster, args.out)])
     print(f"\n{time.perf_counter() - began:.1f} seconds")
@@ -303,7 +303,7 @@ def _write_table(path: Path, names: list[str], future: np.ndarray, count: int) -
     encoding = "utf-8" if all(name.isascii() for name in names) else "utf-8-sig"
     with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", *names])
+        writer.writerow(["step", *names])
         for h, values in enumerate(future.tolist(), start=1):
             writer.writerow([count + h, *values])
 

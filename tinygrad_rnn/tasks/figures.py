@@ -43,7 +43,7 @@ def save_figure(
     labels: Sequence[str],
     names: dict[str, str] | None = None,
     time: np.ndarray | None = None,
-    time_label: str = "row",
+    time_label: str = "position",
 ) -> None:
     """Draw a series with its forecasts, one panel for each column, and write it as PNG, SVG or PDF.
 

@@ -125,11 +125,13 @@ def hold_out(series: Any, horizon: int, forecaster: Forecaster, *, progress: Pro
     values = as_series(series)
     if horizon < 1:
         raise ValueError(f"the horizon must be at least 1, got {horizon}")
-    need = forecaster.needs + horizon
-    if len(values) < need:
+    need, words = forecaster.needs, forecaster.needs_in_words
+    if (forecaster.season or 0) > need:
+        need, words = forecaster.season or 0, f"{forecaster.season} for a season"
+    if len(values) < need + horizon:
         raise TooShortError(
-            f"the series has {len(values)} values, but holding out {horizon} needs at least {need}: "
-            f"{forecaster.needs_in_words}, and {horizon} held out"
+            f"the series has {len(values)} values, but holding out {horizon} needs at least "
+            f"{need + horizon}: {words}, and {horizon} held out"
         )
     past, truth = values[:-horizon], values[-horizon:]
     forecaster.fit(past, horizon=horizon, progress=progress)
