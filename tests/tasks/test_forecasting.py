@@ -51,6 +51,15 @@ def test_the_window_and_the_differences_are_all_that_is_read():
     assert not np.array_equal(model.forecast(5, changed), model.forecast(5))
 
 
+@pytest.mark.parametrize("columns", [None, 1])
+def test_what_the_caller_does_to_the_series_later_changes_nothing(columns):
+    series = data.airline() if columns is None else data.airline()[:, None]
+    model = quick(12, difference=(12,), window=6).fit(series)
+    before = model.forecast(3)
+    series *= 2
+    assert model.forecast(3).tobytes() == before.tobytes()
+
+
 def test_harmonics_follow_the_time_of_the_season():
     series = data.airline()
     model = quick(12, difference=(), harmonics=2, window=6).fit(series)

@@ -258,7 +258,7 @@ class Forecaster:
         self.networks = [network for network, _ in trained]
         self.losses = [losses for _, losses in trained]
         self.recipe, self.preprocessing, self.names = recipe, training.preprocessing, names
-        self._history = values
+        self._history = values.copy()
         return self
 
     def _logarithms(self, values: np.ndarray) -> list[bool]:
