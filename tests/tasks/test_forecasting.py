@@ -232,9 +232,12 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 def test_the_loss_is_that_of_the_last_window_with_its_tape():
-    model = quick(12, difference=(12,), window=6).fit(data.airline())
+    series = data.airline()
+    model = quick(12, difference=(12,), window=6, log=False).fit(series)
     loss = model.loss()
     assert loss.shape == ()
+    error = (model.forecast(1, series[:-1]) - series[-1]) / model.preprocessing.scale
+    np.testing.assert_allclose(loss.item(), error[0, 0] ** 2, rtol=1e-4)
     tape = tg.Tape(loss)
     steps = {s.step for e in tape.entries if e.scope for s in e.scope.path() if s.step is not None}
     assert steps == set(range(6))
