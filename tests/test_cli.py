@@ -71,6 +71,17 @@ def test_the_demo_s_model_is_the_one_that_was_judged(tmp_path, capsys):
     assert printed["LSTM"] == pytest.approx((errors.rmse, errors.mae, errors.mape), rel=1e-2)
 
 
+def test_the_seed_decides(table, tmp_path):
+    own = ["forecast", "--csv", str(table), "--column", "승객 수", "--horizon", "3", "--no-holdout"]
+
+    def forecast(arguments, seed):
+        assert main([*arguments, "--seed", seed, "--out", str(tmp_path), *QUICK]) == 0
+        return tasks.Forecaster.load(tmp_path / "model.safetensors").forecast(3).tobytes()
+
+    for arguments in (["demo"], own):
+        assert forecast(arguments, "1") == forecast(arguments, "1") != forecast(arguments, "2")
+
+
 def test_a_forecast_of_ones_own_file(table, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--csv", str(table), "--column", "승객 수", "--column", "번호", "--horizon", "6"]
