@@ -7,10 +7,8 @@ Importing the package imports NumPy and nothing else; the rooms (`nn`, `optim`, 
 are first named. The primitives (`tg.tanh`, `tg.matmul`, ...) take arrays to arrays and tensors to tensors.
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import Any
+import importlib as _importlib
+from typing import Any as _Any
 
 from . import ops
 from .autodiff import (
@@ -29,21 +27,43 @@ from .listing import Tape
 from .ops import (
     abs,
     add,
+    arccos,
+    arccosh,
+    arcsin,
+    arcsinh,
+    arctan,
+    arctan2,
+    arctanh,
     astype,
     broadcast_to,
+    cbrt,
     clip,
     concatenate,
     cos,
+    cosh,
     cumsum,
     divide,
+    elu,
+    erf,
+    erfc,
     exp,
+    exp2,
     expand_dims,
     expm1,
+    fabs,
     flip,
+    gelu,
     getitem,
+    hard_sigmoid,
+    hard_tanh,
+    hypot,
+    leaky_relu,
     log,
     log1p,
+    log2,
+    log10,
     log_softmax,
+    logaddexp,
     logsumexp,
     matmul,
     max,
@@ -52,14 +72,21 @@ from .ops import (
     min,
     minimum,
     multiply,
+    nan_to_num,
     negative,
     pad,
     positive,
     power,
+    reciprocal,
     relu,
     reshape,
+    select,
     sigmoid,
+    sign,
+    silu,
     sin,
+    sinc,
+    sinh,
     softmax,
     softplus,
     split,
@@ -72,6 +99,7 @@ from .ops import (
     swapaxes,
     take,
     take_along_axis,
+    tan,
     tanh,
     transpose,
     unstack,
@@ -87,9 +115,9 @@ __version__ = "0.1.0"
 _ROOMS = ("data", "draw", "nn", "optim", "tasks")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
+        return _importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import ops, tape
-from .ops.registry import NUMPY, Primitive, Spec
+from .ops.registry import NUMPY, Operation, Primitive, Spec
 from .state import current_state
 from .tape import Entry, Leaf, Output, Place
 
@@ -46,7 +48,9 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
             array = np.asarray(data)
         except ValueError as error:
             raise ValueError(f"a tensor needs nested lists of equal lengths: {error}") from error
-        if dtype is None and array.dtype.kind in "if":
+        # A list of arrays keeps their dtype: only Python's own numbers have none.
+        typed = isinstance(data, (list, tuple)) and any(isinstance(a, (ndarray, np.generic)) for a in data)
+        if dtype is None and array.dtype.kind in "if" and not typed:
             dtype = _default_dtype
     if array.dtype.kind not in "biufc":
         raise TypeError(f"a tensor holds numbers, got {array.dtype} data such as {array.ravel()[:1]}")
@@ -86,11 +90,13 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
         raise primitive.explain(error, arrays, static) from error
     state = current_state()
     if not mask or not state.recording:
-        return tuple([_make(o, None) for o in out]) if primitive.multiple else _make(out, None)
+        return _several(out, [_make(o, None) for o in out]) if primitive.multiple else _make(out, None)
     if not primitive.multiple and out.dtype.kind in "biu":
         return _make(out, None)  # astype: integers do not follow a small change of x
     if primitive.joint is not None:
-        args = tuple([p or _spec(a) for a, p in zip(arrays, places, strict=True)])
+        args = tuple(
+            arrays if primitive.keeps_all else [p or _spec(a) for a, p in zip(arrays, places, strict=True)]
+        )
         keep_out = False
     else:
         kept, keep_out = primitive.keeps[mask]
@@ -107,7 +113,12 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     results = []
     for k, o in enumerate(out):
         results.append(_make(o, Output(entry, k, shapes[k], dtypes[k])))
-    return tuple(results)
+    return _several(out, results)
+
+
+def _several(out: tuple[Any, ...], results: list[Tensor]) -> tuple[Tensor, ...]:
+    """Several results in a tuple, with names (``np.linalg.eigh(x).eigenvalues``) if the arrays had any."""
+    return tuple(results) if type(out) is tuple else type(out)(*results)
 
 
 def _apply1(primitive: Primitive, x: Tensor) -> Tensor:
@@ -205,15 +216,15 @@ def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
     return value._data
 
 
-def _method(primitive: Primitive) -> Callable[..., Any]:
-    """A primitive as a method of Tensor."""
+def _method(operation: Operation) -> Callable[..., Any]:
+    """A primitive or composite as a method of Tensor."""
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return primitive(self, *args, **kwargs)
+        return operation(self, *args, **kwargs)
 
-    call.__name__ = primitive.name
-    call.__qualname__ = f"Tensor.{primitive.name}"
-    call.__doc__ = primitive.__doc__
+    call.__name__ = operation.name
+    call.__qualname__ = f"Tensor.{operation.name}"
+    call.__doc__ = operation.__doc__
     return call
 
 
@@ -539,6 +550,26 @@ class Tensor:
         """Position of the smallest element: a plain array."""
         return self._data.argmin(axis)
 
+    def argsort(self, axis: int | None = -1) -> Any:
+        """Positions of the elements in rising order along an axis, ties in their order: a plain array."""
+        return np.argsort(self._data, axis, kind="stable")
+
+    def nonzero(self) -> Any:
+        """Positions of the elements that are not 0: a tuple of plain arrays, one per axis."""
+        return self._data.nonzero()
+
+    def round(self, decimals: int = 0) -> Any:
+        """Rounded values: a plain array."""
+        return self._data.round(decimals)
+
+    def all(self, axis: Any = None) -> Any:
+        """Whether all elements along an axis are true: a plain array."""
+        return self._data.all(axis)
+
+    def any(self, axis: Any = None) -> Any:
+        """Whether any element along an axis is true: a plain array."""
+        return self._data.any(axis)
+
     # ---- conversions
 
     def __bool__(self) -> bool:
@@ -596,6 +627,27 @@ class Tensor:
     log1p = _method(ops.log1p)
     sqrt = _method(ops.sqrt)
     square = _method(ops.square)
+    log2 = _method(ops.log2)
+    log10 = _method(ops.log10)
+    exp2 = _method(ops.exp2)
+    logaddexp = _method(ops.logaddexp)
+    sinh = _method(ops.sinh)
+    cosh = _method(ops.cosh)
+    tan = _method(ops.tan)
+    arcsin = _method(ops.arcsin)
+    arccos = _method(ops.arccos)
+    arctan = _method(ops.arctan)
+    arctan2 = _method(ops.arctan2)
+    arcsinh = _method(ops.arcsinh)
+    arccosh = _method(ops.arccosh)
+    arctanh = _method(ops.arctanh)
+    hypot = _method(ops.hypot)
+    reciprocal = _method(ops.reciprocal)
+    sign = _method(ops.sign)
+    sinc = _method(ops.sinc)
+    erf = _method(ops.erf)
+    erfc = _method(ops.erfc)
+    nan_to_num = _method(ops.nan_to_num)
     sin = _method(ops.sin)
     cos = _method(ops.cos)
     tanh = _method(ops.tanh)
@@ -688,17 +740,9 @@ class Tensor:
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if function in NUMPY:
-            if function in _POSITIONAL:
-                kwargs = {**dict(zip(_POSITIONAL[function], args[2:], strict=False)), **kwargs}
-                args = args[:2]
-            if kwargs.pop("out", None) is not None:
-                raise TypeError(
-                    f"np.{function.__name__} cannot write into out= with tensors: "
-                    f"nothing on the tape is overwritten"
-                )
-            if kwargs.get("dtype", ...) is None:
-                del kwargs["dtype"]
-            return NUMPY[function](*args, **{_RENAMED.get(k, k): v for k, v in kwargs.items()})
+            if kwargs or len(args) > 1:
+                args, kwargs = _from_numpy(function, args, kwargs)
+            return NUMPY[function](*args, **kwargs)
         if function in _PLAIN_FUNCTIONS:
             return function(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
         raise _no_rule(f"{function.__module__}.{function.__name__}".removeprefix("numpy."))
@@ -713,6 +757,48 @@ def _plain(a: Any) -> Any:
     return a._data if isinstance(a, Tensor) else a
 
 
+def _from_numpy(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A NumPy function's arguments as its operation takes them: arrays first, the others by name.
+
+    What the operation does not have is left out where it says NumPy's default, and else refused by it.
+    """
+    operation = NUMPY[function]
+    names, defaults = _parameters(function)
+    n = operation.arity or 1
+    if n < len(args) <= len(names):
+        kwargs = {**dict(zip(names[n:], args[n:], strict=False)), **kwargs}
+        args = args[:n]
+    elif len(args) < n:
+        arrays = names[len(args) : n]
+        args = (*args, *[kwargs[name] for name in arrays])
+        kwargs = {name: value for name, value in kwargs.items() if name not in arrays}
+    if kwargs.get("out") is not None:
+        raise TypeError(
+            f"np.{function.__name__} cannot write into out= with tensors: nothing on the tape is overwritten"
+        )
+    static = {}
+    for name, value in kwargs.items():
+        name = _RENAMED.get(name, name)
+        default = defaults.get(name, ...)
+        same = value is default or (isinstance(value, str) and value == default)
+        if name in operation.static_names or not same:
+            static[name] = value
+    return args, static
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
+    """What a NumPy function takes by position, and the defaults of all that it takes."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # written in C, and without a signature in older versions of NumPy
+        return _WRITTEN_IN_C.get(function, ([], {}))
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names, {p.name: p.default for p in parameters}
+
+
 def _no_rule(name: str) -> TypeError:
     return TypeError(
         f"np.{name} has no gradient rule here, so it is not applied to tensors. Apply it to x.numpy() if no "
@@ -722,35 +808,30 @@ def _no_rule(name: str) -> TypeError:
 
 new = object.__new__
 
-_REDUCTIONS: dict[Any, Primitive] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
+_REDUCTIONS: dict[Any, Operation] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
 
-_POSITIONAL: dict[Any, tuple[str, ...]] = {
-    np.sum: ("dtype", "out", "keepdims"),
-    np.mean: ("dtype", "out", "keepdims"),
-    np.var: ("dtype", "out", "ddof", "keepdims"),
-    np.max: ("out", "keepdims"),
-    np.amax: ("out", "keepdims"),
-    np.min: ("out", "keepdims"),
-    np.amin: ("out", "keepdims"),
-    np.cumsum: ("dtype", "out"),
-    np.concatenate: ("out",),
-    np.stack: ("out",),
+_WRITTEN_IN_C: dict[Any, tuple[list[str], dict[str, Any]]] = {
+    np.concatenate: (["arrays", "axis", "out"], {"out": None, "dtype": None, "casting": "same_kind"}),
+    np.dot: (["a", "b", "out"], {"out": None}),
 }
-"""What NumPy's functions take by position after the axis, where the primitives' order is another."""
+"""Parameters of NumPy's functions that do not tell them themselves."""
 
 _RENAMED = {"a_min": "min", "a_max": "max", "indices_or_sections": "sections"}
 """NumPy's names of static arguments, where the primitives' are others."""
 
 _PLAIN_UFUNCS = {
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.sign, np.signbit,
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.signbit,
     np.isfinite, np.isnan, np.isinf, np.floor, np.ceil, np.rint, np.trunc, np.logical_not, np.logical_and,
     np.logical_or, np.logical_xor, np.floor_divide,
 }  # fmt: skip
 """Piecewise constant: derivative 0 wherever there is one. They give plain arrays."""
 
 _PLAIN_FUNCTIONS = {
-    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.all, np.any, np.count_nonzero, np.round,
+    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.argpartition, np.searchsorted, np.all,
+    np.any, np.count_nonzero, np.nonzero, np.flatnonzero, np.argwhere, np.round, np.around, np.fix,
     np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.allclose, np.isclose, np.array_equal,
-    np.result_type, np.iscomplexobj, np.isrealobj, np.array2string, np.array_repr, np.array_str, np.nonzero,
+    np.array_equiv, np.isposinf, np.isneginf, np.isreal, np.iscomplex, np.iscomplexobj, np.isrealobj, np.isin,
+    np.digitize, np.lexsort, np.result_type, np.can_cast, np.min_scalar_type, np.shares_memory,
+    np.may_share_memory, np.array2string, np.array_repr, np.array_str,
 }  # fmt: skip
 """Functions of shape and order, or of truth: nothing to differentiate."""

@@ -1,4 +1,4 @@
-"""Properties of every primitive, generated from its declaration: no primitive is named here but exceptions.
+"""Properties of every operation, generated from its declaration: none is named here but exceptions.
 
 A case is one call with random values: broadcast shapes for elementwise primitives, the declared samples for
 the others, in any memory layout, and now and then with one tensor as several operands.
@@ -9,19 +9,24 @@ from typing import Any, NamedTuple
 import hypothesis.extra.numpy as npst
 import numpy as np
 import pytest
+from drawing import Call, call, drawn, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import tape
-from tinygrad_rnn.ops import REGISTRY, primitive
-from tinygrad_rnn.ops.registry import Primitive, Sample
+from tinygrad_rnn.ops import REGISTRY, composite, primitive
+from tinygrad_rnn.ops.registry import Composite, Operation, Primitive, Sample, sample
 from tinygrad_rnn.tensors import Tensor, _make
 
 NO_RULE = {("where", "condition"), ("take", "indices"), ("take_along_axis", "indices")}
 """Array inputs without a derivative: masks and indices."""
 
+PRIMITIVES = {name: p for name, p in REGISTRY.items() if isinstance(p, Primitive)}
+COMPOSITES = {name: p for name, p in REGISTRY.items() if isinstance(p, Composite)}
 EVERY = pytest.mark.parametrize("p", list(REGISTRY.values()), ids=list(REGISTRY))
+PRIMITIVE = pytest.mark.parametrize("p", list(PRIMITIVES.values()), ids=list(PRIMITIVES))
+COMPOSITE = pytest.mark.parametrize("p", list(COMPOSITES.values()), ids=list(COMPOSITES))
 FULL = settings(max_examples=max(200, settings.default.max_examples))
 
 
@@ -50,23 +55,17 @@ LAYOUTS = {
 
 
 class Case(NamedTuple):
-    """One call. ``roles`` says which array each operand is (or holds a fixed one: a mask, indices)."""
+    """One call. ``roles`` says which of the arrays goes into each slot."""
 
-    primitive: Primitive
+    call: Call
     arrays: list[np.ndarray]
-    roles: list[Any]
-    static: dict[str, Any]
+    roles: list[int]
     layouts: list[str]
 
     def __call__(self, *tensors: Any) -> Any:
-        """Apply the primitive, after giving the tensors' arrays their layouts (gradcheck makes new ones)."""
+        """Apply the operation, after giving the tensors' arrays their layouts (gradcheck makes new ones)."""
         laid = [_make(LAYOUTS[how](t.numpy()), t.place) for t, how in zip(tensors, self.layouts, strict=True)]
-        operands = [laid[r] if isinstance(r, int) else r for r in self.roles]
-        return apply(self.primitive, operands, self.static)
-
-
-def apply(p: Primitive, operands: list[Any], static: dict[str, Any]) -> Any:
-    return p(operands, **static) if p.variadic else p(*operands, **static)
+        return self.call([laid[r] for r in self.roles])
 
 
 def broadcastable(rng: np.random.Generator, number: int) -> tuple[tuple[int, ...], ...]:
@@ -77,77 +76,86 @@ def broadcastable(rng: np.random.Generator, number: int) -> tuple[tuple[int, ...
 
 
 @st.composite
-def cases(draw: Any, p: Primitive) -> Case:
+def cases(draw: Any, p: Operation) -> Case:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    if p.elementwise:
-        shapes = npst.mutually_broadcastable_shapes(num_shapes=p.arity, min_side=0, max_side=3)
-        few = draw(st.booleans())
-        given_as, static = draw(shapes).input_shapes if few else broadcastable(rng, p.arity), {}
+    if p.elementwise and draw(st.booleans()):
+        few = npst.mutually_broadcastable_shapes(num_shapes=p.arity, min_side=0, max_side=3)
+        which = list(samples(p, lambda _: draw(few).input_shapes))
     else:
-        given_as, static = draw(st.sampled_from(p.samples))
-    free = [k for k, a in enumerate(given_as) if isinstance(a, tuple)]
-    intervals = list(p.domain) if len(p.domain) > 1 else list(p.domain) * len(given_as)
-    # A kinked primitive of one tensor twice would be at its kink, where a convention rules, everywhere.
-    again = len(free) > 1 and p.analytic and draw(st.booleans())
+        which = list(samples(p, lambda number: broadcastable(rng, number)))
+    chosen = which[draw(st.integers(0, len(which) - 1))]
+    plain = not any(callable(domain) for domain in p.domain)
+    # A kinked operation of one tensor twice would be at its kink, where a convention rules, everywhere.
+    again = len(chosen.inputs) > 1 and p.analytic and plain and draw(st.booleans())
     if again and p.elementwise:
-        given_as = (given_as[0],) * len(given_as)
-    if again:
-        intervals = [(max(i[0] for i in intervals), min(i[1] for i in intervals))] * len(intervals)
+        chosen = Sample((chosen.inputs[0],) * p.arity, chosen.static)
+    made = call(p, chosen)
+    common: Any = (max(i[0] for i in p.domain), min(i[1] for i in p.domain)) if again else None  # type: ignore
     while True:
         arrays: list[np.ndarray] = []
-        roles: list[Any] = []
-        for k, a in enumerate(given_as):
-            if k not in free:
-                roles.append(a)
-                continue
-            same = [r for r in roles if isinstance(r, int) and arrays[r].shape == a] if again else []
+        roles: list[int] = []
+        for slot in made.slots:
+            same = [k for k, a in enumerate(arrays) if a.shape == slot.shape] if again else []
             if not same:
-                arrays.append(np.asarray(rng.uniform(*intervals[k], a)))
+                value = rng.uniform(*common, slot.shape) if again else drawn(p, rng, slot.operand, slot.shape)
+                arrays.append(np.asarray(value))
             roles.append(same[0] if same else len(arrays) - 1)
-        if p.kinks is None or np.min(p.kinks(*arrays, **static), initial=np.inf) > 1e-2:
+        distance = np.inf if p.kinks is None else p.kinks(*made.operands(arrays), **made.static)
+        if np.min(distance, initial=np.inf) > 1e-2:
             break
     layouts = [draw(st.sampled_from(list(LAYOUTS))) for _ in arrays]
-    return Case(p, arrays, roles, static, layouts)
+    return Case(made, arrays, roles, layouts)
 
 
 # ------------------------------------------------------------------------------------------- derivatives
 
 
-@EVERY
-@FULL
-@given(data=st.data())
-def test_first_derivatives(p: Primitive, data: st.DataObject) -> None:
-    case = data.draw(cases(p))
+def assert_first_derivatives(p: Operation, case: Case) -> None:
     report = tg.gradcheck(case, *case.arrays)
     assert report, report
     assert (report.method, report.rtol) == (("complex", 1e-10) if p.analytic else ("central", 1e-6))
 
 
+@PRIMITIVE
+@FULL
+@given(data=st.data())
+def test_first_derivatives(p: Primitive, data: st.DataObject) -> None:
+    assert_first_derivatives(p, data.draw(cases(p)))
+
+
+@COMPOSITE
+@given(data=st.data())
+def test_first_derivatives_of_composites(p: Composite, data: st.DataObject) -> None:
+    assert_first_derivatives(p, data.draw(cases(p)))
+
+
 @EVERY
 @given(data=st.data())
-def test_second_derivatives(p: Primitive, data: st.DataObject) -> None:
+def test_second_derivatives(p: Operation, data: st.DataObject) -> None:
     case = data.draw(cases(p))
     report = tg.gradgradcheck(case, *case.arrays)
     assert report, report
     assert (report.method, report.rtol) == (("complex", 1e-10) if p.analytic else ("central", 1e-6))
 
 
+def listed(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+
+
 def gradients(case: Case, arrays: list[np.ndarray], weights: list[np.ndarray]) -> list[np.ndarray]:
     leaves = [tg.tensor(a, requires_grad=True) for a in arrays]
-    outputs = case(*leaves)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = listed(case(*leaves))
     found = tape.backward([(y.place, w.astype(y.dtype)) for y, w in zip(outputs, weights, strict=True)])
     return [found[leaf.place] for leaf in leaves]
 
 
 @EVERY
 @given(data=st.data())
-def test_float32_gradients_equal_those_of_float64(p: Primitive, data: st.DataObject) -> None:
+def test_float32_gradients_equal_those_of_float64(p: Operation, data: st.DataObject) -> None:
     case = data.draw(cases(p))
     single = [a.astype(np.float32) for a in case.arrays]
-    outputs = case(*[tg.tensor(a) for a in single])
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    if "dtype" not in case.static:
+    outputs = listed(case(*[tg.tensor(a) for a in single]))
+    if "dtype" not in case.call.static:
         assert all(y.dtype == np.float32 for y in outputs)
     rng = np.random.default_rng(0)
     weights = [np.asarray(rng.uniform(-1, 1, y.shape), np.float32) for y in outputs]
@@ -159,12 +167,11 @@ def test_float32_gradients_equal_those_of_float64(p: Primitive, data: st.DataObj
 
 @EVERY
 @given(data=st.data())
-def test_nothing_is_written_into_the_operands(p: Primitive, data: st.DataObject) -> None:
+def test_nothing_is_written_into_the_operands(p: Operation, data: st.DataObject) -> None:
     """Not by the forward function and not by the rules, though results may be views of operands."""
     case = data.draw(cases(p))
     leaves = [tg.tensor(read_only(a), requires_grad=True) for a in case.arrays]
-    outputs = case._replace(layouts=["contiguous"] * len(leaves))(*leaves)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = listed(case._replace(layouts=["contiguous"] * len(leaves))(*leaves))
     seeds = [read_only(np.ones(y.shape)) for y in outputs]
     found = tape.backward([(y.place, s) for y, s in zip(outputs, seeds, strict=True)])
     for leaf, a in zip(leaves, case.arrays, strict=True):
@@ -174,46 +181,55 @@ def test_nothing_is_written_into_the_operands(p: Primitive, data: st.DataObject)
         assert not any(np.shares_memory(found[leaf.place], other) for other in [*seeds, leaf.numpy()])
 
 
-@EVERY
+@PRIMITIVE
 def test_views_are_declared(p: Primitive) -> None:
     """Only a declared view may share memory with its operand: the tape counts on it."""
     shared = False
-    for inputs, static in p.samples or [Sample(((2, 3),) * p.arity, {})]:
-        operands = [np.ones(a) if isinstance(a, tuple) else a for a in inputs]
-        outputs = apply(p, operands, static)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        shared |= any(np.shares_memory(y, a) for y in outputs for a in operands)
+    for s in samples(p):
+        made = call(p, s)
+        operands = made.draw(np.random.default_rng(0))
+        fixed = [a for a in made.inputs if isinstance(a, np.ndarray)]
+        outputs = listed(made(operands))
+        shared |= any(np.shares_memory(y, a) for y in outputs for a in operands + fixed)
     assert shared == p.view
 
 
 # ------------------------------------------------------------------- a primitive without a rule or a test
 
 
-def defects(p: Primitive) -> list[str]:
-    """What is missing from a primitive's declaration for the properties above to mean something."""
+def shapes_in(part: Any) -> bool:
+    return isinstance(part, tuple) or (isinstance(part, list) and any(shapes_in(p) for p in part))
+
+
+def defects(p: Operation) -> list[str]:
+    """What is missing from an operation's declaration for the properties above to mean something."""
     found = []
-    if p.joint is None and len(p.vjps) != len(p.inputs):
-        found.append("no rule")
-    if p.variadic and p.joint is None:
-        found.append("no joint rule")
-    for name, rule in zip(p.inputs, p.vjps, strict=False):
-        if (rule is None) != ((p.name, name) in NO_RULE):
-            found.append(f"no rule for {name}" if rule is None else f"a rule for {name}")
+    if isinstance(p, Primitive):
+        if p.joint is None and len(p.vjps) != len(p.inputs):
+            found.append("no rule")
+        if p.variadic and p.joint is None:
+            found.append("no joint rule")
+        for name, rule in zip(p.inputs, p.vjps, strict=False):
+            if (rule is None) != ((p.name, name) in NO_RULE):
+                found.append(f"no rule for {name}" if rule is None else f"a rule for {name}")
     if not (p.__doc__ or "").strip():
         found.append("no docstring")
     if not p.elementwise and not p.samples:
         found.append("no samples")
-    if not p.elementwise and not any(isinstance(a, tuple) for s in p.samples for a in s.inputs):
+    if not p.elementwise and not any(shapes_in(a) for s in p.samples for a in s.inputs):
         found.append("no sample with random values")
+    if p.elementwise and any(s.inputs for s in p.samples):
+        found.append("shapes in the samples of an elementwise operation")
     if len(p.domain) not in (1, p.arity):
         found.append("a domain that is neither one interval nor one per input")
     return found
 
 
 @EVERY
-def test_every_primitive_has_its_rules_and_cases(p: Primitive) -> None:
+def test_every_operation_has_its_rules_and_cases(p: Operation) -> None:
     assert defects(p) == []
     assert getattr(tg, p.name, p) is p
+    assert p.name in repr(p)
 
 
 @pytest.fixture
@@ -247,6 +263,12 @@ def test_a_primitive_without_rule_or_test_is_reported() -> None:
 
     assert defects(bogus_many) == ["no joint rule"]
 
+    @composite(elementwise=True, samples=[sample((2,))])
+    def bogus_sum(x, y, /):
+        return x + y
+
+    assert defects(bogus_sum) == ["no docstring", "shapes in the samples of an elementwise operation"]
+
 
 @pytest.mark.usefixtures("scrap")
 def test_a_wrong_rule_is_found() -> None:
@@ -258,6 +280,14 @@ def test_a_wrong_rule_is_found() -> None:
     bogus.defvjp(lambda g, _y, x: g * 3 * x)
     with pytest.raises(AssertionError, match="ok=False"):
         test_first_derivatives(bogus)
+
+    @composite(samples=[sample((2, 3))])
+    def bogus_too(x, /):
+        """Cube less a constant."""
+        return bogus(x) - 1
+
+    with pytest.raises(AssertionError, match="ok=False"):
+        test_first_derivatives_of_composites(bogus_too)
 
 
 @pytest.mark.usefixtures("scrap")
@@ -280,24 +310,22 @@ def test_rules_say_by_name_what_is_kept() -> None:
     """A leading underscore means that nothing is kept alive for that argument."""
     kept = {mask: (*k.inputs, k.output) for mask, k in REGISTRY["divide"].keeps.items()}
     assert kept == {1: (False, True, False), 2: (False, True, True), 3: (False, True, True)}
-    for p in REGISTRY.values():
+    for p in PRIMITIVES.values():
         if p.joint is None:
             assert set(p.keeps) == set(range(1, 1 << p.arity))
 
 
-@EVERY
+@PRIMITIVE
 def test_rules_read_only_what_they_named(p: Primitive) -> None:
     """In place of everything that is not kept the rules get a shape and a dtype, also in tests."""
-    for inputs, static in p.samples or [Sample(((2, 3),) * p.arity, {})]:
-        operands = [tg.tensor(np.ones(a), requires_grad=True) if isinstance(a, tuple) else a for a in inputs]
-        outputs = apply(p, operands, static)
-        place = outputs[0].place if isinstance(outputs, tuple) else outputs.place
+    for s in samples(p):
+        made = call(p, s)
+        tensors = [tg.tensor(a, requires_grad=True) for a in made.draw(np.random.default_rng(0))]
+        operands = made.operands(tensors)
+        place = listed(made(tensors))[0].place
         entry = place.entry if isinstance(place, tape.Output) else place
-        kept = (False,) * len(operands) if p.joint else p.keeps[_mask(operands)].inputs
+        mask = sum(1 << k for k, t in enumerate(operands) if isinstance(t, Tensor))
+        kept = (p.keeps_all,) * len(operands) if p.joint else p.keeps[mask].inputs
         for arg, keep in zip(entry.args, kept, strict=True):
             assert isinstance(arg, np.ndarray) == keep
-        assert (entry.out is not None) == (p.joint is None and p.keeps[_mask(operands)].output)
-
-
-def _mask(operands: list[Any]) -> int:
-    return sum(1 << k for k, t in enumerate(operands) if isinstance(t, Tensor))
+        assert (entry.out is not None) == (p.joint is None and p.keeps[mask].output)

@@ -113,6 +113,43 @@ def abs(x, /):
 abs.defvjp(lambda g, _y, x: g * np.sign(x))
 
 
+@primitive(numpy=np.fabs, elementwise=True, kinks=lambda x: np.abs(x))
+def fabs(x, /):
+    """Absolute value as a floating-point number, elementwise. The derivative at 0 is taken as 0."""
+    return np.fabs(x)
+
+
+fabs.defvjp(lambda g, _y, x: g * np.sign(x))
+
+
+@primitive(numpy=np.sign, elementwise=True, kinks=lambda x: np.abs(x))
+def sign(x, /):
+    """-1, 0 or 1, elementwise. The derivative is 0, and at 0 taken as 0."""
+    return np.sign(x)
+
+
+sign.defvjp(lambda g, _y, _x: g * 0)
+
+
+@primitive(numpy=np.reciprocal, elementwise=True, domain=(0.5, 3.0))
+def reciprocal(x, /):
+    """``1 / x``, elementwise."""
+    return np.reciprocal(x)
+
+
+reciprocal.defvjp(lambda g, y, _x: -g * (y * y))
+
+
+# The derivative is steep near 0: cases keep away from it as from a kink.
+@primitive(numpy=np.cbrt, elementwise=True, kinks=lambda x: np.abs(x) / 30)
+def cbrt(x, /):
+    """Cube root, of negative numbers too, elementwise. At 0 the derivative is infinite."""
+    return np.cbrt(x)
+
+
+cbrt.defvjp(lambda g, y, _x: g / (3 * y * y))
+
+
 def _take_larger(g, a, b):
     """The cotangent of the operand ``a`` of maximum(a, b): all, half at a tie, or nothing."""
     return np.where(a > b, g, np.where(a == b, g * 0.5, 0))

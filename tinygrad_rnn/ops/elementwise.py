@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .registry import primitive, sample
+from .registry import composite, primitive, sample
 
 
 @primitive(numpy=np.exp, elementwise=True)
@@ -70,51 +70,6 @@ def tanh(x, /):
 tanh.defvjp(lambda g, y, _x: g * (1 - y * y))
 
 
-@primitive(elementwise=True)
-def sigmoid(x, /):
-    """Logistic function ``1 / (1 + exp(-x))``, elementwise; stable for any finite x.
-
-    Below -88 (float32) or -709 (float64) exp(-x) would overflow. The exponent is bounded there, so that the
-    result is the smallest normal number or so, in place of a yet smaller one.
-    """
-    x = np.asarray(x)
-    limit, one = _SIGMOID.get(x.dtype.char, (709.0, 1.0))
-    if x.dtype.char not in _SIGMOID or not x.ndim:
-        return 1 / (1 + np.exp(np.minimum(-x, limit)))
-    # The same in one buffer: this is the most frequent operation of gated networks.
-    y = np.negative(x)
-    np.minimum(y, limit, out=y)
-    np.exp(y, out=y)
-    y += one
-    return np.reciprocal(y, out=y)
-
-
-_SIGMOID = {"f": (np.array(88.0, "f4"), np.array(1.0, "f4")), "d": (np.array(709.0), np.array(1.0))}
-"""By dtype character: an exponent whose exp is finite, and 1, as arrays, which meet less overhead."""
-
-sigmoid.defvjp(lambda g, y, _x: g * (y * (1 - y)))
-
-
-@primitive(elementwise=True, kinks=lambda x: np.abs(x))
-def relu(x, /):
-    """``max(x, 0)``, elementwise. The derivative at 0 is taken as 0."""
-    return np.maximum(x, 0)
-
-
-relu.defvjp(lambda g, y, _x: g * (y > 0))
-
-
-@primitive(elementwise=True)
-def softplus(x, /):
-    """``log(1 + exp(x))``, elementwise; stable for any finite x."""
-    x = np.asarray(x)
-    positive = x.real > 0
-    return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
-
-
-softplus.defvjp(lambda g, _y, x: g * sigmoid(x))
-
-
 @primitive(
     numpy=np.where,
     samples=[
@@ -137,6 +92,52 @@ where.defvjp(
     lambda g, _z, condition, _x, _y: np.where(condition, g, 0),
     lambda g, _z, condition, _x, _y: np.where(condition, 0, g),
 )
+
+
+@composite(
+    numpy=np.select,
+    samples=[
+        sample([np.array([True, False, False]), np.array([True, True, False])], [(3,), (3,)]),
+        sample([np.array([[True], [False]])], [(2, 3)], default=1.5),
+        sample([np.array(False), np.array([True, False])], [(), (2,)]),
+    ],
+)
+def select(conditions, choices, /, default=0):
+    """For each element the first choice whose condition holds, else the default; all broadcast.
+
+    Parameters
+    ----------
+    conditions : list of boolean arrays
+    choices : list of arrays
+        As many as conditions.
+    default : number or array
+    """
+    if len(conditions) != len(choices):
+        raise ValueError(f"{len(conditions)} conditions for {len(choices)} choices: one for each is needed")
+    if not len(conditions):
+        raise ValueError("at least one condition and its choice are needed")
+    result = default
+    for condition, choice in zip(conditions[::-1], choices[::-1], strict=True):
+        if np.asarray(condition).dtype != bool:
+            raise TypeError(f"conditions must be boolean arrays, got {np.asarray(condition).dtype}")
+        result = np.where(condition, choice, result)
+    return result
+
+
+@composite(numpy=np.nan_to_num, elementwise=True, samples=[sample(), sample(nan=1.0, posinf=2.0, neginf=3.0)])
+def nan_to_num(x, /, nan=0.0, posinf=None, neginf=None):
+    """``x`` with NaN and the infinities replaced, elementwise; there the cotangent is exactly 0.
+
+    None stands for the largest finite number of the dtype, and for the lowest.
+    """
+    dtype = np.result_type(x)
+    if dtype.kind not in "fc":
+        return np.positive(x)
+    finite = np.finfo(dtype)
+    above = finite.max if posinf is None else posinf
+    below = finite.min if neginf is None else neginf
+    other = np.where(np.isnan(x), nan, np.where(np.greater(x, 0), above, below)).astype(dtype)
+    return np.where(np.isfinite(x), x, other)
 
 
 def _clip_distance(x, min=None, max=None):

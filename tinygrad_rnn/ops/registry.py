@@ -17,35 +17,54 @@ names it without an underscore. In place of an underscored input the rule gets a
 ``shape`` and ``dtype``.
 
 A rule need not undo broadcasting, cast, or accumulate: the tape does that in one place.
+
+**What is composed of other operations needs no rule.** A `composite` is declared with the same words, and
+its body is NumPy code that runs on arrays and tensors alike; on the tape stand the entries of its parts:
+
+    @composite(numpy=np.ptp, samples=[sample((2, 3), axis=0)], kinks=...)
+    def ptp(x, /, axis=None, keepdims=False):
+        \"\"\"Largest less smallest element.\"\"\"
+        return np.max(x, axis=axis, keepdims=keepdims) - np.min(x, axis=axis, keepdims=keepdims)
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 Rule = Callable[..., Any]
+Interval = tuple[float, float]
+Domain = Interval | Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
-REGISTRY: dict[str, Primitive] = {}
-"""Every primitive by name: what ``tg.<name>``, the property tests and the documentation are made from."""
+REGISTRY: dict[str, Operation] = {}
+"""Every operation by name: what ``tg.<name>``, the property tests and the documentation are made from."""
 
-NUMPY: dict[Callable[..., Any], Primitive] = {}
-"""NumPy's functions and ufuncs, to the primitive that answers for them when a tensor is passed."""
+NUMPY: dict[Callable[..., Any], Operation] = {}
+"""NumPy's functions and ufuncs, to the operation that answers for them when a tensor is passed."""
 
 
 class Sample(NamedTuple):
-    """One way to call a primitive in a test: a shape stands for random values, an array for itself."""
+    """One way to call an operation in a test.
+
+    A shape stands for random values, a list for a list of what is in it, anything else for itself. An
+    elementwise operation is tried in all shapes anyhow: its samples have static arguments only.
+    """
 
     inputs: tuple[Any, ...]
     static: dict[str, Any]
 
 
-def sample(*inputs: tuple[int, ...] | np.ndarray, **static: Any) -> Sample:
+def sample(*inputs: Any, **static: Any) -> Sample:
     """Declare a sample call: ``sample((2, 3), axis=0)``."""
     return Sample(inputs, static)
+
+
+def smooth(*_inputs: Any, **_static: Any) -> Any:
+    """For ``kinks``: there are none, but the forward function does not continue to complex numbers."""
+    return np.inf
 
 
 class Spec(NamedTuple):
@@ -62,71 +81,149 @@ class Keep(NamedTuple):
     output: bool
 
 
-class Primitive:
-    """A differentiable operation on plain arrays; see the module's docstring.
+class Operation:
+    """What primitives and composites share: a name, a public signature, and what a test must know.
 
     Attributes
     ----------
     name : str
     forward : callable
-        The function on plain arrays.
-    vjps : tuple of (callable or None)
-        One rule per array input; None where the input has no gradient (masks, indices).
+        The function itself.
     inputs : tuple of str
         Names of the array inputs; empty for an operation on any number of them. ``arity`` counts them.
-    joint : callable or None
-        For operations on any number of arrays: one rule that returns all their cotangents.
+    static_names : tuple of str
+        Names of the other arguments.
+    numpy : tuple of callable
+        NumPy's functions that it answers for.
+    samples : tuple of Sample
     multiple : bool
-        Whether ``forward`` returns a tuple of arrays. Rules then get a list of cotangents, None where an
-        output was not used.
-    view : bool
-        Whether the output may share memory with an input: what changes the one in place changes the other.
-    domain : tuple of (low, high)
-        Where inputs are valid and the derivative is bounded: one interval, or one per input.
+        Whether ``forward`` returns a tuple of arrays.
+    elementwise : bool
+        Whether each element of the output depends on the inputs' elements at the same place alone.
+    domain : tuple of (low, high) or callable
+        Where inputs are valid and the derivative is bounded: one interval, or one per input; in place of an
+        interval ``f(rng, shape)``, which draws an array with some structure.
     kinks : callable or None
         Distance of given inputs from the nearest point without a derivative. None says that the forward
         function is analytic, and that the complex-step derivative is exact.
     """
 
+    kind = "operation"
+
     def __init__(
         self,
         forward: Callable[..., Any],
         *,
-        numpy: Sequence[Callable[..., Any]],
-        samples: tuple[Sample, ...],
-        domain: tuple[tuple[float, float], ...],
-        kinks: Callable[..., Any] | None,
-        elementwise: bool,
-        multiple: bool,
-        view: bool,
+        numpy: Sequence[Callable[..., Any]] = (),
+        samples: Sequence[Sample] = (),
+        domain: tuple[Domain, ...] = ((-3.0, 3.0),),
+        kinks: Callable[..., Any] | None = None,
+        elementwise: bool = False,
+        multiple: bool = False,
     ) -> None:
-        parameters = list(inspect.signature(forward).parameters.values())
-        positional = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.inputs = tuple(positional)
+        # Read from the code object: inspect.signature would take most of the time of importing the package.
+        code = forward.__code__
+        names = code.co_varnames
+        self.inputs = names[: code.co_posonlyargcount]
         self.arity = len(self.inputs)
-        self.static_names = tuple(
-            p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        )
+        self.static_names = names[self.arity : code.co_argcount + code.co_kwonlyargcount]
         self.name = self.__name__ = forward.__name__
         self.__qualname__ = self.name
         self.__module__ = forward.__module__
         self.__doc__ = forward.__doc__
-        self.__signature__ = self._public_signature(forward)
         self.forward = forward
-        self.vjps: tuple[Rule | None, ...] = ()
-        self.joint: Rule | None = None
-        self.keeps: dict[int, Keep] = {}
         self.numpy = tuple(numpy)
-        self.samples = samples
+        self.samples = tuple(samples)
         self.domain = domain
         self.kinks = kinks
         self.elementwise = elementwise
         self.multiple = multiple
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "__signature__":
+            raise AttributeError(f"{self.kind} {self.name!r} has no attribute {name!r}")
+        self.__signature__ = self._public_signature()
+        return self.__signature__
+
+    def _public_signature(self) -> inspect.Signature:
+        return inspect.signature(self.forward)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}{self.__signature__}>"
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        raise NotImplementedError
+
+    @property
+    def analytic(self) -> bool:
+        """Whether a complex step gives the exact derivative of ``forward``."""
+        return self.kinks is None
+
+    def _check_names(self, static: Mapping[str, Any]) -> None:
+        for name in static:
+            if name not in self.static_names:
+                raise TypeError(
+                    f"{self.name}{self.__signature__} does not take {name!r}; "
+                    f"it would be ignored, so it is refused"
+                )
+
+
+class Composite(Operation):
+    """An operation that is composed of others; see the module's docstring and `Operation`."""
+
+    kind = "composite"
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        for name in self.inputs[len(args) :]:
+            if name in static:
+                args = (*args, static.pop(name))
+        self._check_names(static)
+        try:
+            return self.forward(*args, **static)
+        except (ValueError, TypeError, IndexError) as error:
+            raise _again(error, f"{self.name}: {error}") from error
+
+
+def _again(error: Exception, text: str) -> Exception:
+    """An error of the same kind with another text."""
+    # Not type(error): some of NumPy's own errors are not made from a text.
+    kinds = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
+    kind: Any = next(k for k in kinds if isinstance(error, k))
+    return kind(text)
+
+
+class Primitive(Operation):
+    """A differentiable operation on plain arrays; see the module's docstring, and `Operation` for the rest.
+
+    Attributes
+    ----------
+    vjps : tuple of (callable or None)
+        One rule per array input; None where the input has no gradient (masks, indices). For several outputs
+        rules get a list of cotangents, None where an output was not used.
+    joint : callable or None
+        For operations on any number of arrays: one rule that returns all their cotangents, in something
+        that is indexed by the input's number.
+    keeps : dict
+        For each set of inputs on the tape (a bit mask), which arrays their rules will read.
+    keeps_all : bool
+        Whether the joint rule reads the arrays.
+    view : bool
+        Whether the output may share memory with an input: what changes the one in place changes the other.
+    """
+
+    kind = "primitive"
+
+    def __init__(self, forward: Callable[..., Any], *, view: bool = False, **declared: Any) -> None:
+        super().__init__(forward, **declared)
+        self.variadic = bool(forward.__code__.co_flags & inspect.CO_VARARGS)
+        self.vjps: tuple[Rule | None, ...] = ()
+        self.joint: Rule | None = None
+        self.keeps: dict[int, Keep] = {}
+        self.keeps_all = False
         self.view = view
 
-    def _public_signature(self, forward: Callable[..., Any]) -> inspect.Signature:
-        signature = inspect.signature(forward)
+    def _public_signature(self) -> inspect.Signature:
+        signature = inspect.signature(self.forward)
         if not self.variadic:
             return signature
         arrays = inspect.Parameter("arrays", inspect.Parameter.POSITIONAL_ONLY)
@@ -137,20 +234,14 @@ class Primitive:
         ]
         return signature.replace(parameters=[arrays, *rest])
 
-    def __repr__(self) -> str:
-        return f"<primitive {self.name}{self.__signature__}>"
-
-    @property
-    def analytic(self) -> bool:
-        """Whether a complex step gives the exact derivative of ``forward``."""
-        return self.kinks is None
-
     def defvjp(self, *rules: Rule | None, joint: Rule | None = None) -> None:
         """Attach one rule per array input, or one joint rule for an operation on any number of arrays."""
         if joint is None and len(rules) != len(self.inputs):
             raise TypeError(f"{self.name} has {len(self.inputs)} array inputs, got {len(rules)} rules")
         self.vjps, self.joint = rules, joint
         if joint is not None:
+            code = joint.__code__
+            self.keeps_all = not code.co_varnames[code.co_argcount + code.co_kwonlyargcount].startswith("_")
             return
         reads = [self._reads(rule) for rule in rules]
         for mask in range(1, 1 << len(rules)):
@@ -201,12 +292,7 @@ class Primitive:
             if name in named:
                 raise TypeError(f"{self.name}{self.__signature__} got {name!r} twice")
             named[name] = value
-        for name in named:
-            if name not in self.static_names:
-                raise TypeError(
-                    f"{self.name}{self.__signature__} does not take {name!r}; "
-                    f"it would be ignored, so it is refused"
-                )
+        self._check_names(named)
         return inputs, named
 
     def explain(self, error: Exception, inputs: Sequence[Any], static: dict[str, Any]) -> Exception:
@@ -215,37 +301,21 @@ class Primitive:
             f"{a.dtype}{a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in inputs[:8]
         )
         more = "".join(f", {k}={v!r}" for k, v in static.items())
-        # Not type(error): some of NumPy's own errors are not made from a text.
-        kinds = (np.exceptions.AxisError, IndexError, TypeError, ValueError)
-        kind: Any = next(k for k in kinds if isinstance(error, k))
-        return kind(f"{self.name}({shapes}{more}): {error}")
+        return _again(error, f"{self.name}({shapes}{more}): {error}")
 
 
-def primitive(
-    *,
-    numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None] = (),
-    samples: Sequence[Sample] = (),
-    domain: tuple[float, float] | tuple[tuple[float, float], ...] = (-3.0, 3.0),
-    kinks: Callable[..., Any] | None = None,
-    elementwise: bool = False,
-    multiple: bool = False,
-    view: bool = False,
-) -> Callable[[Callable[..., Any]], Primitive]:
-    """Declare a primitive; see the module's docstring and the attributes of `Primitive`."""
+def _declaration(
+    kind: type[Operation],
+    numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None],
+    domain: Domain | tuple[Domain, ...],
+    declared: dict[str, Any],
+) -> Callable[[Callable[..., Any]], Any]:
+    functions = [numpy] if callable(numpy) else [f for f in numpy if f is not None]
+    single = callable(domain) or isinstance(domain[0], (int, float))
+    domains: Any = (domain,) if single else domain
 
-    def declare(forward: Callable[..., Any]) -> Primitive:
-        functions = [numpy] if callable(numpy) else [f for f in numpy if f is not None]
-        intervals: Any = domain if isinstance(domain[0], tuple) else (domain,)
-        made = Primitive(
-            forward,
-            numpy=functions,
-            samples=tuple(samples),
-            domain=intervals,
-            kinks=kinks,
-            elementwise=elementwise,
-            multiple=multiple,
-            view=view,
-        )
+    def declare(forward: Callable[..., Any]) -> Any:
+        made = kind(forward, numpy=functions, domain=domains, **declared)
         if made.name in REGISTRY:
             raise ValueError(f"a primitive named {made.name!r} exists already")
         REGISTRY[made.name] = made
@@ -254,3 +324,23 @@ def primitive(
         return made
 
     return declare
+
+
+def primitive(
+    *,
+    numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None] = (),
+    domain: Domain | tuple[Domain, ...] = (-3.0, 3.0),
+    **declared: Any,
+) -> Callable[[Callable[..., Any]], Primitive]:
+    """Declare a primitive; see the module's docstring and the attributes of `Operation` and `Primitive`."""
+    return _declaration(Primitive, numpy, domain, declared)
+
+
+def composite(
+    *,
+    numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None] = (),
+    domain: Domain | tuple[Domain, ...] = (-3.0, 3.0),
+    **declared: Any,
+) -> Callable[[Callable[..., Any]], Composite]:
+    """Declare a composite; see the module's docstring and the attributes of `Operation`."""
+    return _declaration(Composite, numpy, domain, declared)

@@ -1,0 +1,150 @@
+"""Activation functions, under PyTorch's definitions and with its derivatives at the kinks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .registry import primitive, sample, smooth
+from .special import erfc
+
+
+@primitive(elementwise=True)
+def sigmoid(x, /):
+    """Logistic function ``1 / (1 + exp(-x))``, elementwise; stable for any finite x.
+
+    Below -88 (float32) or -709 (float64) exp(-x) would overflow. The exponent is bounded there, so that the
+    result is the smallest normal number or so, in place of a yet smaller one.
+    """
+    x = np.asarray(x)
+    limit, one = _SIGMOID.get(x.dtype.char, (709.0, 1.0))
+    if x.dtype.char not in _SIGMOID or not x.ndim:
+        return 1 / (1 + np.exp(np.minimum(-x, limit)))
+    # The same in one buffer: this is the most frequent operation of gated networks.
+    y = np.negative(x)
+    np.minimum(y, limit, out=y)
+    np.exp(y, out=y)
+    y += one
+    return np.reciprocal(y, out=y)
+
+
+_SIGMOID = {"f": (np.array(88.0, "f4"), np.array(1.0, "f4")), "d": (np.array(709.0), np.array(1.0))}
+"""By dtype character: an exponent whose exp is finite, and 1, as arrays, which meet less overhead."""
+
+sigmoid.defvjp(lambda g, y, _x: g * (y * (1 - y)))
+
+
+@primitive(elementwise=True, kinks=lambda x: np.abs(x))
+def relu(x, /):
+    """``max(x, 0)``, elementwise. The derivative at 0 is taken as 0."""
+    return np.maximum(x, 0)
+
+
+relu.defvjp(lambda g, y, _x: g * (y > 0))
+
+
+@primitive(elementwise=True)
+def softplus(x, /):
+    """``log(1 + exp(x))``, elementwise; stable for any finite x."""
+    x = np.asarray(x)
+    positive = x.real > 0
+    return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
+
+
+softplus.defvjp(lambda g, _y, x: g * sigmoid(x))
+
+
+@primitive(elementwise=True)
+def silu(x, /):
+    """``x * sigmoid(x)``, elementwise: the sigmoid linear unit, or swish."""
+    return x * sigmoid(x)
+
+
+def _silu_vjp(g, _y, x):
+    s = sigmoid(x)
+    return g * (s * (1 + x * (1 - s)))
+
+
+silu.defvjp(_silu_vjp)
+
+_C = math.sqrt(2 / math.pi)
+
+
+def _gelu_weight(x):
+    """``(1 + tanh(u)) / 2``, which is ``sigmoid(2 u)`` without its cancellation to the left."""
+    return sigmoid(2 * _C * (x + 0.044715 * x * x * x))
+
+
+@primitive(elementwise=True, kinks=smooth, samples=[sample(), sample(approximate="tanh")])
+def gelu(x, /, approximate="none"):
+    """Gaussian error linear unit ``x * P(Z <= x)`` for a standard normal Z, elementwise.
+
+    ``approximate="tanh"`` takes ``x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x**3)))`` in its place (Hendrycks
+    and Gimpel 2016, arXiv:1606.08415), as some published models do.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    if approximate == "tanh":
+        return x * _gelu_weight(x)
+    return 0.5 * x * erfc(x * -math.sqrt(0.5))
+
+
+def _gelu_vjp(g, _y, x, approximate="none"):
+    if approximate == "tanh":
+        s = _gelu_weight(x)
+        return g * (s + x * (s * (1 - s)) * (2 * _C * (1 + 3 * 0.044715 * x * x)))
+    density = (0.5 * _C) * np.exp(-0.5 * np.square(np.clip(x, -60, 60)))
+    return g * (0.5 * erfc(x * -math.sqrt(0.5)) + x * density)
+
+
+gelu.defvjp(_gelu_vjp)
+
+
+@primitive(elementwise=True, kinks=lambda x, alpha=1.0: np.abs(x), samples=[sample(), sample(alpha=0.5)])
+def elu(x, /, alpha=1.0):
+    """``x`` where positive, else ``alpha * (exp(x) - 1)``, elementwise. At 0 the derivative is alpha."""
+    return np.where(np.greater(x, 0), x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+elu.defvjp(lambda g, _y, x, alpha=1.0: np.where(x > 0, g, g * (alpha * np.exp(np.minimum(x, 0)))))
+
+
+@primitive(
+    elementwise=True,
+    kinks=lambda x, negative_slope=0.01: np.abs(x),
+    samples=[sample(), sample(negative_slope=0.3)],
+)
+def leaky_relu(x, /, negative_slope=0.01):
+    """``x`` where positive, else ``negative_slope * x``, elementwise. At 0 the derivative is the slope."""
+    return np.where(np.greater(x, 0), x, np.multiply(x, negative_slope))
+
+
+leaky_relu.defvjp(lambda g, _y, x, negative_slope=0.01: np.where(x > 0, g, g * negative_slope))
+
+
+@primitive(elementwise=True, kinks=lambda x: np.abs(np.abs(x) - 3))
+def hard_sigmoid(x, /):
+    """``clip(x + 3, 0, 6) / 6``, elementwise. At -3 and 3 the derivative is taken as 0.
+
+    PyTorch's (and Keras 3's) definition; Keras 2 and ONNX have ``clip(0.2 x + 0.5, 0, 1)``.
+    """
+    return np.clip(np.add(x, 3), 0, 6) / 6
+
+
+hard_sigmoid.defvjp(lambda g, _y, x: g * (np.abs(x) < 3) / 6)
+
+
+@primitive(
+    elementwise=True,
+    kinks=lambda x, min_val=-1.0, max_val=1.0: np.minimum(np.abs(x - min_val), np.abs(x - max_val)),
+    samples=[sample(), sample(min_val=-2.0, max_val=0.5)],
+)
+def hard_tanh(x, /, min_val=-1.0, max_val=1.0):
+    """``clip(x, min_val, max_val)``, elementwise. On the bounds the derivative is taken as 0 (clip: 1)."""
+    if not min_val < max_val:
+        raise ValueError(f"hard_tanh: min_val must be less than max_val, got {min_val} and {max_val}")
+    return np.clip(x, min_val, max_val)
+
+
+hard_tanh.defvjp(lambda g, _y, x, min_val=-1.0, max_val=1.0: g * ((x > min_val) & (x < max_val)))
