@@ -106,10 +106,14 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
         if type(out) is not ndarray:
             out = np.asarray(out)
         entry = Entry(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
+        if state.watch is not None:
+            state.watch.recorded(entry, arrays, out)
         return _make(out, entry)
     shapes = tuple([o.shape for o in out])
     dtypes = tuple([o.dtype for o in out])
     entry = Entry(primitive, tuple(places), args, saved, static, shapes, dtypes, state.scope)
+    if state.watch is not None:
+        state.watch.recorded(entry, arrays, out)
     results = []
     for k, o in enumerate(out):
         results.append(_make(o, Output(entry, k, shapes[k], dtypes[k])))
@@ -138,9 +142,11 @@ def _apply1(primitive: Primitive, x: Tensor) -> Tensor:
         return result
     (kept,), keep_out = primitive.keeps[1]
     args = (array,) if kept else (place,)
-    result._place = Entry(
+    result._place = entry = Entry(
         primitive, (place,), args, out if keep_out else None, _NOTHING, out.shape, out.dtype, state.scope
     )
+    if state.watch is not None:
+        state.watch.recorded(entry, (array,), out)
     return result
 
 
@@ -172,9 +178,11 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
         return result
     (keep_x, keep_y), keep_out = primitive.keeps[mask]
     args = (x if keep_x else p or _spec(x), y if keep_y else q or _spec(y))
-    result._place = Entry(
+    result._place = entry = Entry(
         primitive, (p, q), args, out if keep_out else None, _NOTHING, out.shape, out.dtype, state.scope
     )
+    if state.watch is not None:
+        state.watch.recorded(entry, (x, y), out)
     return result
 
 
@@ -295,7 +303,7 @@ class Tensor:
             )
         self._data = array
         if isinstance(self._place, Leaf):
-            self._place.changed = next(tape.clock)
+            self._place.change()
         return self
 
     @property
@@ -671,6 +679,17 @@ class Tensor:
     split = _method(ops.split)
     flip = _method(ops.flip)
     take = _method(ops.take)
+    moveaxis = _method(ops.moveaxis)
+    ravel = _method(ops.ravel)
+    roll = _method(ops.roll)
+    repeat = _method(ops.repeat)
+    tile = _method(ops.tile)
+    rot90 = _method(ops.rot90)
+    diagonal = _method(ops.diagonal)
+    trace = _method(ops.trace)
+    diag = _method(ops.diag)
+    tril = _method(ops.tril)
+    triu = _method(ops.triu)
 
     @property
     def T(self) -> Tensor:  # noqa: N802

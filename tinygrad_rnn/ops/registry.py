@@ -140,8 +140,9 @@ class Operation:
         self.multiple = multiple
 
     def __getattr__(self, name: str) -> Any:
+        # The signature is worked out when first asked for: doing it for all would slow the import down.
         if name != "__signature__":
-            raise AttributeError(f"{self.kind} {self.name!r} has no attribute {name!r}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self.__signature__ = self._public_signature()
         return self.__signature__
 
@@ -151,8 +152,11 @@ class Operation:
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}{self.__signature__}>"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Operation:
+        return self  # as functions are: a copied module applies the same operation
+
     def __call__(self, *args: Any, **static: Any) -> Any:
-        raise NotImplementedError
+        raise TypeError("primitives and composites say how they are called")
 
     @property
     def analytic(self) -> bool:
