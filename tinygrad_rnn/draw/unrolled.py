@@ -92,7 +92,7 @@ class _Unrolled:
         What a place is called that may be drawn in several copies: leaves, and computations on leaves alone.
     sites : dict of Place to (dict of (int or None) to (int or None))
         The places drawn in copies. For each time step that uses one, or None for outside of all, the frame
-        that its copy stands in.
+        that its copy stands in; no frame for what appears only within the name of another.
     """
 
     def __init__(self, tape: Tape) -> None:
@@ -100,6 +100,7 @@ class _Unrolled:
         self.view = View()
         self.results = {p if isinstance(p, Leaf) else _entry(p) for p in tape.places}
         self.clusters: dict[Scope, int] = {}
+        self.entered: dict[tuple[int | None, str, int | None], int] = {}
         for entry in tape.entries:
             self._enter(entry.scope)
         self.steps = self.view.steps()
@@ -123,8 +124,12 @@ class _Unrolled:
         parent = None
         for s in scope.path():
             if s not in self.clusters:
-                self.clusters[s] = len(self.view.clusters)
-                self.view.clusters.append(Cluster(s.name, parent, s.step))
+                # A step entered twice in one place is one step; a module called twice is two calls.
+                step = (parent, s.name, s.step)
+                if s.step is None or step not in self.entered:
+                    self.entered[step] = len(self.view.clusters)
+                    self.view.clusters.append(Cluster(s.name, parent, s.step))
+                self.clusters[s] = self.entered[step]
             parent = self.clusters[s]
 
     def _cluster(self, entry: Entry) -> int | None:
@@ -154,10 +159,12 @@ class _Unrolled:
             if isinstance(place, Leaf):
                 sites[place] = {None: None}
         for entry in reversed(self.tape.entries):
-            if entry in sites:
-                if len(sites[entry]) > 1:
+            if entry in self.names:
+                if len(sites.get(entry, ())) != 1:
+                    # Drawn in copies, or not at all: then it is part of the names of such copies only.
+                    sites.setdefault(entry, {})
                     continue
-                # Used in one step alone, it can be drawn as what it is without arrows to all steps.
+                # Used in one place alone, it can be drawn as what it is without arrows to all steps.
                 del sites[entry]
             step, cluster = self._step(entry), self._cluster(entry)
             for parent in entry.parents:
@@ -208,7 +215,7 @@ class _Unrolled:
             label = str(place.index) if isinstance(place, Output) else ""
             reader = f"{entry.primitive.name}, input {k + 1} of {len(entry.parents)}"
             self.view.edges.append(Edge(tail, key, label, f"{text} to {reader}"))
-        arguments += [f"{name}={_static(value)}" for name, value in entry.static.items()]
+        arguments += [f"{name}={_static(value)}" for name, value in sorted(entry.static.items())]
         call = f"%{self.tape.numbers[entry]} = {entry.primitive.name}({', '.join(arguments)})"
         title = entry.primitive.name
         if title == "getitem":
