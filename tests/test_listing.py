@@ -88,3 +88,36 @@ def test_off_the_tape_is_an_error() -> None:
 )
 def test_static_arguments_in_a_few_characters(value: object, text: str) -> None:
     assert describe_static(value) == text
+
+
+def test_summary_counts_by_primitive():
+    x = tg.tensor(np.ones(3), requires_grad=True)
+    summary = tg.Tape(tg.tanh(x * x) * x).summary()
+    assert summary == {"multiply": 2, "tanh": 1}
+    assert str(summary) == "primitive  entries\nmultiply         2\ntanh             1"
+
+
+def test_memory_counts_every_array_once_by_entry_module_and_step():
+    x = tg.tensor(np.ones((4, 5)), requires_grad=True)
+    with tg.scope("net"):
+        with tg.scope("t=0", step=0):
+            a = tg.tanh(x)  # keeps its result, 160 bytes
+        with tg.scope("t=1", step=1):
+            b = a[:2] * a[2:]  # keeps two views of that same result
+            c = tg.exp(b)  # keeps its result, 80 bytes
+    y = (c * 2.0).sum()  # keeps nothing but a number
+    memory = tg.Tape(y).memory()
+    assert memory.total == 240
+    assert memory.by_step == {0: 160, 1: 80}
+    assert memory.by_module == {"net": 240}
+    assert memory.by_entry == {"%1 tanh": 160, "%5 exp": 80}
+    assert str(memory).startswith("240 bytes held for backward\n\nmodule  bytes\nnet       240\n\ntime step")
+    tape = tg.Tape(y)
+    y.backward()
+    assert tape.memory().total == 0
+
+
+def test_leaves_of_one_name_are_told_apart():
+    a, b = (tg.tensor(np.ones(2), requires_grad=True) for _ in range(2))
+    a.name = b.name = "weight"
+    assert list(tg.Tape(a * b).leaves.values()) == ["weight", "weight#2"]

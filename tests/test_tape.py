@@ -590,7 +590,7 @@ def test_a_leaf_changed_before_backward_is_noticed(f: Any, change: str) -> None:
     y = f(w).sum()
     CHANGES[change](w)
     with pytest.raises(
-        RuntimeError, match=r"the leaf weight of shape \(2, 2\) was changed in place after entry"
+        RuntimeError, match=r"the leaf weight of shape \(2, 2\) was changed in place before backward"
     ):
         y.backward()
     w.grad = None

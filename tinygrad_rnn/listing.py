@@ -2,12 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .tape import Entry, Leaf, Output, Place, reachable
+
+
+class Counts(Counter[Any]):
+    """A `collections.Counter` that prints as a table, largest first."""
+
+    def __init__(self, what: str, unit: str, counts: Mapping[Any, int]) -> None:
+        super().__init__(counts)
+        self.what, self.unit = what, unit
+
+    def __str__(self) -> str:
+        rows = [(self.what, self.unit), *((str(key), f"{n:,}") for key, n in self.most_common())]
+        width, digits = (max(len(row[k]) for row in rows) for k in (0, 1))
+        return "\n".join(f"{name.ljust(width)}  {n.rjust(digits)}" for name, n in rows)
+
+
+class Memory(NamedTuple):
+    """Bytes held by a tape; see `Tape.memory`. An array that several entries hold counts for the first.
+
+    Attributes
+    ----------
+    total : int
+    by_entry, by_module, by_step : Counts
+        Keys are entries as the tape prints them, module paths, and time steps.
+    """
+
+    total: int
+    by_entry: Counts
+    by_module: Counts
+    by_step: Counts
+
+    def __str__(self) -> str:
+        return "\n\n".join(
+            [f"{self.total:,} bytes held for backward", str(self.by_module), str(self.by_step)]
+        )
+
+
+def _saved(entry: Entry) -> list[np.ndarray]:
+    """The arrays that an entry keeps for its rules."""
+    out = entry.out if isinstance(entry.out, tuple) else (entry.out,)
+    return [a for a in (*(entry.args or ()), *out) if isinstance(a, np.ndarray)]
+
+
+def _owner(array: np.ndarray) -> np.ndarray:
+    """The array whose memory a view shows: that is what stays alive."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _first(array: np.ndarray, seen: set[int]) -> bool:
+    new = id(array) not in seen
+    seen.add(id(array))
+    return new
 
 
 class Tape:
@@ -41,7 +95,12 @@ class Tape:
         self.leaves: dict[Leaf, str] = {}
         for place in [p for e in self.entries for p in e.parents] + places:
             if isinstance(place, Leaf) and place not in self.leaves:
-                self.leaves[place] = place.name or f"leaf{len(self.leaves)}"
+                self.leaves[place] = self._unique(place.name or f"leaf{len(self.leaves)}")
+
+    def _unique(self, name: str) -> str:
+        """The name, numbered from the second leaf of that name on."""
+        same = sum(other.partition("#")[0] == name for other in self.leaves.values())
+        return f"{name}#{same + 1}" if same else name
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -73,6 +132,33 @@ class Tape:
             dtype = entry.dtype[0] if several else entry.dtype
             rows.append((f"%{self.numbers[entry]}", str(entry.scope or ""), call, shape, str(dtype)))
         return rows
+
+    def summary(self) -> Counts:
+        """How many entries there are of each primitive."""
+        return Counts("primitive", "entries", Counter(e.primitive.name for e in self.entries))
+
+    def memory(self) -> Memory:
+        """Bytes that the tape holds for backward; what backward has released is gone from it."""
+        by_entry: Counter[str] = Counter()
+        by_module: Counter[str] = Counter()
+        by_step: Counter[int] = Counter()
+        seen: set[int] = set()
+        for entry in self.entries:
+            held = sum(_owner(a).nbytes for a in _saved(entry) if _first(_owner(a), seen))
+            if not held:
+                continue
+            path = entry.scope.path() if entry.scope else ()
+            by_entry[f"%{self.numbers[entry]} {entry.primitive.name}"] += held
+            by_module["/".join(s.name for s in path if s.step is None) or "(none)"] += held
+            for s in path:
+                if s.step is not None:
+                    by_step[s.step] += held
+        return Memory(
+            sum(by_entry.values()),
+            Counts("entry", "bytes", by_entry),
+            Counts("module", "bytes", by_module),
+            Counts("time step", "bytes", by_step),
+        )
 
     def __str__(self) -> str:
         table = [("entry", "scope", "operation", "shape", "dtype"), *self.rows()]

@@ -1,4 +1,4 @@
-"""What recording depends on: whether it is on, and which named scope is open."""
+"""What recording depends on: whether it is on, which named scope is open, and whether it is watched."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ from typing import Any
 
 
 class State:
-    """What recording depends on: whether it is on, and the open scope. Never changed, only replaced."""
+    """What recording depends on. Never changed, only replaced.
 
-    __slots__ = ("recording", "scope")
+    Attributes
+    ----------
+    recording : bool
+    scope : Scope or None
+        The innermost open scope.
+    watch : Watch or None
+        Looks at every entry and cotangent, inside ``tg.detect_anomaly()``.
+    """
 
-    def __init__(self, recording: bool, scope: Scope | None) -> None:
+    __slots__ = ("recording", "scope", "watch")
+
+    def __init__(self, recording: bool, scope: Scope | None, watch: Any = None) -> None:
         self.recording = recording
         self.scope = scope
+        self.watch = watch
 
 
 context: ContextVar[State] = ContextVar("tinygrad_rnn_state", default=State(True, None))  # noqa: B039 (never mutated)
@@ -24,7 +34,7 @@ current_state: Callable[[], State] = context.get
 """The state of this thread or asyncio task; others do not see it."""
 
 
-class _Replaced(ContextDecorator):
+class Replaced(ContextDecorator):
     """A context manager, or a decorator, inside which the state is another one; it can be nested."""
 
     def __init__(self) -> None:
@@ -43,18 +53,18 @@ class _Replaced(ContextDecorator):
         context.reset(self._tokens.pop())
 
 
-class no_grad(_Replaced):  # noqa: N801 (the field's name for it)
+class no_grad(Replaced):  # noqa: N801 (the field's name for it)
     """Inside ``with tg.no_grad():`` nothing is recorded, and results do not require gradients."""
 
     def _next(self, now: State) -> State:
-        return State(False, now.scope)
+        return State(False, now.scope, now.watch)
 
 
-class enable_grad(_Replaced):  # noqa: N801
+class enable_grad(Replaced):  # noqa: N801
     """Record again inside a ``no_grad`` block."""
 
     def _next(self, now: State) -> State:
-        return State(True, now.scope)
+        return State(True, now.scope, now.watch)
 
 
 class Scope:
@@ -88,7 +98,7 @@ class Scope:
         return "/".join(s.name for s in self.path())
 
 
-class scope(_Replaced):  # noqa: N801
+class scope(Replaced):  # noqa: N801
     """``with tg.scope("encoder"):`` names what is recorded inside, in printed tapes and in diagrams.
 
     Parameters
@@ -104,4 +114,4 @@ class scope(_Replaced):  # noqa: N801
         self._step = step
 
     def _next(self, now: State) -> State:
-        return State(now.recording, Scope(self._name, now.scope, self._step))
+        return State(now.recording, Scope(self._name, now.scope, self._step), now.watch)

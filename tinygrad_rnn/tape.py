@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
@@ -48,18 +49,34 @@ class Leaf(Place):
     grad : Tensor or None
     changed : int
         The clock when the leaf's values were last replaced, to be compared with entries' numbers.
+    version : int
+        How often they have been replaced.
     name : str or None
         How printed tapes, diagrams and errors call it.
     """
 
-    __slots__ = ("changed", "grad", "name")
+    __slots__ = ("_dates", "changed", "grad", "name", "version")
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], name: str | None = None) -> None:
         self.shape = shape
         self.dtype = dtype
         self.grad: Any = None
         self.changed = 0
+        self.version = 0
         self.name = name
+        self._dates: deque[int] | None = None
+
+    def change(self) -> None:
+        """Note that the values have been replaced."""
+        self.changed = next(clock)
+        self.version += 1
+        if self._dates is None:
+            self._dates = deque(maxlen=64)
+        self._dates.append(self.changed)
+
+    def version_at(self, number: int) -> int:
+        """The version that entry ``number`` used; exact for the last 64 versions."""
+        return self.version - sum(date > number for date in self._dates or ())
 
 
 class Entry(Place):
@@ -85,9 +102,12 @@ class Entry(Place):
         Of the output; for several outputs, tuples with one of each.
     scope : Scope or None
         The named scope that was open.
+    source : str
+        The line of the user's code that made it; only there if made inside ``tg.detect_anomaly()``.
     """
 
-    __slots__ = ("args", "constants", "number", "out", "parents", "primitive", "scope", "static")
+    __slots__ = ("args", "constants", "number", "out", "parents", "primitive", "scope", "source", "static")
+    source: str | None
     shape: Any
     dtype: Any
 
@@ -259,7 +279,8 @@ def backward(
         if entry.args is None:
             raise RuntimeError(_RELEASED.format(entry.number, entry.primitive.name))
     # A recorded pass records also where the caller's code is not being recorded.
-    token = None if lift is None else context.set(State(True, context.get().scope))
+    now = context.get()
+    token = None if lift is None else context.set(State(True, now.scope, now.watch))
     table: Table = {}
     try:
         for place, g in roots:
@@ -268,7 +289,7 @@ def backward(
             g = table.pop(entry, None)
             if g is not None:
                 if lift is None:
-                    _through(entry, _finished(g, entry), entry.out, entry.args, table)
+                    _through(entry, _finished(g, entry), entry.out, entry.args, table, now.watch)
                 else:
                     _through_recorded(entry, g, table, lift)
             if not retain_graph:
@@ -304,7 +325,7 @@ _RELEASED = (
 )
 
 
-def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table) -> None:
+def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table, watch: Any = None) -> None:
     """Carry a cotangent over one entry, from its output to its inputs."""
     static = entry.static
     joint = entry.primitive.joint
@@ -318,6 +339,8 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table) -> None:
                 raise RuntimeError(_changed(place, entry))
         gk = rules[k] if joint is not None else rules[k](g, out, *args, **static)
         kind = type(gk)
+        if watch is not None:
+            watch.carried(entry, k, gk)
         if kind is list:
             for piece in gk:
                 _arrive(table, place, piece)
@@ -334,17 +357,21 @@ def _through_recorded(entry: Entry, g: Any, table: Table, lift: Lift) -> None:
         for a, p in zip(entry.args or (), entry.parents, strict=True)
     ]
     out = None if entry.out is None else lift(entry.out, entry)
+    watch = context.get().watch
+    # What the rules do is not watched itself: a bad value is laid to this entry, not to a part of its rule.
     token = context.set(State(True, entry.scope))
     try:
-        _through(entry, _finished(g, entry), out, args, table)
+        _through(entry, _finished(g, entry), out, args, table, watch)
     finally:
         context.reset(token)
 
 
 def _changed(leaf: Leaf, entry: Entry) -> str:
+    line = getattr(entry, "source", None)
+    where = f"at {line}" if line else "(run it under tg.detect_anomaly() to see the line)"
     return (
-        f"the leaf {leaf.name or '(unnamed)'} of shape {leaf.shape} was changed in place after entry "
-        f"{entry.number} ({entry.primitive.name}, in scope {entry.scope or 'none'}) used it and before "
-        f"backward(): its gradient would be wrong. Change it (optimiser step, assign_) after backward(), or "
-        f"use a copy"
+        f"the leaf {leaf.name or '(unnamed)'} of shape {leaf.shape} was changed in place before backward(): "
+        f"entry {entry.number} ({entry.primitive.name}, in scope {entry.scope or '(none)'}) used version "
+        f"{leaf.version_at(entry.number)} {where}, and now it has version {leaf.version}. The gradient would "
+        f"be wrong. Change it (optimiser step, assign_) after backward(), or use a copy"
     )

@@ -33,6 +33,12 @@ def test_round_trip(path):
     assert metadata == METADATA
 
 
+def test_the_same_contents_give_the_same_bytes(path, tmp_path):
+    for k in range(5):
+        nn.save_state(dict(reversed(STATE.items())), tmp_path / f"{k}.safetensors", METADATA)
+        assert (tmp_path / f"{k}.safetensors").read_bytes() == path.read_bytes()
+
+
 def test_modules_save_and_load(tmp_path):
     net, other = nn.LSTM(2, 3, 2, rng=0), nn.LSTM(2, 3, 2, rng=1)
     net.save(tmp_path / "net.safetensors")

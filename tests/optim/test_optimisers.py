@@ -73,7 +73,7 @@ def test_a_step_between_forward_and_backward_is_noticed():
     loss = (p * p).sum()
     p.grad = np.ones(2, np.float32)
     optimiser.step()
-    with pytest.raises(RuntimeError, match="changed in place after"):
+    with pytest.raises(RuntimeError, match="changed in place before"):
         loss.backward()
 
 

@@ -114,12 +114,12 @@ def test_the_logarithm_is_for_variation_that_grows_with_the_level():
     assert not varies_with_level(np.ones((96, 1)), 12).any()
 
 
-@given(hnp.arrays(np.float64, (36, 1), elements=st.floats(1, 100)), st.floats(0.01, 100))
-def test_the_rule_does_not_depend_on_the_unit(series, unit):
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 100))
+def test_the_rule_does_not_depend_on_the_unit(seed, unit):
+    series = np.random.default_rng(seed).uniform(1, 100, (36, 1))
     chosen = varies_with_level(series, 6)
     blocks = series.reshape(6, 6)
     spreads, relative = blocks.std(axis=1), blocks.std(axis=1) / blocks.mean(axis=1)
-    assume(spreads.min() > 1e-6)
     margin = spreads.std() / spreads.mean() - relative.std() / relative.mean()
     assume(abs(margin) > 1e-9)
     assert varies_with_level(series * unit, 6).tolist() == chosen.tolist() == [margin > 0]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 _FORMAT = "tinygrad_rnn/1"
+_KEY = "tinygrad_rnn"
+"""All that this library adds to the header stands under one key: safetensors writes several in any order."""
 
 
 def save_state(
@@ -34,7 +36,7 @@ def save_state(
     arrays = {name: np.ascontiguousarray(a) if a.ndim else a for name, a in state.items()}
     text = json.dumps(dict(metadata or {}), sort_keys=True, ensure_ascii=False)
     header = {"format": _FORMAT, "metadata": text, "sha256": _digest(arrays, text)}
-    write_atomically(path, save(arrays, metadata=header))
+    write_atomically(path, save(arrays, metadata={_KEY: json.dumps(header, sort_keys=True)}))
 
 
 def load_state(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -49,29 +51,24 @@ def load_state(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dic
 
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
-            header = file.metadata() or {}
+            header = (file.metadata() or {}).get(_KEY)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise
-    except (
-        SafetensorError,
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-    ) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no readable safetensors file, or a damaged one: {error}") from error
+    if header is None:
         raise ValueError(
-            f"{path} is no readable safetensors file (damaged or cut short?): {error}"
-        ) from error
-    if header.get("format") != _FORMAT or "metadata" not in header:
-        raise ValueError(
-            f"{path} was not written by this library (format {header.get('format')!r}); read it with "
-            f"safetensors.numpy.load_file and pass the arrays to load_state_dict"
+            f"{path} was not written by this library; read it with safetensors.numpy.load_file and pass the "
+            f"arrays to load_state_dict"
         )
-    if header.get("sha256") != _digest(arrays, header["metadata"]):
-        raise ValueError(f"{path} is damaged: its contents do not match its checksum")
+    try:
+        header = json.loads(header)
+        intact = header["format"] == _FORMAT and header["sha256"] == _digest(arrays, header["metadata"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise ValueError(f"{path} is damaged, or of another version: its contents do not match its checksum")
     return arrays, json.loads(header["metadata"])
 
 

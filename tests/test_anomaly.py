@@ -1,0 +1,162 @@
+"""detect_anomaly: the first non-finite value is named, with its line; saved arrays are locked."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own remarks on log(0)
+
+
+def leaf(values):
+    return tg.tensor(np.array(values), requires_grad=True)
+
+
+def test_forward_names_primitive_scope_inputs_and_line():
+    x = leaf([0.0, 1.0, -2.0])
+    with tg.scope("encoder"), pytest.raises(FloatingPointError) as error, tg.detect_anomaly():
+        tg.log(x * 2.0)  # the guilty line
+    text = str(error.value)
+    for words in (
+        "forward: log, in scope encoder",
+        "NaN in 1 and inf in 1 of 3 elements, the others from 0.693 to 0.693",
+        "input 0: float64(3,), finite from -4 to 2", "test_anomaly.py", "tg.log(x * 2.0)  # the guilty line",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_the_time_step_and_module_are_named():
+    layer = nn.Sequential(nn.GRU(2, 3, rng=0, return_state=False))
+    x = np.ones((1, 4, 2), np.float32)
+    x[0, 2] = np.inf
+    with (
+        pytest.raises(FloatingPointError, match=r"matmul, in scope sequential/gru0/l0/t=2"),
+        tg.detect_anomaly(),
+    ):
+        layer(x)
+
+
+def test_backward_names_the_rule_that_made_it_and_the_forward_line():
+    x = leaf([0.0, 4.0])
+    with tg.detect_anomaly():
+        y = tg.sqrt(x) * 3.0  # finite, but its slope is not
+        with pytest.raises(FloatingPointError, match=r"backward: sqrt.*inf in 1 of 2.*input 0") as error:
+            y.sum().backward()
+    assert "# finite, but its slope is not" in str(error.value)
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_backward_of_what_was_recorded_unwatched(create_graph):
+    y = tg.sqrt(leaf([0.0])).sum()
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match="a line that was not watched"):
+        y.backward(create_graph=create_graph)
+
+
+def test_pieces_and_several_outputs_are_looked_at():
+    x = leaf([0.0, 4.0])
+    with tg.detect_anomaly():
+        a, _ = tg.split(tg.sqrt(x), 2)
+        with pytest.raises(FloatingPointError, match="sqrt"):
+            a.sum().backward()
+        y = x[0]
+        with pytest.raises(FloatingPointError, match=r"getitem.*cotangent of input 0"):
+            y.backward(np.inf)
+
+
+def test_arrays_that_the_tape_saved_cannot_be_written_into():
+    w = leaf([1.0, 2.0])
+    view = w.data[:1]
+    with tg.detect_anomaly():
+        y = (w * w).sum()
+        for write in (
+            lambda: w.data.__setitem__(0, 9.0),
+            lambda: w.data.__iadd__(1.0),
+            lambda: np.add(w.data, 1, out=w.data),
+        ):
+            with pytest.raises(ValueError, match="read-only"):
+                write()
+        y.backward()
+    w.data[0] = 9.0  # and afterwards they can
+    view[0] = 8.0
+    assert w.numpy().tolist() == [8.0, 2.0]
+
+
+def test_the_memory_behind_a_saved_view_is_locked_too():
+    w = leaf([[1.0, 2.0], [3.0, 4.0]])
+    with tg.detect_anomaly():
+        y = tg.tanh(leaf([[1.0, 1.0]]) @ w.T)
+        with pytest.raises(ValueError, match="read-only"):
+            w.data[...] = 0.0
+        y.sum().backward()
+    w.data[...] = 0.0
+
+
+def test_arrays_locked_before_stay_locked_and_errors_unlock():
+    w = leaf([1.0, 2.0])
+    w.data.flags.writeable = False
+    with tg.detect_anomaly():
+        (w * w).sum()
+    assert not w.data.flags.writeable
+    v = leaf([1.0, 0.0])
+    with pytest.raises(FloatingPointError), tg.detect_anomaly():
+        tg.log(v * v)
+    assert v.data.flags.writeable
+
+
+def test_an_optimiser_steps_inside_and_nothing_stays_alive():
+    w = leaf([1.0, 2.0])
+    with tg.detect_anomaly():
+        (w * w).sum().backward()
+        w.assign_(w.numpy() - 0.1 * w.grad.numpy())
+        y = w * w
+        alive = weakref.ref(y)
+        del y
+    gc.collect()
+    assert alive() is None
+
+
+def test_nesting_and_other_states_keep_the_watch():
+    x = leaf([0.0])
+    with (
+        pytest.raises(FloatingPointError),
+        tg.detect_anomaly(),
+        tg.no_grad(),
+        tg.scope("s"),
+        tg.enable_grad(),
+    ):
+        tg.log(x)
+    with tg.detect_anomaly():
+        with tg.detect_anomaly():
+            pass
+        with pytest.raises(FloatingPointError):
+            tg.log(x)
+    assert not np.isfinite(tg.log(x).item())  # nobody watches here
+
+
+def test_a_changed_leaf_is_named_with_both_versions_and_the_line():
+    w = leaf([1.0, 2.0])
+    w.name = "head.weight"
+    for k in range(3):
+        w.assign_([k, k])
+    with tg.detect_anomaly():
+        y = (w * w).sum()  # used here
+    w.assign_([5.0, 5.0])
+    w.assign_([6.0, 6.0])
+    with pytest.raises(RuntimeError, match=r"head\.weight") as error:
+        y.backward()
+    for words in ("used version 3 at", "# used here", "now it has version 5", "multiply"):
+        assert words in str(error.value)
+
+
+def test_a_changed_leaf_without_the_watch_says_how_to_see_the_line():
+    w = leaf([1.0])
+    y = (w * w).sum()
+    for _ in range(100):
+        w.assign_([2.0])
+    with pytest.raises(RuntimeError, match=r"used version \d+ \(run it under tg.detect_anomaly\(\)"):
+        y.backward()

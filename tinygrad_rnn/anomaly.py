@@ -1,0 +1,132 @@
+"""`detect_anomaly`: stop at the first value that is not finite, and say which line of whose code made it."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from .ops.index import Piece
+from .state import Replaced, State
+from .tape import Entry
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
+    """Inside ``with tg.detect_anomaly():`` the tape is watched; for finding errors, as it costs time.
+
+    * The first NaN or infinity in a recorded result, or in a cotangent, raises `FloatingPointError`. It names
+      the primitive, the scope (module path and time step), statistics of the inputs, and the line of the
+      user's code that made the entry.
+    * Arrays that the tape has saved cannot be written into until the block ends: ``w.data[...] = 0`` between
+      forward and backward raises `ValueError` where it stands.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._watches: list[Watch] = []
+
+    def _next(self, now: State) -> State:
+        self._watches.append(Watch())
+        return State(now.recording, now.scope, self._watches[-1])
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._watches.pop().unlock()
+
+
+class Watch:
+    """What looks at the entries and cotangents of one `detect_anomaly` block."""
+
+    def __init__(self) -> None:
+        self._locked: dict[int, np.ndarray] = {}
+
+    def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:
+        """Look at a new entry: note where it was made, check its output, lock what it saved."""
+        entry.source = source_line()
+        for k, array in enumerate(out if entry.primitive.multiple else (out,)):
+            if not np.isfinite(array).all():
+                which = f" (output {k})" if entry.primitive.multiple else ""
+                raise FloatingPointError(
+                    _report("forward", entry, f"gave{which} {_statistics(array)}", arrays)
+                )
+        saved = [*entry.args, *(entry.out if isinstance(entry.out, tuple) else (entry.out,))]  # type: ignore[misc]
+        for array in saved:
+            if isinstance(array, np.ndarray):
+                self._lock(array)
+
+    def carried(self, entry: Entry, k: int, cotangent: Any) -> None:
+        """Look at the cotangent, or the pieces of it, that an entry's rules gave for its input number k."""
+        for part in cotangent if type(cotangent) is list else (cotangent,):
+            array = part.g if type(part) is Piece else part
+            array = array.numpy() if hasattr(array, "numpy") else array
+            if not np.isfinite(array).all():
+                text = f"gave {_statistics(array)} as the cotangent of input {k}"
+                raise FloatingPointError(_report("backward", entry, text, entry.args))
+
+    def _lock(self, array: np.ndarray) -> None:
+        # An array that owns no memory can be written to through the one that does.
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            if base.flags.writeable:
+                self._locked[id(base)] = base
+                base.flags.writeable = False
+            base = base.base
+
+    def unlock(self) -> None:
+        """Make writable again what this watch has locked; owners of memory before their views."""
+        for array in sorted(self._locked.values(), key=_depth):
+            array.flags.writeable = True
+        self._locked.clear()
+
+
+def _depth(array: Any) -> int:
+    depth = 0
+    while isinstance(array.base, np.ndarray):
+        array, depth = array.base, depth + 1
+    return depth
+
+
+def source_line() -> str | None:
+    """The innermost line of the call stack that is not this package's: ``file.py:12 in f: y = x @ w``."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return None
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(file, line).strip()
+    return f"{file}:{line} in {frame.f_code.co_name}" + (f": {text}" if text else "")
+
+
+def _statistics(array: Any) -> str:
+    """How many elements are not finite, and the range of the others."""
+    array = np.asarray(array)
+    finite = array[np.isfinite(array)]
+    parts = [
+        f"{kind} in {n}" for kind, n in (("NaN", np.isnan(array).sum()), ("inf", np.isinf(array).sum())) if n
+    ]
+    head = f"{' and '.join(parts)} of {array.size} elements" if parts else "finite"
+    return head + (", the others" if parts and finite.size else "") + (
+        f" from {finite.min():.3g} to {finite.max():.3g}" if finite.size else ""
+    )  # fmt: skip
+
+
+def _report(direction: str, entry: Entry, what: str, arrays: Any) -> str:
+    lines = [f"{direction}: {entry.primitive.name}, in scope {entry.scope or '(none)'}, {what}"]
+    for k, array in enumerate(arrays or ()):
+        if isinstance(array, np.ndarray):
+            lines.append(f"  input {k}: {array.dtype}{array.shape}, {_statistics(array)}")
+        elif hasattr(array, "shape"):
+            lines.append(f"  input {k}: {array.dtype}{array.shape}, not kept")
+        else:
+            lines.append(f"  input {k}: {array!r}")
+    lines.append(f"  made at {getattr(entry, 'source', None) or '(a line that was not watched)'}")
+    return "\n".join(lines)
