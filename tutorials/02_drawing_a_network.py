@@ -1,0 +1,49 @@
+"""Tutorial 2: drawing an unrolled network.
+
+    python tutorials/02_drawing_a_network.py
+
+Writes lstm.svg, the diagram that the README shows: an LSTM over three steps, a linear layer on its last
+output, and the loss.
+"""
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import draw, nn
+
+# ---------------------------------------------------------------- 1. Run the network once
+
+rng = np.random.default_rng(0)
+x = rng.standard_normal((8, 3, 2))  # (batch, time, features): three steps are enough to see the pattern
+y = rng.standard_normal((8, 1))
+
+
+class Forecast(nn.Module):
+    def __init__(self):
+        self.lstm = nn.LSTM(2, 4, return_sequences=False, return_state=False, rng=rng, dtype=np.float64)
+        self.head = nn.Linear(4, 1, rng=rng, dtype=np.float64)
+
+    def forward(self, x):
+        return self.head(self.lstm(x))
+
+
+model = Forecast()
+with tg.scope("loss"):
+    loss = nn.mse(model(x), y)
+
+# ---------------------------------------------------------------- 2. Draw what it did
+
+# The diagram is made from the tape, so it shows what was computed and nothing else. Each module's call and
+# each time step is a frame; time runs from left to right. Parameters are drawn once in each step that uses
+# them, with a dashed border where it is one and the same parameter in several steps.
+diagram = draw.graph(loss)
+print(f"wrote {diagram.save('lstm.svg')}")
+
+# The text behind it is Graphviz's DOT language, the same from run to run, fit for version control.
+print(diagram.source[:300], "...")
+
+# ---------------------------------------------------------------- 3. Before or after backward
+
+# Backward lets go of the arrays that the tape saved, and keeps the tape's structure.
+loss.backward()
+assert draw.graph(loss).source == diagram.source
