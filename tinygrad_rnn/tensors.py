@@ -125,13 +125,13 @@ def _several(out: tuple[Any, ...], results: list[Tensor]) -> tuple[Tensor, ...]:
     return tuple(results) if type(out) is tuple else type(out)(*results)
 
 
-def _apply1(primitive: Primitive, x: Tensor) -> Tensor:
-    """`apply` for one tensor and no static argument."""
+def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) -> Tensor:
+    """`apply` for one tensor, and static arguments that are known to hold none."""
     array = x._data
     try:
-        out = primitive.forward(array)
+        out = primitive.forward(array, **static)
     except (ValueError, TypeError, IndexError) as error:
-        raise primitive.explain(error, (array,), _NOTHING) from error
+        raise primitive.explain(error, (array,), static) from error
     if type(out) is not ndarray:
         out = np.asarray(out)
     place = x._place
@@ -143,7 +143,7 @@ def _apply1(primitive: Primitive, x: Tensor) -> Tensor:
     (kept,), keep_out = primitive.keeps[1]
     args = (array,) if kept else (place,)
     result._place = entry = Entry(
-        primitive, (place,), args, out if keep_out else None, _NOTHING, out.shape, out.dtype, state.scope
+        primitive, (place,), args, out if keep_out else None, static, out.shape, out.dtype, state.scope
     )
     if state.watch is not None:
         state.watch.recorded(entry, (array,), out)
@@ -514,7 +514,7 @@ class Tensor:
             index = _without_tensors(ops.getitem, "index", index)
         elif type(index) is list:
             index = np.asarray(index) if index else np.zeros(0, np.intp)
-        return apply(ops.getitem, (self,), {"index": index})
+        return _apply1(ops.getitem, self, {"index": index})
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(
@@ -690,16 +690,36 @@ class Tensor:
     diag = _method(ops.diag)
     tril = _method(ops.tril)
     triu = _method(ops.triu)
+    dot = _method(ops.dot)
+    inner = _method(ops.inner)
+    outer = _method(ops.outer)
+    prod = _method(ops.prod)
+    cumprod = _method(ops.cumprod)
+    std = _method(ops.std)
+    median = _method(ops.median)
+    norm = _method(ops.norm)
+    sort = _method(ops.sort)
+    partition = _method(ops.partition)
+    put_along_axis = _method(ops.put_along_axis)
+    index_add = _method(ops.index_add)
+    index_put = _method(ops.index_put)
+    det = _method(ops.det)
+    slogdet = _method(ops.slogdet)
+    cholesky = _method(ops.cholesky)
+    qr = _method(ops.qr)
+    svd = _method(ops.svd)
+    matrix_power = _method(ops.matrix_power)
+    kron = _method(ops.kron)
 
     @property
     def T(self) -> Tensor:  # noqa: N802
         """All axes reversed."""
-        return apply(ops.transpose, (self,))
+        return _apply1(ops.transpose, self)
 
     @property
     def mT(self) -> Tensor:  # noqa: N802
         """The last two axes exchanged."""
-        return apply(ops.swapaxes, (self,), {"axis1": -1, "axis2": -2})
+        return _apply1(ops.swapaxes, self, {"axis1": -1, "axis2": -2})
 
     @property
     def real(self) -> Tensor:
