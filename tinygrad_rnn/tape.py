@@ -356,7 +356,11 @@ def _through_recorded(entry: Entry, g: Any, table: Table, lift: Lift) -> None:
         a if p is None or isinstance(a, Place) else lift(a, p)
         for a, p in zip(entry.args or (), entry.parents, strict=True)
     ]
-    out = None if entry.out is None else lift(entry.out, entry)
+    out = entry.out
+    if out is not None and not entry.primitive.multiple:
+        out = lift(out, entry)
+    elif out is not None:
+        out = [lift(o, Output(entry, k, o.shape, o.dtype)) for k, o in enumerate(out)]
     watch = context.get().watch
     # What the rules do is not watched itself: a bad value is laid to this entry, not to a part of its rule.
     token = context.set(State(True, entry.scope))

@@ -1,10 +1,12 @@
-"""Matrix products."""
+"""Matrix products, inverses and determinants; decompositions.py has the rest of linear algebra."""
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
-from .registry import primitive, sample
+from .registry import composite, primitive, sample
 
 
 @primitive(
@@ -58,3 +60,141 @@ def _matmul_vjp_b(g, _y, a, _b):
 
 
 matmul.defvjp(_matmul_vjp_a, _matmul_vjp_b)
+
+
+def _well_conditioned(rng, shape):
+    """Matrices far from singular, for tests."""
+    return rng.uniform(-0.3, 0.3, shape) + np.eye(*shape[-2:]) * (1.5 + 0.5 * np.arange(shape[-1]))
+
+
+_SQUARE = [
+    sample((2, 2)),
+    sample((3, 3)),
+    sample((2, 3, 3)),
+    sample((1, 1)),
+    sample((0, 2, 2)),
+    sample((0, 0)),
+]
+
+
+def _inverse(a, name):
+    try:
+        return np.linalg.inv(a)
+    except np.linalg.LinAlgError as error:
+        raise np.linalg.LinAlgError(f"{name}: no gradient at a singular matrix") from error
+
+
+@primitive(numpy=np.linalg.inv, samples=_SQUARE, domain=_well_conditioned)
+def inv(a, /):
+    """Inverses of square matrices (..., N, N)."""
+    return np.linalg.inv(a)
+
+
+inv.defvjp(lambda g, y, _a: -(y.mT @ g @ y.mT))
+
+
+@primitive(
+    numpy=np.linalg.solve,
+    samples=[
+        sample((3, 3), (3,)),
+        sample((3, 3), (3, 2)),
+        sample((2, 3, 3), (3,)),
+        sample((2, 3, 3), (3, 2)),
+        sample((2, 2), (4, 2, 1)),
+        sample((2, 2), (2, 0)),
+    ],
+    domain=(_well_conditioned, (-3.0, 3.0)),
+)
+def solve(a, b, /):
+    """The x with ``a @ x == b``, batched; b is a vector if it has one axis, else matrices (..., N, K)."""
+    return np.linalg.solve(a, b)
+
+
+def _solved(a, g, vector):
+    return np.linalg.solve(a.mT, g[..., None])[..., 0] if vector else np.linalg.solve(a.mT, g)
+
+
+def _solve_vjp_a(g, y, a, _b):
+    if len(_b.shape) == 1:
+        return -_solved(a, g, True)[..., :, None] * y[..., None, :]
+    return -(_solved(a, g, False) @ y.mT)
+
+
+solve.defvjp(_solve_vjp_a, lambda g, _y, a, _b: _solved(a, g, len(_b.shape) == 1))
+
+
+@primitive(numpy=np.linalg.det, samples=_SQUARE, domain=_well_conditioned)
+def det(a, /):
+    """Determinants of square matrices (..., N, N). At a singular matrix the backward pass is an error."""
+    return np.linalg.det(a)
+
+
+det.defvjp(lambda g, y, a: (g * y)[..., None, None] * _inverse(a, "det").mT)
+
+
+@primitive(
+    numpy=np.linalg.slogdet, samples=_SQUARE, domain=_well_conditioned, kinks=lambda a: np.inf, multiple=True
+)
+def slogdet(a, /):
+    """Sign of the determinant and logarithm of its size, ``(sign, logabsdet)``, where det would overflow.
+
+    At a singular matrix the backward pass is an error. The sign's derivative is 0.
+    """
+    return np.linalg.slogdet(a)
+
+
+def _slogdet_vjp(gs, _ys, a):
+    return a * 0 if gs[1] is None else gs[1][..., None, None] * _inverse(a, "slogdet").mT
+
+
+slogdet.defvjp(_slogdet_vjp)
+
+
+def _tall_or_wide(rng, shape):
+    return rng.uniform(-0.3, 0.3, shape) + 1.5 * np.eye(*shape[-2:])
+
+
+@primitive(
+    numpy=np.linalg.pinv,
+    samples=[sample((2, 2)), sample((3, 2)), sample((2, 3)), sample((2, 4, 2)), sample((3, 2), rcond=1e-10)],
+    domain=_tall_or_wide,
+    kinks=lambda a, rcond=None: np.inf,
+)
+def pinv(a, /, rcond=None):
+    """Moore-Penrose pseudo-inverse. The gradient is that for matrices of the same rank near by.
+
+    Golub and Pereyra (1973), SIAM Journal on Numerical Analysis 10(2).
+    """
+    return np.linalg.pinv(a) if rcond is None else np.linalg.pinv(a, rcond)
+
+
+def _pinv_vjp(g, y, a, rcond=None):
+    left, right = g @ (a @ y), (y @ a) @ g
+    return -(y.mT @ g @ y.mT) + (g - left).mT @ (y @ y.mT) + (y.mT @ y) @ (g - right).mT
+
+
+pinv.defvjp(_pinv_vjp)
+
+
+@composite(
+    numpy=np.linalg.matrix_power,
+    samples=[*[sample((2, 2), n=n) for n in (-3, -1, 0, 1, 2, 3, 6)], sample((2, 3, 3), n=5)],
+    domain=_well_conditioned,
+)
+def matrix_power(a, /, n):
+    """``a @ a @ ... @ a``, n times; of the inverse for negative n; the identity for 0."""
+    n = operator.index(n)
+    shape = np.shape(a)
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ValueError(f"square matrices are needed, got shape {shape}")
+    if n == 0:
+        return np.where(False, a, np.eye(shape[-1], dtype=np.result_type(a)))
+    square = np.linalg.inv(a) if n < 0 else np.positive(a)
+    n, result = abs(n), None
+    while True:
+        if n % 2:
+            result = square if result is None else np.matmul(result, square)
+        n //= 2
+        if not n:
+            return result
+        square = np.matmul(square, square)

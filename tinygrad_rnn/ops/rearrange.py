@@ -72,7 +72,7 @@ def ravel(x, /, order="C"):
     ],
 )
 def roll(x, /, shift, axis=None):
-    """Shift elements along axes, or those of the flattened array; what leaves at one end enters at the other."""
+    """Shift elements along axes, or of the flattened array; what leaves at one end enters at the other."""
     return np.roll(x, shift, axis)
 
 

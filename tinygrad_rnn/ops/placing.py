@@ -1,0 +1,161 @@
+"""Writing at positions, as functions: each gives a new array, and leaves the old one as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from .index import _is_basic, scatter
+from .registry import composite, primitive, sample
+
+
+@primitive(
+    samples=[
+        sample((3, 4), (4,), index=1),
+        sample((3, 4), (), index=(slice(None), slice(0, 2))),
+        sample((3,), (2,), index=np.array([True, False, True])),
+        sample((3, 2), (4, 2), index=np.array([0, 2, 2, -1])),
+        sample((3, 4), (2, 1), index=(np.array([[0], [2]]), np.array([1, 1]))),
+        sample((), (), index=()),
+    ]
+)
+def assign(x, values, /, index):
+    """A copy of x with ``x[index] = values``. Of several values for one place the last one counts."""
+    out = np.array(x)
+    out[index] = values
+    return out
+
+
+def _assign_vjp_values(g, _y, _x, _values, index):
+    if _is_basic(index):
+        return g[index]
+    # A value that a later one overwrote has no influence.
+    number = np.zeros(_x.shape, np.intp)
+    mine = np.arange(number[index].size).reshape(number[index].shape)
+    number[index] = mine
+    return g[index] * (number[index] == mine)
+
+
+assign.defvjp(lambda g, _y, _x, _values, index: assign(g, 0, index=index), _assign_vjp_values)
+
+
+@composite(
+    samples=[
+        sample((3, 4), 1, (4,)),
+        sample((3, 2), np.array([0, 2, 2, -1]), (4, 2)),
+        sample((3, 2), np.array([0, 2, 2, -1]), (4, 2), accumulate=True),
+        sample((3, 4), np.array([True, False, True]), (), accumulate=True),
+    ]
+)
+def index_put(x, index, values, /, accumulate=False):
+    """A copy of x with ``x[index] = values``, or, to accumulate, ``x[index] += values`` with repeats.
+
+    Parameters
+    ----------
+    x : array
+    index : anything that x can be indexed with
+    values : array
+        Broadcasts to ``x[index]``.
+    accumulate : bool
+        Otherwise, of several values for one place the last one counts.
+    """
+    index = _plain(index)
+    if not accumulate:
+        return assign(x, values, index)
+    return x + scatter([values], indices=[index], shape=np.shape(x))
+
+
+def _plain(index):
+    """An index with arrays in the place of lists, and of whatever else holds positions."""
+    if isinstance(index, tuple):
+        return tuple([_plain(part) for part in index])
+    return np.asarray(index) if isinstance(index, list) or hasattr(index, "__array__") else index
+
+
+@composite(
+    samples=[
+        sample((3,), np.array([2, 0]), (2,), axis=0),
+        sample((2, 3), np.array([[2], [0]]), (2, 1), axis=1),
+        sample((2, 3), np.array([[1, 0, 1]]), (1, 3), axis=0),
+        sample((2, 3), np.array([[1, 1], [0, 2]]), (), axis=-1),
+        sample((2, 3), np.array([5, 0]), (2,), axis=None),
+    ]
+)
+def put_along_axis(x, indices, values, /, axis=-1):
+    """A copy of x with values at positions that differ from row to row: the counterpart of `take_along_axis`.
+
+    NumPy's function of this name writes into its argument; this one returns the result. Of several values
+    for one place the last one counts.
+    """
+    indices = np.asarray(indices)
+    if axis is None:
+        return np.reshape(assign(np.reshape(x, (-1,)), values, indices), np.shape(x))
+    shape = np.shape(x)
+    axis = normalize_axis_index(axis, len(shape))
+    where = list(np.ogrid[tuple(slice(n) for n in shape)])
+    where[axis] = indices
+    return assign(x, values, tuple(where))
+
+
+@composite(
+    samples=[
+        sample((3,), np.array([2, 0, 2]), (3,), axis=0),
+        sample((2, 3), np.array([0, 0]), (2, 2), axis=1),
+        sample((3, 2), np.array([-1]), (1, 2), axis=-2),
+    ]
+)
+def index_add(x, index, source, /, axis=0):
+    """x with the slices of ``source`` added at positions ``index`` of an axis; repeats add up.
+
+    Parameters
+    ----------
+    x : array
+    index : array of ints, (K,)
+    source : array
+        Of the shape of x, but K long in the axis.
+    axis : int
+    """
+    index = np.asarray(index)
+    shape = np.shape(x)
+    axis = normalize_axis_index(axis, len(shape))
+    wanted = (*shape[:axis], index.size, *shape[axis + 1 :])
+    if index.ndim != 1 or np.shape(source) != wanted:
+        raise ValueError(
+            f"source must have shape {wanted}, x's {shape} with one slice per index along axis {axis}; "
+            f"got {np.shape(source)} and an index of shape {index.shape}"
+        )
+    return x + scatter([source], indices=[(slice(None),) * axis + (index,)], shape=shape)
+
+
+@composite(
+    samples=[
+        sample((4,), np.array([0, 2, 0, 1]), num_segments=4),
+        sample((3, 2), np.array([1, 1, 0])),
+        sample((0, 2), np.zeros(0, int), num_segments=2),
+    ]
+)
+def segment_sum(data, segment_ids, /, num_segments=None):
+    """Sums of slices with the same number: ``y[s]`` is the sum of ``data[i]`` over ``segment_ids[i] == s``.
+
+    Parameters
+    ----------
+    data : array, (N, ...)
+    segment_ids : array of ints, (N,)
+        From 0 to ``num_segments - 1``, in any order.
+    num_segments : int, optional
+        The default is one more than the largest number. Segments without members are 0.
+
+    Returns
+    -------
+    array, (num_segments, ...)
+    """
+    ids = np.asarray(segment_ids)
+    shape = np.shape(data)
+    if ids.dtype.kind not in "iu" or ids.shape != shape[:1]:
+        raise ValueError(f"segment_ids must be {shape[:1]} integers, got {ids.dtype}{ids.shape}")
+    number = int(np.max(ids, initial=-1)) + 1 if num_segments is None else int(num_segments)
+    if ids.size and not (ids.min() >= 0 and ids.max() < number):
+        raise IndexError(
+            f"segment_ids must be from 0 to {number - 1}, got some from {ids.min()} to {ids.max()}"
+        )
+    return scatter([data], indices=[(ids,)], shape=(number, *shape[1:]))

@@ -1,0 +1,169 @@
+"""Products of arrays: inner, outer, tensor, Kronecker, cross, convolution, and Einstein's sums."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from .registry import composite, primitive, sample
+
+
+@composite(
+    numpy=np.dot,
+    samples=[
+        sample((3,), (3,)),
+        sample((2, 3), (3,)),
+        sample((2, 3), (3, 2)),
+        sample((2, 3), (2, 3, 2)),
+        sample((3,), (2, 3, 2)),
+        sample((), (2, 3)),
+        sample((2,), ()),
+        sample((0,), (0,)),
+    ],
+)
+def dot(a, b, /):
+    """Sum over the last axis of a and the last but one of b (its only one); of numbers, the product."""
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return np.multiply(a, b)
+    return np.matmul(a, b) if np.ndim(b) <= 2 else tensordot(a, b, (-1, -2))
+
+
+@composite(
+    numpy=np.inner,
+    samples=[sample((3,), (3,)), sample((2, 3), (4, 3)), sample((2, 3), (3,)), sample((), (2,))],
+)
+def inner(a, b, /):
+    """Sum over the last axes of both; of numbers, the product."""
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return np.multiply(a, b)
+    return tensordot(a, b, (-1, -1))
+
+
+@composite(
+    numpy=[np.outer, np.linalg.outer], samples=[sample((3,), (2,)), sample((0,), (2,)), sample((1,), (1,))]
+)
+def outer(a, b, /):
+    """``y[i, j] = a[i] * b[j]``, of the flattened arrays."""
+    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
+
+
+def _paired(axes, ndim_a, ndim_b):
+    """The axes of a and of b that are summed together."""
+    if isinstance(axes, (int, np.integer)):
+        if axes < 0:
+            raise ValueError(f"a number of axes to sum over must be 0 or more, got {axes}")
+        pairs = list(range(ndim_a - axes, ndim_a)), list(range(axes))
+    else:
+        pairs = tuple([k] if np.ndim(k) == 0 else list(k) for k in axes)
+    first, second = pairs
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} axes of the first array are paired with {len(second)} of the second")
+    return normalize_axis_tuple(first, ndim_a), normalize_axis_tuple(second, ndim_b)
+
+
+@composite(
+    numpy=np.tensordot,
+    samples=[
+        sample((2, 3), (3, 4), axes=1),
+        sample((2, 3, 4), (3, 4, 2)),
+        sample((2, 3, 4), (4, 2), axes=([0, 2], [1, 0])),
+        sample((2, 3), (2,), axes=(0, 0)),
+        sample((2,), (3,), axes=0),
+        sample((0, 3), (3, 2), axes=1),
+    ],
+)
+def tensordot(a, b, /, axes=2):
+    """Sum of products over pairs of axes; what is left of a comes first, then what is left of b.
+
+    Parameters
+    ----------
+    a, b : arrays
+    axes : int or pair
+        The number of axes, the last of a with the first of b; or the axes of a and those of b.
+    """
+    shape_a, shape_b = np.shape(a), np.shape(b)
+    first, second = _paired(axes, len(shape_a), len(shape_b))
+    left = [k for k in range(len(shape_a)) if k not in first]
+    right = [k for k in range(len(shape_b)) if k not in second]
+    summed = [shape_a[k] for k in first]
+    if summed != [shape_b[k] for k in second]:
+        raise ValueError(
+            f"axes {first} of shape {shape_a} and axes {second} of shape {shape_b} differ in length"
+        )
+    rows, columns = [shape_a[k] for k in left], [shape_b[k] for k in right]
+    size = [int(np.prod(lengths)) for lengths in (rows, summed, columns)]
+    a = np.reshape(np.transpose(a, (*left, *first)), (size[0], size[1]))
+    b = np.reshape(np.transpose(b, (*second, *right)), (size[1], size[2]))
+    return np.reshape(np.matmul(a, b), (*rows, *columns))
+
+
+@composite(
+    numpy=np.kron,
+    samples=[sample((2,), (3,)), sample((2, 2), (1, 3)), sample((2,), (2, 2)), sample((), (2,))],
+)
+def kron(a, b, /):
+    """Kronecker product: blocks of b, scaled by the elements of a."""
+    ndim = max(np.ndim(a), np.ndim(b))
+    shape_a = (1,) * (ndim - np.ndim(a)) + np.shape(a)
+    shape_b = (1,) * (ndim - np.ndim(b)) + np.shape(b)
+    a = np.reshape(a, tuple(n for k in shape_a for n in (k, 1)))
+    b = np.reshape(b, tuple(n for k in shape_b for n in (1, k)))
+    return np.reshape(np.multiply(a, b), tuple(m * n for m, n in zip(shape_a, shape_b, strict=True)))
+
+
+@composite(
+    numpy=np.cross,
+    samples=[
+        sample((3,), (3,)),
+        sample((2, 3), (3,)),
+        sample((2, 3), (4, 1, 3)),
+        sample((3, 2), (2, 3), axisa=0),
+        sample((3, 2), (3, 2), axis=0),
+        sample((2, 3), (2, 3), axisc=0),
+    ],
+)
+def cross(a, b, /, axisa=-1, axisb=-1, axisc=-1, axis=None):
+    """Cross product of vectors of length 3 along an axis; the other axes broadcast."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
+    if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
+        raise ValueError(
+            f"vectors of length 3 are needed, got lengths {np.shape(a)[-1]} and {np.shape(b)[-1]}"
+        )
+    y = np.roll(a, -1, -1) * np.roll(b, -2, -1) - np.roll(a, -2, -1) * np.roll(b, -1, -1)
+    return np.moveaxis(y, -1, normalize_axis_index(axisc, np.ndim(y)))
+
+
+@primitive(
+    numpy=np.convolve,
+    samples=[
+        sample((4,), (3,), mode=mode) for mode in ("full", "same", "valid")
+    ] + [
+        sample((2,), (5,)), sample((2,), (4,), mode="same"), sample((2,), (5,), mode="valid"),
+        sample((3,), (3,), mode="same"), sample((1,), (1,)),
+    ],
+)  # fmt: skip
+def convolve(a, v, /, mode="full"):
+    """``y[k] = sum over i of a[i] v[k - i]`` of two vectors.
+
+    ``mode`` is "full" (all k where they overlap), "same" (the middle, as many as the longer has elements) or
+    "valid" (where the shorter lies wholly inside the longer).
+    """
+    if np.ndim(a) != 1 or np.ndim(v) != 1:
+        raise ValueError("vectors are needed")
+    return np.convolve(a, v, mode)
+
+
+def _convolve_vjp(g, of, other, mode):
+    """The cotangent of the vector with shape ``of``."""
+    (n,), (m,) = of, other.shape
+    before = {"full": 0, "same": (min(n, m) - 1) // 2, "valid": min(n, m) - 1}[mode]
+    after = n + m - 1 - before - g.shape[0]
+    return np.convolve(np.pad(g, (before, after)), other[::-1], "valid")
+
+
+convolve.defvjp(
+    lambda g, _y, _a, v, mode="full": _convolve_vjp(g, _a.shape, v, mode),
+    lambda g, _y, a, _v, mode="full": _convolve_vjp(g, _v.shape, a, mode),
+)
