@@ -64,6 +64,11 @@ def test_golden_lines_of_two_steps():
     assert sum('style="filled,dashed"' in line for line in lines) == 2
 
 
+def test_steps_come_in_time_order_however_they_were_run():
+    source = draw.graph(steps([10, 2, 0, -1])).source
+    assert re.findall(r'label="t=(-?\d+)"', source) == ["-1", "0", "2", "10"]
+
+
 def test_one_wire_serves_all_readers_in_a_step():
     x = leaf("x", 2)
     with tg.scope("t=0", step=0):

@@ -70,7 +70,7 @@ def test_without_graphviz_the_ways_to_install_it_are_named(monkeypatch):
 
 
 def test_a_slow_layout_is_stopped(tmp_path, monkeypatch):
-    program(tmp_path, monkeypatch, "import time; time.sleep(600)")
+    program(tmp_path, monkeypatch, "import time; time.sleep(30)")
     monkeypatch.setattr(rendering, "SECONDS", 0.3)
     with pytest.raises(RenderError, match=r"dot program was stopped after 0\.3 seconds"):
         render(SOURCE, "svg")

@@ -218,6 +218,12 @@ def test_the_text_does_not_depend_on_what_was_recorded_earlier(net):
     assert draw.graph(NETS[net]()).source == first
 
 
+def test_the_text_does_not_depend_on_how_an_operation_was_called():
+    one, other = leaf("x", 2, 8), leaf("x", 2, 8)
+    first = tg.split(one, sections=4, axis=1)[0]
+    assert draw.graph(first).source == draw.graph(tg.split(other, axis=1, sections=4)[0]).source
+
+
 def test_the_text_does_not_depend_on_the_hash_seed():
     program = (
         "import sys; sys.stdout.reconfigure(encoding='utf-8')\n"
