@@ -109,6 +109,7 @@ from .ops import (
     pinv,
     positive,
     power,
+    primitive,
     prod,
     ptp,
     put_along_axis,

@@ -320,8 +320,10 @@ def _declaration(
 
     def declare(forward: Callable[..., Any]) -> Any:
         made = kind(forward, numpy=functions, domain=domains, **declared)
-        if made.name in REGISTRY:
-            raise ValueError(f"a primitive named {made.name!r} exists already")
+        old = REGISTRY.get(made.name)
+        # The same cell of a notebook run again declares the same function again.
+        if old is not None and old.__module__ != made.__module__:
+            raise ValueError(f"{old.__module__} has declared an operation named {made.name!r} already")
         REGISTRY[made.name] = made
         for function in functions:
             NUMPY[function] = made
