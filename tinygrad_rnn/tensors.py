@@ -517,11 +517,7 @@ class Tensor:
         return _apply1(ops.getitem, self, {"index": index})
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError(
-            "tensors are not assigned into: the tape could not say which values an operation has seen. "
-            "Choose between values with tg.where(mask, new, old), or build the whole with tg.stack or "
-            "tg.concatenate"
-        )
+        raise TypeError(_NOT_ASSIGNED)
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
@@ -784,6 +780,8 @@ class Tensor:
             return NUMPY[function](*args, **kwargs)
         if function in _PLAIN_FUNCTIONS:
             return function(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
+        if function in _WRITING_FUNCTIONS:
+            raise TypeError(f"np.{function.__name__} would write into a tensor, but {_NOT_ASSIGNED}")
         raise _no_rule(f"{function.__module__}.{function.__name__}".removeprefix("numpy."))
 
 
@@ -845,6 +843,12 @@ def _no_rule(name: str) -> TypeError:
     )
 
 
+_NOT_ASSIGNED = (
+    "tensors are not assigned into: the tape could not say which values an operation has seen. "
+    "Choose between values with tg.where(mask, new, old), take a copy with other values at some positions "
+    "(tg.index_put, tg.put_along_axis), or build the whole with tg.stack or tg.concatenate"
+)
+
 new = object.__new__
 
 _REDUCTIONS: dict[Any, Operation] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
@@ -874,3 +878,8 @@ _PLAIN_FUNCTIONS = {
     np.may_share_memory, np.array2string, np.array_repr, np.array_str,
 }  # fmt: skip
 """Functions of shape and order, or of truth: nothing to differentiate."""
+
+_WRITING_FUNCTIONS = {
+    np.put_along_axis, np.put, np.place, np.putmask, np.copyto, np.fill_diagonal,
+}  # fmt: skip
+"""Functions that change their first argument."""

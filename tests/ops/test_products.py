@@ -28,8 +28,9 @@ def shaped(term: str) -> np.ndarray:
 TABLE = [
     "i,i->", "i,j->ij", "ij->", "ij->i", "ij->j", "ij->ji", "ij,j->i", "ij,jk->ik", "ij,kj->ik", "ij,ij->",
     "ij,ij->ij", "bij,bjk->bik", "bij,jk->bik", "ijk->kij", "ijk->j", "ijk,jk->i", "ijk,ilm->jl",
-    "ij,jk,kl->il",    "i,ij,j->", "ab,cd->acbd", "ii->", "ii->i", "iij->j", "iij->ij", "iji->j", "iii->i", "ii,i->i",
-    "ii,jj->ij",    "ijj,j->i", "ij,jj->i", "ij,ij,ij->j", "i->", "i,i,i->i", "ij,k->", "aabb->ab", "abab->ba", "ij,jk,ik->",
+    "ij,jk,kl->il", "i,ij,j->", "ab,cd->acbd", "ii->", "ii->i", "iij->j", "iij->ij",
+    "iji->j", "iii->i", "ii,i->i", "ii,jj->ij", "ijj,j->i", "ij,jj->i", "ij,ij,ij->j", "i->", "i,i,i->i",
+    "ij,k->", "aabb->ab", "abab->ba", "ij,jk,ik->",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .registry import primitive, sample
+from .registry import primitive, sample, smooth
 
 _BATCHED = [sample((2, 2)), sample((3, 3)), sample((2, 3, 3)), sample((1, 1))]
 
@@ -46,7 +46,7 @@ def _times(x, row):
     numpy=np.linalg.cholesky,
     samples=[*_BATCHED, sample((0, 2, 2)), sample((3, 3), upper=True)],
     domain=positive_definite,
-    kinks=lambda a, upper=False: np.inf,
+    kinks=smooth,
 )
 def cholesky(a, /, upper=False):
     """Lower triangular L with ``L @ L.mT == a``; for ``upper=True`` its transpose.
@@ -75,7 +75,7 @@ cholesky.defvjp(_cholesky_vjp)
     numpy=np.linalg.qr,
     samples=[sample((2, 2)), sample((3, 2)), sample((2, 4, 3)), sample((3, 3), mode="reduced")],
     domain=full_rank,
-    kinks=lambda a, mode="reduced": np.inf,
+    kinks=smooth,
     multiple=True,
 )  # fmt: skip
 def qr(a, /, mode="reduced"):
@@ -119,10 +119,11 @@ qr.defvjp(_qr_vjp)
 
 def _distinct(values, name, what):
     """Refuse equal values in a row (of eigenvalues, in order), to rounding."""
-    values = np.asarray(getattr(values, "data", values)) if not isinstance(values, np.ndarray) else values
-    gap = np.abs(np.diff(values, axis=-1))
-    size = np.max(np.abs(values), axis=-1, keepdims=True, initial=0)
-    if np.any(gap <= 8 * np.finfo(values.dtype).eps * size):
+    if values.shape[-1] < 2:
+        return
+    gap = np.abs(values[..., 1:] - values[..., :-1])
+    size = np.max(np.abs(values), axis=-1, keepdims=True)
+    if np.any(gap <= 8 * float(np.finfo(values.dtype).eps) * size):
         raise np.linalg.LinAlgError(
             f"{name}: equal {what}s leave their vectors undetermined, and with them the gradient; use the "
             f"{what}s alone, or add a small known difference to the matrix"
@@ -137,7 +138,7 @@ def _reciprocal_differences(values):
     )
 
 
-@primitive(numpy=np.linalg.eigh, samples=_BATCHED, domain=symmetric, kinks=lambda a: np.inf, multiple=True)
+@primitive(numpy=np.linalg.eigh, samples=_BATCHED, domain=symmetric, kinks=smooth, multiple=True)
 def eigh(a, /):
     """Eigenvalues, in rising order, and eigenvectors of symmetric matrices: ``a @ V == V * w``.
 
@@ -155,12 +156,13 @@ def eigh(a, /):
 def _eigh_vjp(gs, ys, _a):
     w, v = ys
     if gs[1] is None:
-        return _times(v, gs[0]) @ v.mT
-    _distinct(w, "eigh", "eigenvalue")
-    turned = v.mT @ gs[1] * _reciprocal_differences(w)
-    inner = 0.5 * (turned + turned.mT)
-    s = v @ inner @ v.mT
-    return s if gs[0] is None else s + _times(v, gs[0]) @ v.mT
+        s = _times(v, gs[0]) @ v.mT
+    else:
+        _distinct(w, "eigh", "eigenvalue")
+        s = v @ (v.mT @ gs[1] * _reciprocal_differences(w)) @ v.mT
+        if gs[0] is not None:
+            s = s + _times(v, gs[0]) @ v.mT
+    return 0.5 * (s + s.mT)
 
 
 eigh.defvjp(_eigh_vjp)
@@ -170,7 +172,7 @@ eigh.defvjp(_eigh_vjp)
     numpy=np.linalg.svdvals,
     samples=[*_BATCHED, sample((2, 3)), sample((4, 2)), sample((2, 0))],
     domain=full_rank,
-    kinks=lambda a: np.inf,
+    kinks=smooth,
 )
 def svdvals(a, /):
     """Singular values, in falling order. At a value 0 the derivative is LAPACK's choice of a subgradient."""
@@ -194,7 +196,7 @@ svdvals.defvjp(_svdvals_vjp)
         sample((2, 3, 2), full_matrices=False),
     ],
     domain=full_rank,
-    kinks=lambda a, full_matrices=True: np.inf,
+    kinks=smooth,
     multiple=True,
 )
 def svd(a, /, full_matrices=True):

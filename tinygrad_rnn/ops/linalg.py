@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 
-from .registry import composite, primitive, sample
+from .registry import composite, primitive, sample, smooth
 
 
 @primitive(
@@ -132,9 +132,7 @@ def det(a, /):
 det.defvjp(lambda g, y, a: (g * y)[..., None, None] * _inverse(a, "det").mT)
 
 
-@primitive(
-    numpy=np.linalg.slogdet, samples=_SQUARE, domain=_well_conditioned, kinks=lambda a: np.inf, multiple=True
-)
+@primitive(numpy=np.linalg.slogdet, samples=_SQUARE, domain=_well_conditioned, kinks=smooth, multiple=True)
 def slogdet(a, /):
     """Sign of the determinant and logarithm of its size, ``(sign, logabsdet)``, where det would overflow.
 
@@ -158,7 +156,7 @@ def _tall_or_wide(rng, shape):
     numpy=np.linalg.pinv,
     samples=[sample((2, 2)), sample((3, 2)), sample((2, 3)), sample((2, 4, 2)), sample((3, 2), rcond=1e-10)],
     domain=_tall_or_wide,
-    kinks=lambda a, rcond=None: np.inf,
+    kinks=smooth,
 )
 def pinv(a, /, rcond=None):
     """Moore-Penrose pseudo-inverse. The gradient is that for matrices of the same rank near by.

@@ -1,0 +1,199 @@
+"""Linear algebra: PyTorch's gradients, the identities that define each operation, and clear refusals."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.tensors import Tensor
+
+RNG = np.random.default_rng(21)
+
+
+def square(*shape: int) -> np.ndarray:
+    return RNG.uniform(-1, 1, shape) + 2 * np.eye(shape[-1])
+
+
+def spd(*shape: int) -> np.ndarray:
+    a = RNG.uniform(-1, 1, shape)
+    return a @ a.mT + np.eye(shape[-1])
+
+
+def seeded(values: Any) -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    return [rng.uniform(-1, 1, v.shape) for v in values]
+
+
+CASES: dict[str, tuple[Any, Any, list[np.ndarray]]] = {
+    "inv": (tg.inv, lambda t, a: t.linalg.inv(a), [square(4, 4)]),
+    "inv-batched": (np.linalg.inv, lambda t, a: t.linalg.inv(a), [square(2, 3, 3)]),
+    "solve": (tg.solve, lambda t, a, b: t.linalg.solve(a, b), [square(4, 4), RNG.uniform(-1, 1, 4)]),
+    "solve-matrix": (
+        np.linalg.solve,
+        lambda t, a, b: t.linalg.solve(a, b),
+        [square(2, 3, 3), RNG.uniform(-1, 1, (3, 2))],
+    ),
+    "det": (np.linalg.det, lambda t, a: t.linalg.det(a), [square(2, 3, 3)]),
+    "slogdet": (np.linalg.slogdet, lambda t, a: tuple(t.linalg.slogdet(a)), [-square(3, 3)]),
+    "cholesky": (np.linalg.cholesky, lambda t, a: t.linalg.cholesky(a), [spd(2, 4, 4)]),
+    "cholesky-upper": (
+        lambda a: tg.cholesky(a, upper=True),
+        lambda t, a: t.linalg.cholesky(a, upper=True),
+        [spd(3, 3)],
+    ),
+    "qr": (np.linalg.qr, lambda t, a: tuple(t.linalg.qr(a)), [square(4, 4)]),
+    "qr-tall": (tg.qr, lambda t, a: tuple(t.linalg.qr(a)), [RNG.uniform(-1, 1, (2, 5, 3))]),
+    "eigenvalues": (lambda a: np.linalg.eigh(a)[0], lambda t, a: t.linalg.eigh(a)[0], [spd(2, 4, 4)]),
+    "svdvals": (tg.svdvals, lambda t, a: t.linalg.svdvals(a), [RNG.uniform(-1, 1, (3, 5))]),
+    "pinv": (np.linalg.pinv, lambda t, a: t.linalg.pinv(a), [RNG.uniform(-1, 1, (2, 5, 3))]),
+    "pinv-wide": (tg.pinv, lambda t, a: t.linalg.pinv(a), [RNG.uniform(-1, 1, (2, 4))]),
+    "matrix_power": (
+        lambda a: np.linalg.matrix_power(a, 5),
+        lambda t, a: t.linalg.matrix_power(a, 5),
+        [square(3, 3)],
+    ),
+    "matrix_power-negative": (
+        lambda a: tg.matrix_power(a, -3),
+        lambda t, a: t.linalg.matrix_power(a, -3),
+        [square(3, 3)],
+    ),
+    # Vectors in a form that does not depend on their signs.
+    "eigh": (
+        lambda a: reassembled(*np.linalg.eigh(a)),
+        lambda t, a: reassembled(*t.linalg.eigh(a)),
+        [spd(2, 4, 4)],
+    ),
+    "svd": (
+        lambda a: recomposed(*np.linalg.svd(a)),
+        lambda t, a: recomposed(*t.linalg.svd(a)),
+        [square(3, 3)],
+    ),
+    "svd-tall": (
+        lambda a: recomposed(*np.linalg.svd(a, full_matrices=False)),
+        lambda t, a: recomposed(*t.linalg.svd(a, full_matrices=False)),
+        [RNG.uniform(-1, 1, (2, 5, 3))],
+    ),
+    "svd-wide": (
+        lambda a: recomposed(*tg.svd(a, full_matrices=False)),
+        lambda t, a: recomposed(*t.linalg.svd(a, full_matrices=False)),
+        [RNG.uniform(-1, 1, (3, 5))],
+    ),
+}
+
+
+def reassembled(w: Any, v: Any) -> Any:
+    return (v * (w**2)[..., None, :]) @ v.mT, (v**3 * v[..., :1, :]) @ (v**2).mT
+
+
+def recomposed(u: Any, s: Any, vh: Any) -> Any:
+    return (u * (s**3)[..., None, :]) @ vh, (u**3 * s[..., None, :]) @ vh
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients_are_pytorchs(name: str) -> None:
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs PyTorch")
+    f, g, arrays = CASES[name]
+    mine = [tg.tensor(a, requires_grad=True) for a in arrays]
+    theirs = [torch.tensor(a, requires_grad=True) for a in arrays]
+    ys, zs = f(*mine), g(torch, *theirs)
+    ys, zs = (v if isinstance(v, tuple) else (v,) for v in (ys, zs))
+    seeds = seeded(ys)
+    for y, z in zip(ys, zs, strict=True):
+        np.testing.assert_allclose(y.numpy(), z.detach().numpy(), rtol=1e-9, atol=1e-11)
+    sum((y * s).sum() for y, s in zip(ys, seeds, strict=True)).backward()
+    sum((z * torch.tensor(s)).sum() for z, s in zip(zs, seeds, strict=True)).backward()
+    for x, w in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(x.grad.numpy(), w.grad.numpy(), rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["qr", "eigh", "svd", "slogdet"])
+def test_results_have_numpys_names(name: str) -> None:
+    a = tg.tensor(spd(3, 3), requires_grad=True)
+    got, wanted = getattr(np.linalg, name)(a), getattr(np.linalg, name)(a.numpy())
+    assert type(got) is type(wanted)
+    assert got._fields == wanted._fields
+    off = getattr(tg, name)(a.detach())
+    for y, z, w in zip(got, wanted, off, strict=True):
+        assert isinstance(y, Tensor)
+        assert isinstance(w, Tensor)
+        np.testing.assert_allclose(y.numpy(), z, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("used", [0, 1, 2])
+def test_any_one_of_several_outputs_may_be_used(used: int) -> None:
+    a = RNG.uniform(-0.3, 0.3, (4, 3)) + np.eye(4, 3) * [1.0, 2, 3]
+    assert tg.gradcheck(lambda a: np.linalg.svd(a, full_matrices=False)[used], a, method="central")
+    if used < 2:
+        assert tg.gradcheck(lambda a: np.linalg.qr(a)[used], a, method="central")
+        assert tg.gradcheck(lambda a: np.linalg.slogdet(a[:3])[used], a, method="central")
+        assert tg.gradcheck(lambda a: np.linalg.eigh(a @ a.T)[used], a[:3], method="central")
+
+
+def test_gradients_of_symmetric_matrices_are_symmetric() -> None:
+    for f in (np.linalg.cholesky, lambda a: np.linalg.eigh(a)[1], lambda a: np.linalg.eigh(a)[0]):
+        a = tg.tensor(spd(4, 4), requires_grad=True)
+        y = f(a)
+        y.backward(seeded([y])[0])
+        np.testing.assert_array_equal(a.grad.numpy(), a.grad.numpy().T)
+
+
+def test_equal_eigenvalues_have_a_gradient_but_not_their_vectors() -> None:
+    a = tg.tensor(np.eye(3), requires_grad=True)
+    np.linalg.eigh(a)[0].sum().backward()
+    np.testing.assert_allclose(a.grad.numpy(), np.eye(3), atol=1e-15)
+    with pytest.raises(np.linalg.LinAlgError, match="eigh: equal eigenvalues leave their vectors und"):
+        np.linalg.eigh(a)[1].sum().backward()
+    np.linalg.svd(a)[1].sum().backward()
+    with pytest.raises(np.linalg.LinAlgError, match="svd: equal singular values leave their vectors"):
+        np.linalg.svd(a)[0].sum().backward()
+    with pytest.raises(np.linalg.LinAlgError, match="svd: equal singular values"):
+        np.linalg.svd(a)[2].sum().backward(create_graph=True)
+
+
+def test_singular_matrices() -> None:
+    a = tg.tensor(np.array([[1.0, 2.0], [2.0, 4.0]]), requires_grad=True)
+    assert np.linalg.det(a).item() == 0
+    for f, name in ((np.linalg.det, "det"), (lambda a: np.linalg.slogdet(a)[1], "slogdet")):
+        with pytest.raises(np.linalg.LinAlgError, match=f"^{name}: no gradient at a singular matrix"):
+            f(a).backward()
+    with pytest.raises(np.linalg.LinAlgError, match=r"inv\(float64\(2, 2\)\): Singular matrix"):
+        np.linalg.inv(a)
+    with pytest.raises(np.linalg.LinAlgError, match=r"solve\(float64\(2, 2\), .*Singular matrix"):
+        np.linalg.solve(a, np.ones(2))
+    q, r = np.linalg.qr(tg.tensor(np.zeros((2, 2)), requires_grad=True))
+    with pytest.raises(np.linalg.LinAlgError, match="qr: no gradient for matrices without full column rank"):
+        (q.sum() + r.sum()).backward()
+
+
+A, T = square(3, 3), RNG.uniform(-1, 1, (2, 3))
+ERRORS: list[tuple[Any, Any, str]] = [
+    (lambda: np.linalg.svd(tg.tensor(T)), ValueError, r"svd.*2 x 3 matrices .* pass full_matrices=False"),
+    (lambda: np.linalg.svd(tg.tensor(A), compute_uv=False), TypeError, "svd.* does not take 'compute_uv'"),
+    (lambda: np.linalg.svd(tg.tensor(A), hermitian=True), TypeError, "svd.* does not take 'hermitian'"),
+    (lambda: np.linalg.qr(tg.tensor(T)), ValueError, r"qr.*more columns than rows \(2 x 3\)"),
+    (lambda: np.linalg.qr(tg.tensor(A), "complete"), ValueError, "qr.*mode='complete' has no gradient rule"),
+    (lambda: np.linalg.eigh(tg.tensor(A), "U"), TypeError, "eigh.* does not take 'UPLO'"),
+    (lambda: np.linalg.cholesky(tg.tensor(-spd(2, 2))), np.linalg.LinAlgError, "cholesky.*not positive def"),
+    (lambda: np.linalg.inv(tg.tensor(T)), np.linalg.LinAlgError, r"inv\(float64\(2, 3\)\): .*square"),
+    (lambda: np.linalg.matrix_power(tg.tensor(T), 2), ValueError, r"matrix_power: square .*\(2, 3\)"),
+    (lambda: tg.matrix_power(A, 1.5), TypeError, "matrix_power: .*float"),
+    (lambda: np.linalg.pinv(tg.tensor(A), hermitian=True), TypeError, "pinv.* does not take 'hermitian'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ERRORS, ids=[e[2][:24] for e in ERRORS])
+def test_errors_name_the_operation(case: Any) -> None:
+    call, kind, words = case
+    with pytest.raises(kind, match=words):
+        call()
+
+
+def test_numpys_defaults_are_not_refused() -> None:
+    t = tg.tensor(A)
+    np.linalg.eigh(t, "L")
+    np.linalg.svd(t, True, True, False)
+    np.linalg.pinv(t, None, False)
+    np.linalg.qr(t, mode="reduced")
+    np.testing.assert_array_equal(np.linalg.matrix_power(t, 0).numpy(), np.eye(3))
+    np.testing.assert_allclose(np.linalg.pinv(t, 1e-3).numpy(), np.linalg.pinv(A, 1e-3))

@@ -1,0 +1,212 @@
+"""Products with zeros, spread, medians, norms and averages: conventions, oracles and ways of calling."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.tensors import Tensor
+
+RNG = np.random.default_rng(11)
+A = RNG.uniform(-2, 2, (2, 3))
+W = RNG.uniform(0.5, 2, (2, 3))
+
+
+def gradient(f: Any, *values: Any) -> list[np.ndarray]:
+    leaves = [tg.tensor(np.array(v, float), requires_grad=True) for v in values]
+    y = f(*leaves)
+    y.backward(np.ones(y.shape))
+    return [x.grad.numpy() for x in leaves]
+
+
+def torch_gradient(f: Any, x: Any, order: int = 1) -> np.ndarray:
+    torch = pytest.importorskip("torch", reason="the comparison with PyTorch needs PyTorch")
+    leaf = torch.tensor(np.array(x, float), requires_grad=True)
+    (g,) = torch.autograd.grad(f(leaf).sum(), leaf, create_graph=order == 2)
+    if order == 2:
+        (g,) = torch.autograd.grad((g**2).sum(), leaf)
+    return g.detach().numpy()
+
+
+ZEROS = [
+    [2.0, 3.0, -1.5, 0.5],
+    [2.0, 0.0, -1.5, 0.5],
+    [0.0, 3.0, 0.0, 0.5],
+    [0.0, 0.0, 0.0, 2.0],
+    [0.0, 0.0, 0.0, 0.0],
+    [5.0, 1.0, 2.0, 0.0],
+]
+
+
+@pytest.mark.parametrize("name", ["prod", "cumprod"])
+def test_products_with_zeros(name: str) -> None:
+    """Against the complex step, which knows no special cases, and PyTorch; second derivatives too."""
+    f = getattr(tg, name)
+    for row in ZEROS:
+        assert tg.gradcheck(f, np.array(row))
+        assert tg.gradgradcheck(f, np.array(row))
+    np.testing.assert_allclose(
+        gradient(lambda x: f(x, axis=1), ZEROS)[0],
+        torch_gradient(lambda x: getattr(x, name)(1), ZEROS),
+        rtol=1e-14,
+    )
+    x = tg.tensor(np.array(ZEROS), requires_grad=True)
+    first = tg.grad(lambda x: f(x, axis=1).sum())
+    second = tg.grad(lambda x: (first(x) ** 2).sum())(x)
+    wanted = torch_gradient(lambda x: getattr(x, name)(1), ZEROS, order=2)
+    np.testing.assert_allclose(second.numpy(), wanted, rtol=1e-13, atol=1e-14)
+
+
+def test_product_of_one_zero_and_of_two() -> None:
+    np.testing.assert_array_equal(gradient(tg.prod, [2.0, 0.0, 3.0])[0], [0, 6, 0])
+    np.testing.assert_array_equal(gradient(tg.prod, [2.0, 0.0, 0.0])[0], [0, 0, 0])
+    hessian = tg.hessian(tg.prod)(np.array([2.0, 0.0, 0.0]))
+    np.testing.assert_array_equal(hessian, [[0, 0, 0], [0, 0, 2], [0, 2, 0]])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 9, 33])
+def test_running_products_of_any_length(n: int) -> None:
+    x = RNG.uniform(0.5, 1.5, n) * (np.arange(n) % 5 != 3)
+    assert tg.gradcheck(tg.cumprod, x)
+    assert tg.gradcheck(lambda x: tg.cumprod(x, axis=1), np.stack([x, x + 0.1]))
+
+
+def test_the_middle_of_equal_elements() -> None:
+    """Ties are broken as a stable sort breaks them."""
+    np.testing.assert_array_equal(gradient(tg.median, [1.0, 1.0, 1.0])[0], [0, 1, 0])
+    np.testing.assert_array_equal(gradient(tg.median, [4.0, 2.0, 2.0, 1.0])[0], [0, 0.5, 0.5, 0])
+    np.testing.assert_array_equal(gradient(tg.median, [3.0, 1.0, 2.0])[0], [0, 0, 1])
+
+
+def test_median_of_nan_and_of_nothing() -> None:
+    x = tg.tensor(np.array([[1.0, np.nan, 2.0], [3.0, 5.0, 4.0]]), requires_grad=True)
+    y = np.median(x, axis=1)
+    np.testing.assert_array_equal(y.numpy(), [np.nan, 4])
+    y.backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad.numpy(), [[0, 0, 0], [0, 0, 1]])
+    assert np.median(tg.tensor(np.ones((2, 3), np.float32)), axis=1).dtype == np.float32
+    with pytest.raises(ValueError, match="median: the median of no elements is not defined"):
+        tg.median(np.zeros(0))
+
+
+def test_deviation_of_equal_numbers_has_gradient_0() -> None:
+    np.testing.assert_array_equal(gradient(tg.std, [2.0, 2.0])[0], [0, 0])
+    np.testing.assert_allclose(
+        gradient(lambda x: tg.std(x, axis=0, ddof=1), A.T)[0],
+        torch_gradient(lambda x: x.std(0), A.T),
+        rtol=1e-13,
+    )
+
+
+def test_range_with_ties() -> None:
+    np.testing.assert_array_equal(gradient(tg.ptp, [1.0, 3.0, 3.0, 1.0])[0], [-0.5, 0.5, 0.5, -0.5])
+
+
+# ---------------------------------------------------------------------------------------------- norms
+
+
+@pytest.mark.parametrize("ord", [None, 1, 2, 3, 0.5, np.inf])
+def test_the_norm_of_a_zero_vector_has_gradient_0(ord: Any) -> None:
+    x = [[0.0, 0.0], [3.0, -4.0]]
+    g = gradient(lambda x: tg.norm(x, ord=ord, axis=1), x)[0]
+    np.testing.assert_array_equal(g[0], [0, 0])
+    assert g[1].any()
+
+
+@pytest.mark.parametrize("ord", [None, 1, 2, 3, 2.5, 0.5, np.inf, -np.inf, -1])
+def test_vector_norms_have_pytorchs_gradients(ord: Any) -> None:
+    def theirs(x: Any) -> Any:
+        return __import__("torch").linalg.vector_norm(x, 2 if ord is None else ord, dim=1)
+
+    np.testing.assert_allclose(
+        gradient(lambda x: np.linalg.norm(x, ord=ord, axis=1), A)[0], torch_gradient(theirs, A), rtol=1e-12
+    )
+
+
+def test_tied_sizes_share_the_gradient_of_the_largest() -> None:
+    np.testing.assert_array_equal(gradient(lambda x: tg.norm(x, np.inf), [2.0, -2.0, 1.0])[0], [0.5, -0.5, 0])
+
+
+@pytest.mark.parametrize("ord", ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 3), (4, 2), (2, 3, 2)])
+def test_matrix_norms_have_pytorchs_gradients(ord: Any, shape: Any) -> None:
+    x = RNG.uniform(-2, 2, shape)
+    axes = (2, 0) if len(shape) == 3 else None
+
+    def theirs(x: Any) -> Any:
+        return __import__("torch").linalg.matrix_norm(x, ord, dim=axes or (0, 1))
+
+    np.testing.assert_allclose(
+        gradient(lambda x: np.linalg.norm(x, ord, axes), x)[0],
+        torch_gradient(theirs, x),
+        rtol=1e-11,
+        atol=1e-13,
+    )
+
+
+# ------------------------------------------------------------------------------------------- averages
+
+
+def test_weights_of_an_average_are_differentiated_too() -> None:
+    f = tg.average
+    for options in ({}, {"axis": 0}, {"axis": (0, 1), "keepdims": True}):
+        for check in (tg.gradcheck, tg.gradgradcheck):
+            assert check(lambda x, w, o=options: f(x, weights=w, **o), A, W)
+    assert tg.gradcheck(lambda x, w: f(x, axis=1, weights=w), A, W[0])
+    assert tg.gradcheck(lambda x, w: f(x, axis=(2, 0), weights=w), RNG.uniform(-1, 1, (2, 3, 2)), W[:, :2])
+
+
+# ------------------------------------------------------------------------------------ ways of calling
+
+B = RNG.uniform(-2, 2, (2, 3, 4))
+CALLS = {
+    "prod": lambda x: np.prod(x(B), (0, 2), None, None, True),
+    "prod-named": lambda x: np.prod(a=x(B), axis=1, keepdims=True),
+    "cumprod": lambda x: np.cumprod(x(B), 1),
+    "std": lambda x: np.std(x(B), (0, 1), None, None, 1, True),
+    "median": lambda x: np.median(x(B), (0, 2), None, False, True),
+    "median-named": lambda x: np.median(a=x(B), axis=-1, overwrite_input=False),
+    "ptp": lambda x: np.ptp(x(B), 1, None, True),
+    "average": lambda x: np.average(x(B), 1, x(W[0])),
+    "average-named": lambda x: np.average(x(B), weights=x(np.abs(B)), returned=False),
+    "norm": lambda x: np.linalg.norm(x(B), 1, 2, True),
+    "norm-named": lambda x: np.linalg.norm(x=x(A), ord="fro"),
+    "vector_norm": lambda x: np.linalg.vector_norm(x(B), axis=(0, 1), ord=3),
+    "sort": lambda x: np.sort(x(B), 0, "stable"),
+    "sort-stable": lambda x: np.sort(x(B), stable=True, axis=None),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_numpys_ways_of_calling(name: str) -> None:
+    got = CALLS[name](lambda a: tg.tensor(a, requires_grad=True))
+    wanted = CALLS[name](lambda a: a)
+    assert isinstance(got, Tensor)
+    assert got.requires_grad
+    np.testing.assert_allclose(got.numpy(), wanted, rtol=1e-13)
+
+
+ERRORS: list[tuple[Any, Any, str]] = [
+    (lambda: np.prod(tg.tensor(A), initial=2), TypeError, "prod.* does not take 'initial'"),
+    (lambda: np.std(tg.tensor(A), where=A > 0), TypeError, "std.* does not take 'where'"),
+    (lambda: np.std(tg.tensor(A), 0, np.float32), TypeError, "std.* does not take 'dtype'"),
+    (lambda: np.average(tg.tensor(A), returned=True), TypeError, "average.* does not take 'returned'"),
+    (lambda: np.average(tg.tensor(A), weights=[1.0, 2, 3]), TypeError, "average: weights .* need an axis"),
+    (lambda: tg.average(A, axis=0, weights=np.ones(3)), ValueError, "average: weights must have the shape"),
+    (lambda: tg.average(A, weights=A * 0), ZeroDivisionError, "average: weights sum to zero"),
+    (lambda: np.median(tg.tensor(A), overwrite_input=True), TypeError, "median.* does not take 'overwrite"),
+    (lambda: tg.norm(A[0], 0), ValueError, "norm: ord=0 counts the elements that are not 0"),
+    (lambda: tg.norm(A[0], "fro"), ValueError, "norm: ord='fro' is a norm of matrices, got 1 axes"),
+    (lambda: tg.norm(B, 2), ValueError, "norm: ord=2 is a norm of vectors or matrices, got 3 axes"),
+    (lambda: tg.norm(A, 3), ValueError, "norm: ord=3 is no norm of matrices"),
+    (lambda: tg.norm(tg.tensor(A), axis=2), np.exceptions.AxisError, "norm: axis 2 is out of bounds"),
+    (lambda: np.sort(tg.tensor(A), order="f"), TypeError, "sort.* does not take 'order'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ERRORS, ids=[e[2][:24] for e in ERRORS])
+def test_errors_name_the_operation(case: Any) -> None:
+    call, kind, words = case
+    with pytest.raises(kind, match=words):
+        call()
