@@ -19,7 +19,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class Leaf(Place):
     """
 
     __slots__ = ("_dates", "changed", "grad", "name", "version")
+    latest: ClassVar[int] = 0
+    """The clock when any leaf was last changed: a tape that began later cannot hold a changed one."""
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], name: str | None = None) -> None:
         self.shape = shape
@@ -68,7 +70,7 @@ class Leaf(Place):
 
     def change(self) -> None:
         """Note that the values have been replaced."""
-        self.changed = next(clock)
+        self.changed = Leaf.latest = next(clock)
         self.version += 1
         if self._dates is None:
             self._dates = deque(maxlen=64)
@@ -278,6 +280,8 @@ def backward(
     for entry in entries:
         if entry.args is None:
             raise RuntimeError(_RELEASED.format(entry.number, entry.primitive.name))
+    if entries and Leaf.latest > entries[-1].number:
+        _refuse_changed(entries)
     # A recorded pass records also where the caller's code is not being recorded.
     now = context.get()
     token = None if lift is None else context.set(State(True, now.scope, now.watch))
@@ -333,10 +337,6 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table, watch: Any
     for k, place in enumerate(entry.parents):
         if place is None:
             continue
-        if type(place) is Leaf and place.changed > entry.number:  # noqa: SIM102 (nearly always false)
-            # What views of the leaf were used for is not known here: they may show the new values now.
-            if type(args[k]) is not Leaf or entry.primitive.view:
-                raise RuntimeError(_changed(place, entry))
         gk = rules[k] if joint is not None else rules[k](g, out, *args, **static)
         kind = type(gk)
         if watch is not None:
@@ -368,6 +368,16 @@ def _through_recorded(entry: Entry, g: Any, table: Table, lift: Lift) -> None:
         _through(entry, _finished(g, entry), out, args, table, watch)
     finally:
         context.reset(token)
+
+
+def _refuse_changed(entries: Sequence[Entry]) -> None:
+    """Raise if the values of a leaf have been replaced since an entry saved them."""
+    for entry in entries:
+        for place, arg in zip(entry.parents, entry.args or (), strict=True):
+            # What views of the leaf were used for is not known here: they may show the new values now.
+            saved = type(arg) is not Leaf or entry.primitive.view
+            if type(place) is Leaf and place.changed > entry.number and saved:
+                raise RuntimeError(_changed(place, entry))
 
 
 def _changed(leaf: Leaf, entry: Entry) -> str:

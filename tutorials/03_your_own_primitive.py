@@ -12,9 +12,9 @@ import tinygrad_rnn as tg
 
 # ---------------------------------------------------------------- 1. Declare it
 
-# The forward function takes plain arrays before the slash, and static arguments after it. `kinks` says how far
-# an input is from the nearest point without a (second) derivative; it also says that the function is not
-# analytic, so that gradcheck takes central differences and not the complex step.
+# The forward function takes plain arrays before the slash, and static arguments after it. `kinks` says how
+# far an input is from the nearest point without a (second) derivative; it also says that the function is
+# not analytic, so that gradcheck takes central differences and not the complex step.
 
 
 @tg.primitive(elementwise=True, kinks=lambda x, sharpness=1.0: np.abs(x))
