@@ -197,6 +197,9 @@ class _Writer:
             self._pin(f"{wire}_below", loop)
             self._invisible(f"{wire}_above", f"{wire}_top", weight="2")
             self._invisible(f"{wire}_bottom", f"{wire}_below", weight="2")
+            # Crossings are counted for each edge, so copies of the upright part keep it out of the columns.
+            for _ in range(2):
+                self._invisible(f"{wire}_top", f"{wire}_bottom", weight="0")
             looks = {"arrowhead": "none", "tooltip": tooltip, **_WIRE}
             self.contents[loop].edge(tail, f"{wire}_bottom", headclip="false", weight="2", **looks)
             self.contents[loop].edge(
