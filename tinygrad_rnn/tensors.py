@@ -802,8 +802,10 @@ def _from_numpy(
     What the operation does not have is left out where it says NumPy's default, and else refused by it.
     """
     operation = NUMPY[function]
-    names, defaults = _parameters(function)
     n = operation.arity or 1
+    if len(args) == n and all([name in operation.static_names for name in kwargs]):
+        return args, kwargs
+    names, defaults = _parameters(function)
     if n < len(args) <= len(names):
         kwargs = {**dict(zip(names[n:], args[n:], strict=False)), **kwargs}
         args = args[:n]

@@ -298,7 +298,7 @@ def test_a_wrong_rule_is_found() -> None:
 
 @pytest.mark.usefixtures("scrap")
 def test_declarations_that_cannot_be_right_are_refused() -> None:
-    with pytest.raises(ValueError, match="named 'tanh' exists already"):
+    with pytest.raises(ValueError, match="has declared an operation named 'tanh' already"):
 
         @primitive()
         def tanh(x, /):
