@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 import tinygrad_rnn as tg
 
@@ -88,7 +88,14 @@ class Engine(RuleBasedStateMachine):
     def random(self):
         return self.rng.uniform(-1, 1, SHAPE)
 
+    @initialize(target=values)
+    def leaves_to_begin_with(self):
+        return multiple(self.leaf(), self.leaf())
+
     @rule(target=values)
+    def another_leaf(self):
+        return self.leaf()
+
     def leaf(self):
         value = self.random()
         pair = tg.tensor(value.copy(), requires_grad=True), LeafNode(value)
@@ -110,6 +117,9 @@ class Engine(RuleBasedStateMachine):
 
     @rule(target=values, a=values, b=values, name=st.sampled_from(sorted(BINARY)))
     def binary(self, a, b, name):
+        return self.binary_of(a, b, name)
+
+    def binary_of(self, a, b, name):
         (t, m), (u, n) = a, b
         f, pulls = BINARY[name]
         read = []
@@ -117,6 +127,11 @@ class Engine(RuleBasedStateMachine):
             read += [m] if isinstance(m, LeafNode) and n.tracked else []
             read += [n] if isinstance(n, LeafNode) and m.tracked else []
         return f(t, u), Node(f(m.value, n.value), (m, n), pulls(m.value, n.value), Group(read))
+
+    @rule(target=values, x=values)
+    def used_often(self, x):
+        """Four contributions to one cotangent."""
+        return self.binary_of(self.binary_of(x, x, "multiply"), self.binary_of(x, x, "subtract"), "add")
 
     @rule(target=values, x=values, used=st.sampled_from([(0, 1), (1, 0), (1,)]))
     def several_outputs(self, x, used):
@@ -154,8 +169,6 @@ class Engine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def assign(self, data):
-        if not self.leaves:
-            return
         t, n = data.draw(st.sampled_from(self.leaves))
         value = self.random()
         t.assign_(value)
@@ -164,9 +177,8 @@ class Engine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def forget_gradients(self, data):
-        if self.leaves:
-            t, n = data.draw(st.sampled_from(self.leaves))
-            t.grad = n.grad = None
+        t, n = data.draw(st.sampled_from(self.leaves))
+        t.grad = n.grad = None
 
     @rule(x=values, retain=st.booleans(), create=st.booleans())
     def backward(self, x, retain, create):
@@ -215,4 +227,4 @@ class Engine(RuleBasedStateMachine):
 
 
 TestEngine = Engine.TestCase
-TestEngine.settings = settings(max_examples=4 * settings.default.max_examples, stateful_step_count=30)
+TestEngine.settings = settings(max_examples=8 * settings.default.max_examples, stateful_step_count=30)
