@@ -83,6 +83,7 @@ from .ops import (
     inv,
     kron,
     leaky_relu,
+    linear,
     log,
     log1p,
     log2,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import relu, sigmoid, split, tanh
+from ..ops import linear, relu, sigmoid, split, tanh
 from ..random import default_generator
 from ..tensors import Tensor, tensor
 from .module import Module, uniform
@@ -53,12 +53,12 @@ class _Cell(Module):
             raise ValueError(
                 f"{type(self).__name__} expected x of shape (batch, {self.input_size}), got {x.shape}"
             )
-        y: Tensor = x @ self.weight_ih.T
+        y: Tensor = linear(x, self.weight_ih)
         return y if self.bias_ih is None else y + self.bias_ih
 
     def _hidden_terms(self, h: Tensor) -> Tensor:
         """``W_hh h + b_hh``, all gates side by side: (B, gates * H)."""
-        y: Tensor = h @ self.weight_hh.T
+        y: Tensor = linear(h, self.weight_hh)
         return y if self.bias_hh is None else y + self.bias_hh
 
     def _zeros(self, batch: int) -> Tensor:

@@ -48,7 +48,7 @@ class Linear(Module):
             raise ValueError(
                 f"Linear expected features of size {self.in_features} in the last axis of x, got {x.shape}"
             )
-        y: Tensor = x @ self.weight.T
+        y: Tensor = ops.linear(x, self.weight)
         return y if self.bias is None else y + self.bias
 
     def _describe(self) -> str:

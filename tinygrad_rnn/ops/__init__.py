@@ -63,6 +63,7 @@ from .index import (
 from .linalg import (
     det,
     inv,
+    linear,
     matmul,
     matrix_power,
     pinv,
@@ -253,6 +254,7 @@ __all__ = [
     "inv",
     "kron",
     "leaky_relu",
+    "linear",
     "log",
     "log1p",
     "log2",

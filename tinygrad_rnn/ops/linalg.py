@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 
 import numpy as np
@@ -38,6 +39,11 @@ def _product(a, b):
     return np.matmul(a, b)
 
 
+def _rows(a):
+    """All vectors along the last axis as the rows of one matrix."""
+    return a.reshape((math.prod(a.shape[:-1]), a.shape[-1]))
+
+
 def _matmul_vjp_a(g, _y, _a, b):
     if b.ndim == 1:
         return g[..., None] * b
@@ -52,14 +58,40 @@ def _matmul_vjp_b(g, _y, a, _b):
     if len(_b.shape) == 1:
         g = g[..., None]
         # One column: the batch axes are summed by the product itself.
-        return _product(a.reshape((-1, a.shape[-1])).T, g.reshape((-1, 1)))
+        return _product(_rows(a).T, _rows(g))
     if len(_b.shape) == 2 and a.ndim > 2:
         # One product over all rows, not one per batch element and a sum over them.
-        return _product(a.reshape((-1, a.shape[-1])).T, g.reshape((-1, g.shape[-1])))
+        return _product(_rows(a).T, _rows(g))
     return _product(a.mT, g)
 
 
 matmul.defvjp(_matmul_vjp_a, _matmul_vjp_b)
+
+
+@primitive(
+    samples=[
+        sample((3,), (2, 3)),
+        sample((4, 3), (2, 3)),
+        sample((2, 5, 3), (4, 3)),
+        sample((0, 3), (2, 3)),
+        sample((4, 0), (2, 0)),
+    ]
+)
+def linear(x, weight, /):
+    """``x W^T``: features (..., I) by a weight matrix (O, I) to (..., O), as layers hold their weights.
+
+    Without a transpose of its own on the tape, and with the weight's gradient in the weight's own layout.
+    """
+    if np.ndim(weight) != 2:
+        raise ValueError(f"weight must be a matrix (outputs, inputs), got shape {np.shape(weight)}")
+    return _product(x, weight.T)
+
+
+def _linear_vjp_weight(g, _y, x, _weight):
+    return _product(_rows(g).T, _rows(x))
+
+
+linear.defvjp(lambda g, _y, _x, weight: _product(g, weight), _linear_vjp_weight)
 
 
 def _well_conditioned(rng, shape):
