@@ -18,7 +18,7 @@ def _reduced(values: Tensor, reduction: str, count: float | None = None) -> Tens
     if reduction == "sum":
         return values.sum()
     if reduction == "mean":
-        return values.sum() / max(values.size if count is None else count, 1)
+        return values.mean() if count is None and values.size else values.sum() / max(count or 0, 1)
     raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
