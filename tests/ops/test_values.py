@@ -86,6 +86,7 @@ FORMULAS = {
     "hard_tanh": lambda x, min_val=-1, max_val=1: np.minimum(np.maximum(x, min_val), max_val),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "relu": lambda x: np.where(x > 0, x, 0),
+    "linear": lambda x, weight: x @ weight.T,
     "softplus": lambda x: np.log(1 + np.exp(x)),
     "astype": lambda x, dtype: x.astype(dtype),
     "getitem": lambda x, index: x[index],
