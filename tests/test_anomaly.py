@@ -34,7 +34,7 @@ def test_the_time_step_and_module_are_named():
     x = np.ones((1, 4, 2), np.float32)
     x[0, 2] = np.inf
     with (
-        pytest.raises(FloatingPointError, match=r"matmul, in scope sequential/gru0/l0/t=2"),
+        pytest.raises(FloatingPointError, match=r"linear, in scope sequential/gru0/l0/t=2"),
         tg.detect_anomaly(),
     ):
         layer(x)

@@ -201,6 +201,13 @@ def test_a_folder_that_cannot_be_made(tmp_path, capsys):
     assert "file: File exists" in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_training(table, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tasks.Forecaster, "fit", lambda *args, **options: pytest.fail("trained"))
+    arguments = ["--csv", str(table), "--column", "번호", "--horizon", "2", "--out", str(table)]
+    assert main(["forecast", *arguments, *QUICK]) == 2
+    assert "File exists" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -94,6 +94,17 @@ def test_importing_needs_numpy_alone() -> None:
     assert not foreign
 
 
+def test_importing_leaves_numpys_lazy_parts_alone() -> None:
+    """numpy.random alone is a sixth of NumPy's own import time."""
+    code = "import sys, numpy; import tinygrad_rnn; sys.exit('numpy.random' in sys.modules)"
+    already = subprocess.run(
+        [sys.executable, "-c", "import sys, numpy; sys.exit('numpy.random' in sys.modules)"]
+    )
+    if already.returncode:
+        pytest.skip("this NumPy imports numpy.random by itself")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent).returncode == 0
+
+
 def test_rooms_load_when_they_are_named() -> None:
     code = (
         "import sys, tinygrad_rnn as tg; assert 'tinygrad_rnn.nn' not in sys.modules; "

@@ -642,3 +642,15 @@ def test_nothing_is_recorded_without_a_leaf() -> None:
     for y in (t + t, tg.tanh(t), t.sum(axis=0), t[0], *tg.split(t, 3), tg.stack([t, t])):
         assert y.place is None
         assert not y.requires_grad
+
+
+@pytest.mark.parametrize("primitive", [tg.split, tg.unstack])
+def test_a_missing_cotangent_costs_nothing(primitive: Any) -> None:
+    """The rule gives one piece for the output that was used, and no zeros for those that were not."""
+    x = leaf(4, 3)
+    static = {"sections": 4} if primitive is tg.split else {}
+    outputs = primitive(x, **static)
+    entry = outputs[0].place.entry
+    g = np.ones(outputs[2].shape)
+    [piece] = primitive.vjps[0]([None, None, g, None], None, *entry.args, **entry.static)
+    assert piece.g is g

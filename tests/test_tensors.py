@@ -378,3 +378,32 @@ def test_a_list_of_arrays_keeps_their_dtype():
     assert tg.tensor([np.float64(1.0), 2.0]).dtype == np.float64
     assert tg.tensor([1.0, 2.0]).dtype == np.float32
     assert tg.tensor([[1, 2], [3, 4]]).dtype == np.float32
+
+
+def test_assigned_values_are_a_copy() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    for values in (np.array([3.0, 4.0], np.float32), tg.tensor([3.0, 4.0])):
+        w.assign_(values)
+        np.asarray(values)[0] = 9.0
+        assert w.numpy().tolist() == [3.0, 4.0]
+
+
+def test_a_condition_on_the_tape_is_refused_at_the_call() -> None:
+    x = tg.tensor([1.0, -1.0], requires_grad=True)
+    with pytest.raises(TypeError, match=r"where is not differentiable in its argument 'condition'"):
+        tg.where(x, x, 0.0)
+    tg.where(x > 0, x, 0.0).sum().backward()
+    assert x.grad is not None
+
+
+METHODS = """
+    abs exp expm1 log log1p sqrt square sin cos tanh sigmoid relu clip astype sum mean var max min
+    logsumexp softmax log_softmax cumsum matmul reshape transpose swapaxes expand_dims squeeze broadcast_to
+    split flip take
+"""
+
+
+@pytest.mark.parametrize("name", METHODS.split())
+def test_what_arrays_have_as_methods_tensors_have_too(name: str) -> None:
+    assert callable(getattr(tg.Tensor, name))
+    assert getattr(tg.Tensor, name).__doc__

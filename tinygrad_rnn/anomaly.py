@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import linecache
+import os
 import sys
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +13,7 @@ from .ops.index import Piece
 from .state import Replaced, State
 from .tape import Entry
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120 (pathlib would be imported for this alone)
 
 
 class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
@@ -96,6 +95,8 @@ def _depth(array: Any) -> int:
 
 def source_line() -> str | None:
     """The innermost line of the call stack that is not this package's: ``file.py:12 in f: y = x @ w``."""
+    import linecache
+
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back  # type: ignore[assignment]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import csv
 import sys
 import time
@@ -220,6 +222,8 @@ def _forecast(args: argparse.Namespace) -> None:
     delimiter = "\t" if args.delimiter == "tab" else args.delimiter
     names = list(dict.fromkeys(args.column))
     series = data.read_csv(args.csv, names, delimiter=delimiter, encoding=args.encoding)
+    if args.out.exists() and not args.out.is_dir():  # said now, and not after minutes of training
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(args.out))
     options: dict[str, Any] = {
         "log": args.log,
         "window": args.window,

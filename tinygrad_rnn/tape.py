@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .ops.index import Piece, scatter
-from .ops.registry import Primitive, Spec
+from .ops.registry import Primitive
 from .state import Scope, State, context
 
 Shape = tuple[int, ...]
@@ -94,8 +94,8 @@ class Entry(Place):
         Each input: its array if a rule will read it, else something with its shape and dtype.
         None once backward has released them.
     constants : tuple or None
-        What `args` leaves behind when it is released, if there are constants: the shape and dtype, or the
-        number itself, of each; None in the place of every other input.
+        If some inputs are constants: the shape and dtype, or the number itself, of each, and None in the
+        place of every other input. They outlive ``args``, so a tape prints and draws the same ever after.
     out : array, tuple of arrays or None
         The output, if a rule will read it.
     static : dict
@@ -135,18 +135,6 @@ class Entry(Place):
         self.dtype = dtype
         self.scope = scope
 
-    def release(self) -> None:
-        """Let go of the saved arrays; shapes of constants stay, and the tape prints and draws as before."""
-        args = self.args
-        if args is not None and None in self.parents:
-            self.constants = tuple(
-                [
-                    None if p is not None else Spec(a.shape, a.dtype) if getattr(a, "ndim", 0) else a
-                    for a, p in zip(args, self.parents, strict=True)
-                ]
-            )
-        self.args = self.out = None
-
 
 class Output(Place):
     """Output number ``index`` of an entry that has several."""
@@ -166,14 +154,18 @@ def reachable(places: Sequence[Place], since: int = 0) -> list[Entry]:
     Iterative: depth costs no stack.
     """
     found: set[Entry] = set()
-    stack: list[Any] = list(places)
+    stack: list[Any] = [place.entry if type(place) is Output else place for place in places]
+    stack = [place for place in stack if type(place) is Entry and place.number >= since]
+    found.update(stack)
     while stack:
-        place = stack.pop()
-        if type(place) is Output:
-            place = place.entry
-        if type(place) is Entry and place not in found and place.number >= since:
-            found.add(place)
-            stack.extend(place.parents)
+        for place in stack.pop().parents:
+            if type(place) is Output:
+                place = place.entry
+            elif type(place) is not Entry:
+                continue
+            if place not in found and place.number >= since:
+                found.add(place)
+                stack.append(place)
     return sorted(found, key=attrgetter("number"), reverse=True)
 
 
@@ -184,8 +176,10 @@ def fit(g: Any, place: Place) -> Any:
         if g.size != math.prod(shape):
             extra = g.ndim - len(shape)
             summed = [k for k, n in enumerate(g.shape) if k < extra or n != shape[k - extra]]
-            g = g.sum(axis=tuple(summed))
-        g = g.reshape(shape)
+            # The ufunc's reduce takes half the time of g.sum for small arrays, and tensors answer to both.
+            g = np.add.reduce(g, axis=summed[0] if len(summed) == 1 else tuple(summed))
+        if g.shape != shape:
+            g = g.reshape(shape)
     return g if g.dtype == place.dtype else g.astype(place.dtype)
 
 
@@ -284,6 +278,7 @@ def backward(
         _refuse_changed(entries)
     # A recorded pass records also where the caller's code is not being recorded.
     now = context.get()
+    watch = now.watch
     token = None if lift is None else context.set(State(True, now.scope, now.watch))
     table: Table = {}
     try:
@@ -292,12 +287,14 @@ def backward(
         for entry in entries:
             g = table.pop(entry, None)
             if g is not None:
+                if type(g) is Sum or type(g) is list:
+                    g = _finished(g, entry)
                 if lift is None:
-                    _through(entry, _finished(g, entry), entry.out, entry.args, table, now.watch)
+                    _through(entry, g, entry.out, entry.args, table, watch)
                 else:
                     _through_recorded(entry, g, table, lift)
             if not retain_graph:
-                entry.release()
+                entry.args = entry.out = None
         arrived = {place: _finished(g, place) for place, g in table.items()}
     finally:
         if token is not None:
@@ -347,7 +344,10 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table, watch: Any
             continue
         if kind is not Piece and (gk.shape != place.shape or gk.dtype is not place.dtype):
             gk = fit(gk, place)
-        _arrive(table, place, gk)
+        if kind is Piece or type(place) is Output or place in table:
+            _arrive(table, place, gk)
+        else:
+            table[place] = gk
 
 
 def _through_recorded(entry: Entry, g: Any, table: Table, lift: Lift) -> None:

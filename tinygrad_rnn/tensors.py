@@ -11,7 +11,7 @@ import numpy as np
 
 from . import ops, tape
 from .ops.registry import NUMPY, Operation, Primitive, Spec
-from .state import current_state
+from .state import State, current_state
 from .tape import Entry, Leaf, Output, Place
 
 ndarray = np.ndarray
@@ -89,35 +89,64 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     except (ValueError, TypeError, IndexError) as error:
         raise primitive.explain(error, arrays, static) from error
     state = current_state()
+    if mask and primitive.joint is None:
+        _refuse_undifferentiable(primitive, places)
     if not mask or not state.recording:
         return _several(out, [_make(o, None) for o in out]) if primitive.multiple else _make(out, None)
     if not primitive.multiple and out.dtype.kind in "biu":
         return _make(out, None)  # astype: integers do not follow a small change of x
+    if primitive.multiple:
+        return _record_several(primitive, tuple(places), arrays, out, static, state)
     if primitive.joint is not None:
-        args = tuple(
-            arrays if primitive.keeps_all else [p or _spec(a) for a, p in zip(arrays, places, strict=True)]
-        )
+        kept: Sequence[bool] = (primitive.keeps_all,) * len(arrays)
         keep_out = False
     else:
         kept, keep_out = primitive.keeps[mask]
-        args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
+    args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
+    if type(out) is not ndarray:
+        out = np.asarray(out)
     saved = out if keep_out else None
-    if not primitive.multiple:
-        if type(out) is not ndarray:
-            out = np.asarray(out)
-        entry = Entry(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
-        if state.watch is not None:
-            state.watch.recorded(entry, arrays, out)
-        return _make(out, entry)
-    shapes = tuple([o.shape for o in out])
-    dtypes = tuple([o.dtype for o in out])
-    entry = Entry(primitive, tuple(places), args, saved, static, shapes, dtypes, state.scope)
+    entry = Entry(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
+    entry.constants = _constants(places, arrays)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
-    results = []
-    for k, o in enumerate(out):
-        results.append(_make(o, Output(entry, k, shapes[k], dtypes[k])))
+    return _make(out, entry)
+
+
+def _record_several(
+    primitive: Primitive,
+    places: tuple[Place | None, ...],
+    arrays: Sequence[Any],
+    out: tuple[np.ndarray, ...],
+    static: dict[str, Any],
+    state: State,
+) -> tuple[Tensor, ...]:
+    """The entry of a primitive with several outputs, and a tensor for each."""
+    mask = 1 if len(places) == 1 else sum([1 << k for k, p in enumerate(places) if p is not None])
+    kept, keep_out = primitive.keeps[mask]
+    args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
+    entry = Entry(primitive, places, args, out if keep_out else None, static, None, None, state.scope)
+    entry.constants = _constants(places, arrays)
+    if state.watch is not None:
+        state.watch.recorded(entry, arrays, out)
+    results: list[Tensor] = []
+    shapes, dtypes = [], []
+    for array in out:
+        result: Tensor = new(Tensor)
+        result._data = array = array if type(array) is ndarray else np.asarray(array)
+        result._place = Output(entry, len(results), array.shape, array.dtype)
+        results.append(result)
+        shapes.append(array.shape)
+        dtypes.append(array.dtype)
+    entry.shape, entry.dtype = tuple(shapes), tuple(dtypes)
     return _several(out, results)
+
+
+def _constants(places: Sequence[Place | None], arrays: Sequence[Any]) -> tuple[Any, ...] | None:
+    """What an entry remembers of its inputs that are not on the tape, if there are any."""
+    if None not in places:
+        return None
+    return tuple([_spec(a) if p is None else None for a, p in zip(arrays, places, strict=True)])
 
 
 def _several(out: tuple[Any, ...], results: list[Tensor]) -> tuple[Tensor, ...]:
@@ -125,25 +154,37 @@ def _several(out: tuple[Any, ...], results: list[Tensor]) -> tuple[Tensor, ...]:
     return tuple(results) if type(out) is tuple else type(out)(*results)
 
 
-def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) -> Tensor:
+def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) -> Any:
     """`apply` for one tensor, and static arguments that are known to hold none."""
     array = x._data
     try:
         out = primitive.forward(array, **static)
     except (ValueError, TypeError, IndexError) as error:
         raise primitive.explain(error, (array,), static) from error
+    place = x._place
+    recording = place is not None and (state := current_state()).recording
+    if primitive.multiple:
+        if not recording:
+            return _several(out, [_make(o, None) for o in out])
+        return _record_several(primitive, (place,), (array,), out, static, state)
     if type(out) is not ndarray:
         out = np.asarray(out)
-    place = x._place
     result: Tensor = new(Tensor)
     result._data = out
-    if place is None or not (state := current_state()).recording:
-        result._place = None
+    if not recording or (static and out.dtype.kind in "biu"):
+        result._place = None  # astype: integers do not follow a small change of x
         return result
     (kept,), keep_out = primitive.keeps[1]
-    args = (array,) if kept else (place,)
+    places = (place,)
     result._place = entry = Entry(
-        primitive, (place,), args, out if keep_out else None, static, out.shape, out.dtype, state.scope
+        primitive,
+        places,
+        (array,) if kept else places,
+        out if keep_out else None,
+        static,
+        out.shape,
+        out.dtype,
+        state.scope,
     )
     if state.watch is not None:
         state.watch.recorded(entry, (array,), out)
@@ -177,10 +218,16 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
         result._place = None
         return result
     (keep_x, keep_y), keep_out = primitive.keeps[mask]
-    args = (x if keep_x else p or _spec(x), y if keep_y else q or _spec(y))
+    places = (p, q)
+    if mask == 3 and not keep_x and not keep_y:
+        args: Any = places  # one tuple less for the garbage collector to visit
+    else:
+        args = (x if keep_x else p or _spec(x), y if keep_y else q or _spec(y))
     result._place = entry = Entry(
-        primitive, (p, q), args, out if keep_out else None, _NOTHING, out.shape, out.dtype, state.scope
+        primitive, places, args, out if keep_out else None, _NOTHING, out.shape, out.dtype, state.scope
     )
+    if mask != 3:
+        entry.constants = (_spec(x) if p is None else None, _spec(y) if q is None else None)
     if state.watch is not None:
         state.watch.recorded(entry, (x, y), out)
     return result
@@ -205,9 +252,19 @@ def _operand(primitive: Primitive, a: Any, k: int) -> Any:
         raise type(error)(f"{primitive.name}: operand {k}: {error}") from error
 
 
+def _refuse_undifferentiable(primitive: Primitive, places: Sequence[Place | None]) -> None:
+    """A condition, or an index, that is on the tape: its gradient would be lost without a word."""
+    for k, (place, rule) in enumerate(zip(places, primitive.vjps, strict=True)):
+        if place is not None and rule is None:
+            raise TypeError(
+                f"{primitive.name} is not differentiable in its argument {primitive.inputs[k]!r}, which "
+                f"requires gradients: pass a comparison, or {primitive.inputs[k]}.detach() if that is meant"
+            )
+
+
 def _spec(a: Any) -> Any:
-    """A constant that no rule reads: its shape and dtype if it is an array, the number itself if not."""
-    return Spec(a.shape, a.dtype) if isinstance(a, ndarray) else a
+    """A constant that no rule reads: its shape and dtype if it is an array, or the number itself."""
+    return Spec(a.shape, a.dtype) if type(a) is ndarray and a.ndim else a
 
 
 def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
@@ -263,6 +320,11 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     return result
 
 
+def as_tensor(data: Any) -> Tensor:
+    """A tensor as it is; anything else through `tensor`."""
+    return data if type(data) is Tensor else tensor(data)
+
+
 class Tensor:
     """A NumPy array with a place on the tape. Make one with `tg.tensor`.
 
@@ -284,7 +346,11 @@ class Tensor:
 
     @property
     def data(self) -> np.ndarray:
-        """The array itself, not a copy. Assigning replaces the values, and counts as a change in place."""
+        """The array itself, not a copy. Assigning replaces the values, and counts as a change in place.
+
+        Writing into the array (``x.data[0] = 1``), or into the one that the tensor was made of, is seen only
+        under ``tg.detect_anomaly()``: between forward and backward it makes gradients wrong.
+        """
         return self._data
 
     @data.setter
@@ -294,6 +360,8 @@ class Tensor:
     def assign_(self, values: Any) -> Tensor:
         """Replace the values; shape, dtype and place stay. What recorded the old ones refuses backward()."""
         array = as_array(values, self.dtype)
+        if np.may_share_memory(array, values) if isinstance(values, ndarray) else isinstance(values, Tensor):
+            array = array if array is self._data else array.copy()  # nobody else may change it later
         if array.shape != self.shape:
             raise ValueError(f"assign_ expected shape {self.shape}, got {array.shape}")
         if isinstance(self._place, (Entry, Output)):
@@ -740,10 +808,10 @@ class Tensor:
     @staticmethod
     def __primitive__(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any]) -> Any:
         """A primitive was called with a tensor among its operands."""
-        if not static and not primitive.multiple:
-            if len(inputs) == 1 and type(inputs[0]) is Tensor and primitive.joint is None:
-                return _apply1(primitive, inputs[0])
-            if len(inputs) == 2 and primitive.joint is None:
+        if primitive.joint is None:
+            if len(inputs) == 1 and type(inputs[0]) is Tensor and Tensor not in map(type, static.values()):
+                return _apply1(primitive, inputs[0], static)
+            if len(inputs) == 2 and not static and not primitive.multiple:
                 return _apply2(primitive, inputs[0], inputs[1])
         return apply(primitive, inputs, static)
 

@@ -56,4 +56,4 @@ for leaf in (W, U):
 
 # What the library adds to that loop: undoing broadcasting, casting to the leaf's dtype, entries with
 # several outputs, adding slices without building full arrays, and errors that say what went wrong. All of it
-# is in `tinygrad_rnn/tape.py`, some three hundred lines.
+# is in `tinygrad_rnn/tape.py`, some four hundred lines with their comments.

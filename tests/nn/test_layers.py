@@ -87,6 +87,18 @@ def test_initial_values_come_from_the_generator_in_the_given_dtype():
         nn.Linear(3, 2, rng="seed")
 
 
+X23, H24 = tg.tensor(np.ones((2, 3))), tg.tensor(np.ones((2, 4)))
+
+
+def test_layers_take_arrays_and_lists():
+    layer = nn.Linear(3, 2, rng=0)
+    expected = layer(tg.tensor([[1.0, 2.0, 3.0]])).numpy()
+    assert np.array_equal(layer([[1.0, 2.0, 3.0]]).numpy(), expected)
+    assert nn.Dropout(0.5).eval()([1.0, 2.0]).numpy().tolist() == [1.0, 2.0]
+    assert nn.LayerNorm(2)(np.ones((3, 2))).shape == (3, 2)
+    assert isinstance(nn.cross_entropy(np.zeros((1, 2)), [1]), tg.Tensor)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -97,6 +109,18 @@ def test_initial_values_come_from_the_generator_in_the_given_dtype():
         (lambda: nn.Embedding(4, 2)([-1]), IndexError, "got the id -1"),
         (lambda: nn.LayerNorm(3)(tg.tensor(np.ones((4, 2)))), ValueError, r"last axes \(3,\)"),
         (lambda: nn.LSTMCell(3, 2)(tg.tensor(np.ones((4, 2)))), ValueError, r"\(batch, 3\), got \(4, 2\)"),
+        (
+            lambda: nn.LSTMCell(3, 4)(X23, tg.tensor(np.ones((2, 4)))),
+            ValueError,
+            r"a pair \(h, c\), got Tensor",
+        ),
+        (
+            lambda: nn.LSTMCell(3, 4)(X23, (H24, tg.tensor(np.ones((1, 4))))),
+            ValueError,
+            r"state c.*got \(1, 4\)",
+        ),
+        (lambda: nn.RNNCell(3, 4)(X23[:1], H24), ValueError, r"RNNCell expected the state h.*\(1, 4\)"),
+        (lambda: nn.GRUCell(3, 4)(X23, H24[:1]), ValueError, r"GRUCell expected the state h.*got \(1, 4\)"),
     ],
 )
 def test_bad_input(call, error, words):

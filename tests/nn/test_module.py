@@ -120,6 +120,25 @@ def test_a_parameter_is_not_overwritten_by_something_else():
     assert [name for name, _ in layer.named_parameters()] == ["bias", "weight"]
 
 
+def test_parameters_that_would_not_be_found_are_refused():
+    class Lost(nn.Module):
+        pass
+
+    module = Lost()
+    for value in ([nn.Linear(2, 2)], {"a": nn.Linear(2, 2)}, (nn.Parameter([1.0]),)):
+        with pytest.raises(TypeError, match="would not be found"):
+            module.inner = value
+    module.sizes = [1, 2, 3]
+    assert module.sizes == [1, 2, 3]
+
+
+def test_a_frozen_parameter_can_be_assigned_and_stays_one():
+    layer = nn.Linear(2, 2)
+    layer.requires_grad_(False)
+    layer.weight = tg.tensor(np.ones((2, 2)))
+    assert list(layer.state_dict()) == ["weight", "bias"]
+
+
 def test_deepcopy_gives_independent_parameters():
     net = Net()
     twin = copy.deepcopy(net)

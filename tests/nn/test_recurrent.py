@@ -322,6 +322,9 @@ def test_flat_names_reach_the_cells():
         layer.weight_hh_l2  # noqa: B018
 
 
+X = np.zeros((2, 3, 8), np.float32)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -337,6 +340,20 @@ def test_flat_names_reach_the_cells():
         (lambda m: nn.LSTM(8, 4, 0), ValueError, "num_layers"),
         (lambda m: nn.LSTM(8, 4, dropout=1.5), ValueError, "probability"),
         (lambda m: nn.RNN(8, 4, nonlinearity="gelu"), ValueError, "'tanh' or 'relu'"),
+        (lambda m: nn.LSTM(8, 4, bidirectonal=True), TypeError, "no option 'bidirectonal'; it takes bias"),
+        (lambda m: nn.GRU(8, 4, nonlinearity="relu"), TypeError, "GRU has no option 'nonlinearity'"),
+        (lambda m: nn.GRU(8, 4)(X, (np.zeros((1, 2, 4)),)), ValueError, "GRU expected h, .* got tuple of 1"),
+        (lambda m: nn.scan(lambda x, s: (x, s), tg.tensor(X)), TypeError, r"no initial_state\(batch\)"),
+        (
+            lambda m: nn.scan(nn.RNNCell(8, 4), tg.tensor([1.0])),
+            ValueError,
+            r"\(batch, time, ...\), got \(1,\)",
+        ),
+        (
+            lambda m: nn.scan(lambda x, s: (x, [x]), tg.tensor(X), [tg.tensor(X[:, 0])], lengths=[1, 2]),
+            TypeError,
+            "a tensor or a tuple of tensors, got list",
+        ),
     ],
 )
 def test_bad_input(call, error, words):

@@ -77,11 +77,26 @@ def test_a_step_between_forward_and_backward_is_noticed():
         loss.backward()
 
 
+def test_momentum_does_not_follow_a_gradient_edited_in_place():
+    p = nn.Parameter([1.0])
+    optimiser = optim.SGD([p], lr=1.0, momentum=0.5)
+    p.grad = np.array([2.0], np.float32)
+    optimiser.step()
+    p.grad.numpy()[...] = 0.0
+    optimiser.step()
+    assert p.item() == 1.0 - 2.0 - 1.0
+
+
+P = nn.Parameter([1.0])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
         (lambda: optim.Adam([]), ValueError, "no parameters"),
         (lambda: optim.Adam([np.zeros(2)]), TypeError, "leaf tensors"),
+        (lambda: optim.Adam(nn.Parameter([1.0])), TypeError, "a list of tensors, got one"),
+        (lambda: optim.Adam([P, nn.Parameter([1.0]), P]), ValueError, "twice"),
         (lambda: optim.Adam([nn.Parameter([1.0]) * 2]), TypeError, "leaf tensors"),
         (lambda: optim.SGD([nn.Parameter([1.0])], lr=-1), ValueError, "not be negative"),
         (lambda: optim.SGD([nn.Parameter([1.0])], nesterov=True), ValueError, "nesterov"),

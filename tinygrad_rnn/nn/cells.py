@@ -61,6 +61,15 @@ class _Cell(Module):
         y: Tensor = linear(h, self.weight_hh)
         return y if self.bias_hh is None else y + self.bias_hh
 
+    def _check(self, name: str, part: Any, batch: int) -> None:
+        """A state that merely broadcasts would give results, and wrong ones."""
+        if not isinstance(part, Tensor) or part.shape != (batch, self.hidden_size):
+            got = part.shape if isinstance(part, Tensor) else type(part).__name__
+            raise ValueError(
+                f"{type(self).__name__} expected the state {name} as a tensor ({batch}, {self.hidden_size}), "
+                f"(batch, hidden_size), got {got}"
+            )
+
     def _zeros(self, batch: int) -> Tensor:
         return tensor(np.zeros((batch, self.hidden_size), self.weight_hh.dtype))
 
@@ -109,6 +118,7 @@ class RNNCell(_Cell):
         """One step: (B, I) and (B, H) to (B, H), twice: as output and as state."""
         if h is None:
             h = self.initial_state(len(x))
+        self._check("h", h, len(x))
         h = _ACTIVATIONS[self.nonlinearity](self._input_terms(x) + self._hidden_terms(h))
         return h, h
 
@@ -145,7 +155,12 @@ class LSTMCell(_Cell):
         self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One step: (B, I) and (h, c) to the output h and the state (h, c)."""
-        h, c = self.initial_state(len(x)) if state is None else state
+        state = self.initial_state(len(x)) if state is None else state
+        if not isinstance(state, (tuple, list)) or len(state) != 2:
+            raise ValueError(f"LSTMCell expected the state as a pair (h, c), got {type(state).__name__}")
+        h, c = state
+        self._check("h", h, len(x))
+        self._check("c", c, len(x))
         i, f, g, o = split(self._input_terms(x) + self._hidden_terms(h), 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
@@ -186,6 +201,7 @@ class GRUCell(_Cell):
         """One step: (B, I) and (B, H) to (B, H), twice: as output and as state."""
         if h is None:
             h = self.initial_state(len(x))
+        self._check("h", h, len(x))
         r_x, z_x, n_x = split(self._input_terms(x), 3, axis=-1)
         r_h, z_h, n_h = split(self._hidden_terms(h), 3, axis=-1)
         r = sigmoid(r_x + r_h)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import ops
 from ..random import default_generator
-from ..tensors import Tensor, get_default_dtype
+from ..tensors import Tensor, as_tensor, get_default_dtype
 from .module import Module, Parameter, uniform
 
 Rng = np.random.Generator | int | None
@@ -44,6 +44,7 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
+        x = as_tensor(x)
         if not x.ndim or x.shape[-1] != self.in_features:
             raise ValueError(
                 f"Linear expected features of size {self.in_features} in the last axis of x, got {x.shape}"
@@ -109,6 +110,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, kept."""
+        x = as_tensor(x)
         if not self.training or not self.p:
             return x
         kept = default_generator(self.rng).random(x.shape) >= self.p
@@ -145,6 +147,7 @@ class LayerNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., *normalized_shape), kept."""
+        x = as_tensor(x)
         n = len(self.normalized_shape)
         if x.shape[x.ndim - n :] != self.normalized_shape:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..tensors import Tensor, tensor
+from ..tensors import Tensor, as_tensor, tensor
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "huber", "mae", "mse"]
 
@@ -23,7 +23,7 @@ def _reduced(values: Tensor, reduction: str, count: float | None = None) -> Tens
 
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Tensor, Any]:
-    prediction = prediction if isinstance(prediction, Tensor) else tensor(prediction)
+    prediction = as_tensor(prediction)
     if not isinstance(target, Tensor):
         target = tensor(np.asarray(target, prediction.dtype))
     if prediction.shape != target.shape:
@@ -91,6 +91,7 @@ def cross_entropy(logits: Tensor, target: Any, ignore_index: int = -100, reducti
     ValueError, TypeError, IndexError
         For shapes that do not match, targets that are no integers, ids out of range.
     """
+    logits = as_tensor(logits)
     ids = np.asarray(target)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy expected integer class ids, got {ids.dtype}")

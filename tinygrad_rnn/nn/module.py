@@ -49,14 +49,23 @@ class Module:
         return module
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._parameters and not (isinstance(value, Tensor) and value.requires_grad):
+        if name in self._parameters and not (isinstance(value, Tensor) and value.is_leaf):
             raise TypeError(
-                f"{type(self).__name__}.{name} is a parameter: assign a tensor with requires_grad=True, set "
-                f"its values with {name}.assign_(array), or remove it with del"
+                f"{type(self).__name__}.{name} is a parameter: assign a leaf tensor such as "
+                f"nn.Parameter(array), set its values with {name}.assign_(array), or remove it with del"
             )
-        if isinstance(value, Tensor) and isinstance(value.place, Leaf):
+        items = (
+            value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+        )
+        if any(isinstance(i, Module) or (isinstance(i, Tensor) and isinstance(i.place, Leaf)) for i in items):
+            raise TypeError(
+                f"{type(self).__name__}.{name}: parameters inside a {type(value).__name__} would not be "
+                f"found; assign them one by one, or hold modules in nn.Sequential, which can be indexed"
+            )
+        if isinstance(value, Tensor) and (isinstance(value.place, Leaf) or name in self._parameters):
             table: dict[str, Any] = self._parameters
-            value.name = name
+            if value.requires_grad:
+                value.name = name
         elif isinstance(value, Module):
             table = self._children
             value._name = value._name or name

@@ -10,7 +10,7 @@ import numpy as np
 from ..ops import concatenate, flip, stack, swapaxes, unstack, where
 from ..random import default_generator
 from ..state import scope
-from ..tensors import Tensor, tensor
+from ..tensors import Tensor, as_tensor, tensor
 from .cells import GRUCell, LSTMCell, RNNCell
 from .layers import Dropout
 from .module import Module
@@ -53,8 +53,14 @@ def scan(
     state
         After each sequence's own last step.
     """
+    if x.ndim < 2:
+        raise ValueError(f"scan expected x of shape (batch, time, ...), got {x.shape}")
     batch, steps = x.shape[:2]
     if state is None:
+        if not hasattr(cell, "initial_state"):
+            raise TypeError(
+                f"scan: {type(cell).__name__} has no initial_state(batch): define it, or pass a state"
+            )
         state = cell.initial_state(batch)
     padded = None if lengths is None else _valid_lengths(lengths, batch, steps)
     outputs: list[Any] = [None] * steps
@@ -97,9 +103,16 @@ def _valid_lengths(lengths: Any, batch: int, steps: int) -> np.ndarray:
 
 def _choose(active: np.ndarray, new: State, old: State) -> State:
     """The new state of sequences that are still running, the old one of those that have ended."""
+    if not isinstance(new, (tuple, Tensor)):
+        raise TypeError(f"a cell's state must be a tensor or a tuple of tensors, got {type(new).__name__}")
     if isinstance(new, tuple):
         return tuple(_choose(active, n, o) for n, o in zip(new, old, strict=True))
     return where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+
+_OPTIONS = (
+    "bias", "dropout", "bidirectional", "return_sequences", "return_state", "batch_first", "rng", "dtype",
+)  # fmt: skip
 
 
 class _Recurrent(Module):
@@ -108,6 +121,8 @@ class _Recurrent(Module):
     cell: Callable[..., Any]
     parts: int
     """How many tensors a state has: 1, a tensor alone, or 2, a tuple."""
+    cell_options: tuple[str, ...] = ()
+    """Options that are the cell's alone."""
 
     def __init__(
         self,
@@ -125,6 +140,12 @@ class _Recurrent(Module):
         dtype: Any = None,
         **cell_options: Any,
     ) -> None:
+        for name in cell_options:
+            if name not in self.cell_options:
+                raise TypeError(
+                    f"{type(self).__name__} has no option {name!r}; it takes {', '.join(_OPTIONS)}"
+                    + "".join(f", {option}" for option in self.cell_options)
+                )
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, got {num_layers}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -185,7 +206,7 @@ class _Recurrent(Module):
         state
             As the argument: only with ``return_state``.
         """
-        x = x if isinstance(x, Tensor) else tensor(x)
+        x = as_tensor(x)
         self._check_input(x)
         if not self.batch_first:
             x = swapaxes(x, 0, 1)
@@ -233,9 +254,14 @@ class _Recurrent(Module):
             return iter([None] * count)
         parts = (state,) if self.parts == 1 else state
         wanted = (count, batch, self.hidden_size)
-        if not isinstance(parts, (tuple, list)) or len(parts) != self.parts:
-            raise ValueError(f"{type(self).__name__} expected a state of {self.parts} tensors {wanted}")
-        parts = [p if isinstance(p, Tensor) else tensor(p) for p in parts]
+        alone = self.parts == 1 and isinstance(state, (tuple, list))
+        if alone or not isinstance(parts, (tuple, list)) or len(parts) != self.parts:
+            form = "(h, c), a state of 2 tensors" if self.parts == 2 else "h, a state of 1 tensor"
+            raise ValueError(
+                f"{type(self).__name__} expected {form} {wanted}, got {type(state).__name__}"
+                + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
+            )
+        parts = [as_tensor(p) for p in parts]
         for p in parts:
             if p.shape != wanted:
                 raise ValueError(
@@ -300,6 +326,7 @@ class RNN(_Recurrent):
 
     cell = RNNCell
     parts = 1
+    cell_options = ("nonlinearity",)
 
     def __init__(
         self,
@@ -362,7 +389,7 @@ class Bidirectional(Module):
 
     def forward(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """As the layer's, with a pair (forward, backward) for the state and doubled output features."""
-        x = x if isinstance(x, Tensor) else tensor(x)
+        x = as_tensor(x)
         flags: Any = self.forward_layer
         ahead, behind = (None, None) if state is None else state
         time = 1 if flags.batch_first else 0

@@ -18,9 +18,10 @@ def sigmoid(x, /):
     result is the smallest normal number or so, in place of a yet smaller one.
     """
     x = np.asarray(x)
-    limit, one = _SIGMOID.get(x.dtype.char, (709.0, 1.0))
-    if x.dtype.char not in _SIGMOID or not x.ndim:
-        return 1 / (1 + np.exp(np.minimum(-x, limit)))
+    known = _SIGMOID.get(x.dtype.char)
+    if known is None or not x.ndim:
+        return 1 / (1 + np.exp(np.minimum(-x, 709.0 if known is None else known[0])))
+    limit, one = known
     # The same in one buffer: this is the most frequent operation of gated networks.
     y = np.negative(x)
     np.minimum(y, limit, out=y)

@@ -117,6 +117,8 @@ take.defvjp(_take_vjp, None)
 )
 def take_along_axis(x, indices, /, axis=-1):
     """Elements at positions that differ from row to row: ``x[i, indices[i, j]]`` for axis 1."""
+    if axis is None:
+        raise ValueError("axis=None is not supported: flatten with reshape(-1) and use axis=0")
     return np.take_along_axis(x, indices, axis=axis)
 
 

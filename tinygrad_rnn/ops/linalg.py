@@ -25,6 +25,8 @@ from .registry import composite, primitive, sample, smooth
         sample((2, 1, 2, 3), (3, 3, 1)),
         sample((0, 3), (3, 2)),
         sample((2, 0), (0, 3)),
+        sample((2, 5, 0), (0, 3)),
+        sample((2, 5, 0), (0,)),
     ],
 )
 def matmul(a, b, /):

@@ -37,7 +37,7 @@ import numpy as np
 
 Rule = Callable[..., Any]
 Interval = tuple[float, float]
-Domain = Interval | Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+Domain = Interval | Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]
 
 REGISTRY: dict[str, Operation] = {}
 """Every operation by name: what ``tg.<name>``, the property tests and the documentation are made from."""
@@ -127,6 +127,7 @@ class Operation:
         self.inputs = names[: code.co_posonlyargcount]
         self.arity = len(self.inputs)
         self.static_names = names[self.arity : code.co_argcount + code.co_kwonlyargcount]
+        self.static_set = frozenset(self.static_names)
         self.name = self.__name__ = forward.__name__
         self.__qualname__ = self.name
         self.__module__ = forward.__module__
@@ -274,8 +275,11 @@ class Primitive(Operation):
     def bind(self, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Tell array inputs from static arguments, as Python would for the public signature."""
         arity = self.arity
-        if arity and not static and arity < len(args) <= arity + len(self.static_names):
-            return args[:arity], dict(zip(self.static_names, args[arity:], strict=False))
+        if arity:  # the two usual ways, at once: all by position, and all static arguments by name
+            if not static and arity < len(args) <= arity + len(self.static_names):
+                return args[:arity], dict(zip(self.static_names, args[arity:], strict=False))
+            if len(args) == arity and self.static_set.issuperset(static):
+                return args, static
         named = dict(static)
         if self.variadic:
             if not args or isinstance(args[0], np.ndarray) or not isinstance(args[0], Sequence):

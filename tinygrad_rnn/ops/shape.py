@@ -231,6 +231,8 @@ def pad(x, /, pad_width, mode="constant", constant_values=0):
     """Add a border of a constant; ``pad_width`` is a number, (before, after), or one pair per axis."""
     if mode != "constant":
         raise ValueError(f"pad has a gradient rule for mode='constant' only, got mode={mode!r}")
+    if isinstance(pad_width, dict):
+        raise ValueError("pad_width as a dict is not supported: give one (before, after) per axis")
     return np.pad(x, pad_width, constant_values=constant_values)
 
 

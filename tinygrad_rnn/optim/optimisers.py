@@ -29,6 +29,8 @@ class Optimiser:
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
+        if isinstance(parameters, Tensor):
+            raise TypeError(f"{type(self).__name__} takes a list of tensors, got one: pass [tensor]")
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError(f"{type(self).__name__} got no parameters to optimise")
@@ -37,6 +39,8 @@ class Optimiser:
                 raise TypeError(
                     f"{type(self).__name__} takes leaf tensors, such as model.parameters(), got {p!r:.60}"
                 )
+        if len({id(p) for p in self.parameters}) < len(self.parameters):
+            raise ValueError(f"{type(self).__name__} got a parameter twice: it would be stepped twice")
         if lr < 0 or weight_decay < 0:
             raise ValueError(f"lr and weight_decay must not be negative, got {lr} and {weight_decay}")
         self.lr = lr
@@ -98,7 +102,7 @@ class SGD(Optimiser):
     def _update(self, values: np.ndarray, gradient: np.ndarray, buffers: Buffers) -> np.ndarray:
         if self.momentum:
             v = buffers.get("momentum")
-            buffers["momentum"] = v = gradient if v is None else self.momentum * v + gradient
+            buffers["momentum"] = v = np.array(gradient) if v is None else self.momentum * v + gradient
             gradient = gradient + self.momentum * v if self.nesterov else v
         return values - self.lr * gradient
 
