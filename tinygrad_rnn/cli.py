@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import errno
 import os
-import csv
 import sys
 import time
 import warnings
