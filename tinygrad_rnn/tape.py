@@ -287,9 +287,9 @@ def backward(
         for entry in entries:
             g = table.pop(entry, None)
             if g is not None:
-                if type(g) is Sum or type(g) is list:
-                    g = _finished(g, entry)
                 if lift is None:
+                    if type(g) is Sum or type(g) is list:
+                        g = _finished(g, entry)
                     _through(entry, g, entry.out, entry.args, table, watch)
                 else:
                     _through_recorded(entry, g, table, lift)
