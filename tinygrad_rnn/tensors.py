@@ -130,13 +130,17 @@ def _record_several(
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
     results: list[Tensor] = []
-    shapes, dtypes = [], []
+    shapes: list[tuple[int, ...]] = []
+    dtypes: list[np.dtype[Any]] = []
     for array in out:
         result: Tensor = new(Tensor)
         result._data = array = array if type(array) is ndarray else np.asarray(array)
-        result._place = Output(entry, len(results), array.shape, array.dtype)
+        shape = array.shape
+        if shapes and shape == shapes[-1]:
+            shape = shapes[-1]
+        result._place = Output(entry, len(results), shape, array.dtype)
         results.append(result)
-        shapes.append(array.shape)
+        shapes.append(shape)
         dtypes.append(array.dtype)
     entry.shape, entry.dtype = tuple(shapes), tuple(dtypes)
     return _several(out, results)
@@ -171,18 +175,21 @@ def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) 
         out = np.asarray(out)
     result: Tensor = new(Tensor)
     result._data = out
-    if not recording or (static and out.dtype.kind in "biu"):
+    if place is None or not recording or (static and out.dtype.kind in "biu"):
         result._place = None  # astype: integers do not follow a small change of x
         return result
     (kept,), keep_out = primitive.keeps[1]
     places = (place,)
+    shape = out.shape
+    if shape == place.shape:
+        shape = place.shape  # one tuple for all: less to hold, and less for the garbage collector to visit
     result._place = entry = Entry(
         primitive,
         places,
         (array,) if kept else places,
         out if keep_out else None,
         static,
-        out.shape,
+        shape,
         out.dtype,
         state.scope,
     )
@@ -219,12 +226,17 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
         return result
     (keep_x, keep_y), keep_out = primitive.keeps[mask]
     places = (p, q)
+    shape = out.shape
+    if p is not None and shape == p.shape:
+        shape = p.shape
+    elif q is not None and shape == q.shape:
+        shape = q.shape
     if mask == 3 and not keep_x and not keep_y:
         args: Any = places  # one tuple less for the garbage collector to visit
     else:
         args = (x if keep_x else p or _spec(x), y if keep_y else q or _spec(y))
     result._place = entry = Entry(
-        primitive, places, args, out if keep_out else None, _NOTHING, out.shape, out.dtype, state.scope
+        primitive, places, args, out if keep_out else None, _NOTHING, shape, out.dtype, state.scope
     )
     if mask != 3:
         entry.constants = (_spec(x) if p is None else None, _spec(y) if q is None else None)
