@@ -22,7 +22,7 @@ import mygrad as mg
 import numpy as np
 import torch
 from common import machine, medians
-from scaling import data, ours
+from scaling import data, length, ours
 
 SIZES = [(1, 32, 8, 16), (16, 32, 16, 32), (32, 64, 64, 128)]
 
@@ -132,6 +132,8 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     print(machine("numpy", "torch", "mygrad", "autograd"), f"torch threads: {torch.get_num_threads()}")
     compare(SIZES, arguments.rounds)
-    # In an interpreter of its own: what the peers have loaded is work for Python's garbage collector.
+    # Ours in an interpreter of its own: what the peers have loaded is work for Python's garbage collector.
     print(flush=True)
+    length(pytorch, "PyTorch")
+    sys.stdout.flush()
     subprocess.run([sys.executable, str(Path(__file__).with_name("scaling.py"))], check=True)

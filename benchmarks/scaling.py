@@ -54,19 +54,20 @@ def seconds(step, times):
     return time.perf_counter() - start
 
 
-def length(rounds=9):
+def length(make=ours, name="ours", rounds=9):
     """One step at T = 1600 over one at T = 100: exactly linear would be 16.
 
     Sixteen short steps are timed against one long one, in turn: the same number of operations, and the same
     number of objects for the garbage collector.
     """
-    short, long = (ours(*data(16, T, 16, 32), 32) for T in (100, 1600))
-    seconds(short, 3), seconds(long, 1)
-    ratios = [16 * seconds(long, 1) / seconds(short, 16) for _ in range(rounds)]
-    print(
-        f"T = 1600 takes {statistics.median(ratios):.1f} times as long as T = 100, at (16, T, 16, 32) "
-        f"({min(ratios):.1f} to {max(ratios):.1f} in {rounds} rounds)"
-    )
+    for B, I, H in ((1, 8, 16), (16, 16, 32)):
+        short, long = (make(*data(B, T, I, H), H) for T in (100, 1600))
+        seconds(short, 3), seconds(long, 1)
+        ratios = [16 * seconds(long, 1) / seconds(short, 16) for _ in range(rounds)]
+        print(
+            f"{name}: T = 1600 takes {statistics.median(ratios):.1f} times as long as T = 100, at "
+            f"{(B, 'T', I, H)} ({min(ratios):.1f} to {max(ratios):.1f} in {rounds} rounds)"
+        )
 
 
 def chain(n=1_000_000):

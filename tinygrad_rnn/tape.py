@@ -18,7 +18,6 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -153,20 +152,25 @@ def reachable(places: Sequence[Place], since: int = 0) -> list[Entry]:
 
     Iterative: depth costs no stack.
     """
-    found: set[Entry] = set()
-    stack: list[Any] = [place.entry if type(place) is Output else place for place in places]
-    stack = [place for place in stack if type(place) is Entry and place.number >= since]
-    found.update(stack)
+    # By number: numbers that follow each other lie side by side in the dict, addresses would lie anywhere.
+    found: dict[int, Entry] = {}
+    stack: list[Any] = []
+    for place in places:
+        source = place.entry if type(place) is Output else place
+        if type(source) is Entry and source.number >= since and source.number not in found:
+            found[source.number] = source
+            stack.append(source)
     while stack:
         for place in stack.pop().parents:
             if type(place) is Output:
                 place = place.entry
             elif type(place) is not Entry:
                 continue
-            if place not in found and place.number >= since:
-                found.add(place)
+            number = place.number
+            if number not in found and number >= since:
+                found[number] = place
                 stack.append(place)
-    return sorted(found, key=attrgetter("number"), reverse=True)
+    return [found[number] for number in sorted(found, reverse=True)]
 
 
 def fit(g: Any, place: Place) -> Any:
