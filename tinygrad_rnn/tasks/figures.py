@@ -82,6 +82,7 @@ def save_figure(
     # A figure of its own and no pyplot, which would keep it and choose a window system.
     with rc_context({"font.family": [f for f in _LETTERS if f in there]}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support .* natively")
         figure = Figure(figsize=(10, 1.6 + 3.4 * features), layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(title)
