@@ -17,7 +17,7 @@ ROOT = Path(tg.__file__).parent
 FLOORS = {
     "ops": 1, "random": 1, "state": 1,
     "tape": 2,
-    "tensors": 3, "listing": 3,
+    "protocols": 2, "tensors": 3, "listing": 3, "observing": 3,
     "autodiff": 4, "checks": 4, "anomaly": 4, "files": 4,
     "nn": 5, "optim": 5,
     "draw": 6, "compiler": 6, "convert": 6, "data": 6,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import ops, tape
-from .ops.registry import NUMPY, Operation, Primitive, Spec
+from .ops.registry import Operation, Primitive, Spec
+from .protocols import NOT_ASSIGNED, Protocols, plain
 from .state import State, current_state
 from .tape import Entry, Leaf, Output, Place
 
@@ -73,7 +72,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     places: list[Place | None] = []
     mask = 0
     for a in inputs:
-        if type(a) is Tensor:
+        if isinstance(a, Tensor):
             arrays.append(a._data)
             if a._place is not None:
                 mask |= 1 << len(places)
@@ -82,7 +81,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
             arrays.append(_operand(primitive, a, len(places)))
             places.append(None)
     for name, value in static.items():
-        if type(value) is Tensor:
+        if isinstance(value, Tensor):
             static = {**static, name: _without_tensors(primitive, name, value)}
     try:
         out = primitive.forward(*arrays, **static)
@@ -200,13 +199,13 @@ def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) 
 
 def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
     """`apply` for two operands, one of them a tensor, and no static argument."""
-    if type(a) is Tensor:
+    if isinstance(a, Tensor):
         x = a._data
         p = a._place
     else:
         x = a = _operand(primitive, a, 0)
         p = None
-    if type(b) is Tensor:
+    if isinstance(b, Tensor):
         y = b._data
         q = b._place
     else:
@@ -283,7 +282,7 @@ def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
     """A static argument with tensors replaced by their arrays, provided that loses no gradient."""
     if type(value) is tuple:
         return tuple([_without_tensors(primitive, name, item) for item in value])
-    if type(value) is not Tensor:
+    if not isinstance(value, Tensor):
         return value
     if value.requires_grad:
         raise TypeError(
@@ -334,14 +333,15 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
 def as_tensor(data: Any) -> Tensor:
     """A tensor as it is; anything else through `tensor`."""
-    return data if type(data) is Tensor else tensor(data)
+    return data if isinstance(data, Tensor) else tensor(data)
 
 
-class Tensor:
+class Tensor(Protocols):
     """A NumPy array with a place on the tape. Make one with `tg.tensor`.
 
     Operators, methods and NumPy functions applied to a tensor give tensors. Comparisons, rounding and
-    ``argmax`` give plain arrays: they have no derivative to follow.
+    ``argmax`` give plain arrays: they have no derivative to follow. An instance of a subclass takes part in
+    operations like any tensor; results are plain tensors.
     """
 
     __slots__ = ("__weakref__", "_data", "_place")
@@ -350,9 +350,6 @@ class Tensor:
 
     def __init__(self) -> None:
         raise TypeError("make tensors with tg.tensor(data, requires_grad=...)")
-
-    def __init_subclass__(cls) -> None:
-        raise TypeError("Tensor is not made for subclassing: write functions of tensors, or an nn.Module")
 
     # ---- what it holds
 
@@ -590,14 +587,14 @@ class Tensor:
         return _apply1(ops.abs, self)
 
     def __getitem__(self, index: Any) -> Tensor:
-        if type(index) is tuple or type(index) is Tensor:
+        if isinstance(index, (tuple, Tensor)):
             index = _without_tensors(ops.getitem, "index", index)
         elif type(index) is list:
             index = np.asarray(index) if index else np.zeros(0, np.intp)
         return _apply1(ops.getitem, self, {"index": index})
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError(_NOT_ASSIGNED)
+        raise TypeError(NOT_ASSIGNED)
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
@@ -607,22 +604,22 @@ class Tensor:
     # ---- comparisons: plain arrays
 
     def __eq__(self, other: object) -> Any:
-        return self._data == _plain(other)
+        return self._data == plain(other)
 
     def __ne__(self, other: object) -> Any:
-        return self._data != _plain(other)
+        return self._data != plain(other)
 
     def __lt__(self, other: Any) -> Any:
-        return self._data < _plain(other)
+        return self._data < plain(other)
 
     def __le__(self, other: Any) -> Any:
-        return self._data <= _plain(other)
+        return self._data <= plain(other)
 
     def __gt__(self, other: Any) -> Any:
-        return self._data > _plain(other)
+        return self._data > plain(other)
 
     def __ge__(self, other: Any) -> Any:
-        return self._data >= _plain(other)
+        return self._data >= plain(other)
 
     __hash__ = object.__hash__
 
@@ -821,48 +818,12 @@ class Tensor:
     def __primitive__(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any]) -> Any:
         """A primitive was called with a tensor among its operands."""
         if primitive.joint is None:
-            if len(inputs) == 1 and type(inputs[0]) is Tensor and Tensor not in map(type, static.values()):
+            plain_static = not static or not any([isinstance(value, Tensor) for value in static.values()])
+            if len(inputs) == 1 and plain_static:
                 return _apply1(primitive, inputs[0], static)
             if len(inputs) == 2 and not static and not primitive.multiple:
                 return _apply2(primitive, inputs[0], inputs[1])
         return apply(primitive, inputs, static)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self._place is not None:
-            raise RuntimeError(
-                "this tensor requires gradients, and becoming a plain array would lose them silently; say "
-                "x.numpy() or x.detach() where that is meant"
-            )
-        return np.array(self._data, dtype=dtype, copy=copy)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        if kwargs.get("out") is not None:
-            raise TypeError(
-                f"np.{name} cannot write into out= with tensors: nothing on the tape is overwritten"
-            )
-        if method == "reduce" and ufunc in _REDUCTIONS:
-            kwargs.setdefault("axis", 0)
-            return _REDUCTIONS[ufunc](*inputs, **kwargs)
-        if method == "__call__":
-            if ufunc in NUMPY:
-                return NUMPY[ufunc](*inputs, **kwargs)
-            if ufunc in _PLAIN_UFUNCS:
-                return ufunc(*map(_plain, inputs), **kwargs)
-        raise _no_rule(name)
-
-    def __array_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if function in NUMPY:
-            if kwargs or len(args) > 1:
-                args, kwargs = _from_numpy(function, args, kwargs)
-            return NUMPY[function](*args, **kwargs)
-        if function in _PLAIN_FUNCTIONS:
-            return function(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
-        if function in _WRITING_FUNCTIONS:
-            raise TypeError(f"np.{function.__name__} would write into a tensor, but {_NOT_ASSIGNED}")
-        raise _no_rule(f"{function.__module__}.{function.__name__}".removeprefix("numpy."))
 
 
 def _one_or_many(values: tuple[Any, ...]) -> Any:
@@ -870,98 +831,4 @@ def _one_or_many(values: tuple[Any, ...]) -> Any:
     return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else values
 
 
-def _plain(a: Any) -> Any:
-    return a._data if isinstance(a, Tensor) else a
-
-
-def _from_numpy(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A NumPy function's arguments as its operation takes them: arrays first, the others by name.
-
-    What the operation does not have is left out where it says NumPy's default, and else refused by it.
-    """
-    operation = NUMPY[function]
-    n = operation.arity or 1
-    if len(args) == n and all([name in operation.static_names for name in kwargs]):
-        return args, kwargs
-    names, defaults = _parameters(function)
-    if n < len(args) <= len(names):
-        kwargs = {**dict(zip(names[n:], args[n:], strict=False)), **kwargs}
-        args = args[:n]
-    elif len(args) < n:
-        arrays = names[len(args) : n]
-        args = (*args, *[kwargs[name] for name in arrays])
-        kwargs = {name: value for name, value in kwargs.items() if name not in arrays}
-    if kwargs.get("out") is not None:
-        raise TypeError(
-            f"np.{function.__name__} cannot write into out= with tensors: nothing on the tape is overwritten"
-        )
-    static = {}
-    for name, value in kwargs.items():
-        name = _RENAMED.get(name, name)
-        default = defaults.get(name, ...)
-        same = value is default or (isinstance(value, str) and value == default)
-        if name in operation.static_names or not same:
-            static[name] = value
-    return args, static
-
-
-@functools.cache
-def _parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
-    """What a NumPy function takes by position, and the defaults of all that it takes."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # written in C, and without a signature in older versions of NumPy
-        return _WRITTEN_IN_C.get(function, ([], {}))
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return names, {p.name: p.default for p in parameters}
-
-
-def _no_rule(name: str) -> TypeError:
-    return TypeError(
-        f"np.{name} has no gradient rule here, so it is not applied to tensors. Apply it to x.numpy() if no "
-        f"gradient is needed, or compose it from operations that tg offers"
-    )
-
-
-_NOT_ASSIGNED = (
-    "tensors are not assigned into: the tape could not say which values an operation has seen. "
-    "Choose between values with tg.where(mask, new, old), take a copy with other values at some positions "
-    "(tg.index_put, tg.put_along_axis), or build the whole with tg.stack or tg.concatenate"
-)
-
 new = object.__new__
-
-_REDUCTIONS: dict[Any, Operation] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
-
-_WRITTEN_IN_C: dict[Any, tuple[list[str], dict[str, Any]]] = {
-    np.concatenate: (["arrays", "axis", "out"], {"out": None, "dtype": None, "casting": "same_kind"}),
-    np.dot: (["a", "b", "out"], {"out": None}),
-}
-"""Parameters of NumPy's functions that do not tell them themselves."""
-
-_RENAMED = {"a_min": "min", "a_max": "max", "indices_or_sections": "sections"}
-"""NumPy's names of static arguments, where the primitives' are others."""
-
-_PLAIN_UFUNCS = {
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.signbit,
-    np.isfinite, np.isnan, np.isinf, np.floor, np.ceil, np.rint, np.trunc, np.logical_not, np.logical_and,
-    np.logical_or, np.logical_xor, np.floor_divide,
-}  # fmt: skip
-"""Piecewise constant: derivative 0 wherever there is one. They give plain arrays."""
-
-_PLAIN_FUNCTIONS = {
-    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.argpartition, np.searchsorted, np.all,
-    np.any, np.count_nonzero, np.nonzero, np.flatnonzero, np.argwhere, np.round, np.around, np.fix,
-    np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.allclose, np.isclose, np.array_equal,
-    np.array_equiv, np.isposinf, np.isneginf, np.isreal, np.iscomplex, np.iscomplexobj, np.isrealobj, np.isin,
-    np.digitize, np.lexsort, np.result_type, np.can_cast, np.min_scalar_type, np.shares_memory,
-    np.may_share_memory, np.array2string, np.array_repr, np.array_str,
-}  # fmt: skip
-"""Functions of shape and order, or of truth: nothing to differentiate."""
-
-_WRITING_FUNCTIONS = {
-    np.put_along_axis, np.put, np.place, np.putmask, np.copyto, np.fill_diagonal,
-}  # fmt: skip
-"""Functions that change their first argument."""

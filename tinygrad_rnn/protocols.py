@@ -1,0 +1,153 @@
+"""NumPy's protocols: what makes ``np.tanh(t)`` and ``np.concatenate([t, u])`` work on tensors."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .ops.registry import NUMPY, Operation
+
+NOT_ASSIGNED = (
+    "tensors are not assigned into: the tape could not say which values an operation has seen. "
+    "Choose between values with tg.where(mask, new, old), take a copy with other values at some positions "
+    "(tg.index_put, tg.put_along_axis), or build the whole with tg.stack or tg.concatenate"
+)
+
+
+class Protocols:
+    """The part of `Tensor` that NumPy's functions call. A tensor's array and place are in its slots."""
+
+    __slots__ = ()
+    _data: np.ndarray
+    _place: Any
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self._place is not None:
+            raise RuntimeError(
+                "this tensor requires gradients, and becoming a plain array would lose them silently; say "
+                "x.numpy() or x.detach() where that is meant"
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        if kwargs.get("out") is not None:
+            raise TypeError(
+                f"np.{name} cannot write into out= with tensors: nothing on the tape is overwritten"
+            )
+        if method == "reduce" and ufunc in _REDUCTIONS:
+            kwargs.setdefault("axis", 0)
+            return _REDUCTIONS[ufunc](*inputs, **kwargs)
+        if method == "__call__":
+            if ufunc in NUMPY:
+                return NUMPY[ufunc](*inputs, **kwargs)
+            if ufunc in _PLAIN_UFUNCS:
+                return ufunc(*map(plain, inputs), **kwargs)
+        raise _no_rule(name)
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if function in NUMPY:
+            if kwargs or len(args) > 1:
+                args, kwargs = _from_numpy(function, args, kwargs)
+            return NUMPY[function](*args, **kwargs)
+        if function in _PLAIN_FUNCTIONS:
+            return function(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
+        if function in _WRITING_FUNCTIONS:
+            raise TypeError(f"np.{function.__name__} would write into a tensor, but {NOT_ASSIGNED}")
+        raise _no_rule(f"{function.__module__}.{function.__name__}".removeprefix("numpy."))
+
+
+def plain(a: Any) -> Any:
+    return a._data if isinstance(a, Protocols) else a
+
+
+def _from_numpy(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A NumPy function's arguments as its operation takes them: arrays first, the others by name.
+
+    What the operation does not have is left out where it says NumPy's default, and else refused by it.
+    """
+    operation = NUMPY[function]
+    n = operation.arity or 1
+    if len(args) == n and all([name in operation.static_names for name in kwargs]):
+        return args, kwargs
+    names, defaults = _parameters(function)
+    if n < len(args) <= len(names):
+        kwargs = {**dict(zip(names[n:], args[n:], strict=False)), **kwargs}
+        args = args[:n]
+    elif len(args) < n:
+        arrays = names[len(args) : n]
+        args = (*args, *[kwargs[name] for name in arrays])
+        kwargs = {name: value for name, value in kwargs.items() if name not in arrays}
+    if kwargs.get("out") is not None:
+        raise TypeError(
+            f"np.{function.__name__} cannot write into out= with tensors: nothing on the tape is overwritten"
+        )
+    static = {}
+    for name, value in kwargs.items():
+        name = _RENAMED.get(name, name)
+        default = defaults.get(name, ...)
+        same = value is default or (isinstance(value, str) and value == default)
+        if name in operation.static_names or not same:
+            static[name] = value
+    return args, static
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> tuple[list[str], dict[str, Any]]:
+    """What a NumPy function takes by position, and the defaults of all that it takes."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # written in C, and without a signature in older versions of NumPy
+        return _WRITTEN_IN_C.get(function, ([], {}))
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names, {p.name: p.default for p in parameters}
+
+
+def _no_rule(name: str) -> TypeError:
+    return TypeError(
+        f"np.{name} has no gradient rule here, so it is not applied to tensors. Apply it to x.numpy() if no "
+        f"gradient is needed, or compose it from operations that tg offers"
+    )
+
+
+_REDUCTIONS: dict[Any, Operation] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
+
+_WRITTEN_IN_C: dict[Any, tuple[list[str], dict[str, Any]]] = {
+    np.concatenate: (["arrays", "axis", "out"], {"out": None, "dtype": None, "casting": "same_kind"}),
+    np.dot: (["a", "b", "out"], {"out": None}),
+}
+"""Parameters of NumPy's functions that do not tell them themselves."""
+
+_RENAMED = {"a_min": "min", "a_max": "max", "indices_or_sections": "sections"}
+"""NumPy's names of static arguments, where the primitives' are others."""
+
+_PLAIN_UFUNCS = {
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.signbit,
+    np.isfinite, np.isnan, np.isinf, np.floor, np.ceil, np.rint, np.trunc, np.logical_not, np.logical_and,
+    np.logical_or, np.logical_xor, np.floor_divide,
+}  # fmt: skip
+"""Piecewise constant: derivative 0 wherever there is one. They give plain arrays."""
+
+_PLAIN_FUNCTIONS = {
+    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.argpartition, np.searchsorted, np.all,
+    np.any, np.count_nonzero, np.nonzero, np.flatnonzero, np.argwhere, np.round, np.around, np.fix,
+    np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.allclose, np.isclose, np.array_equal,
+    np.array_equiv, np.isposinf, np.isneginf, np.isreal, np.iscomplex, np.iscomplexobj, np.isrealobj, np.isin,
+    np.digitize, np.lexsort, np.result_type, np.can_cast, np.min_scalar_type, np.shares_memory,
+    np.may_share_memory, np.array2string, np.array_repr, np.array_str,
+}  # fmt: skip
+"""Functions of shape and order, or of truth: nothing to differentiate."""
+
+_WRITING_FUNCTIONS = {
+    np.put_along_axis, np.put, np.place, np.putmask, np.copyto, np.fill_diagonal,
+}  # fmt: skip
+"""Functions that change their first argument."""
