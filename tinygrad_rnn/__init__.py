@@ -25,6 +25,7 @@ from .autodiff import (
 )
 from .checks import gradcheck, gradgradcheck
 from .listing import Tape
+from .observing import Observer
 from .ops import (
     abs,
     add,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .observing import plain, together
 from .ops.index import Piece
 from .state import Replaced, State
 from .tape import Entry
@@ -32,7 +33,7 @@ class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
 
     def _next(self, now: State) -> State:
         self._watches.append(Watch())
-        return State(now.recording, now.scope, self._watches[-1])
+        return State(now.recording, now.scope, together(now.watch, self._watches[-1]))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -61,11 +62,10 @@ class Watch:
             if isinstance(array, np.ndarray):
                 self._lock(array)
 
-    def carried(self, entry: Entry, k: int, cotangent: Any) -> None:
+    def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
         """Look at the cotangent, or the pieces of it, that an entry's rules gave for its input number k."""
-        for part in cotangent if type(cotangent) is list else (cotangent,):
-            array = part.g if type(part) is Piece else part
-            array = array.numpy() if hasattr(array, "numpy") else array
+        for part in gk if type(gk) is list else (gk,):
+            array = plain(part.g if type(part) is Piece else part)
             if not np.isfinite(array).all():
                 text = f"gave {_statistics(array)} as the cotangent of input {k}"
                 raise FloatingPointError(_report("backward", entry, text, entry.args))

@@ -341,7 +341,7 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table, watch: Any
         gk = rules[k] if joint is not None else rules[k](g, out, *args, **static)
         kind = type(gk)
         if watch is not None:
-            watch.carried(entry, k, gk)
+            watch.carried(entry, k, g, gk)
         if kind is list:
             for piece in gk:
                 _arrive(table, place, piece)
