@@ -76,14 +76,17 @@ class Scope:
     parent : Scope or None
     step : int or None
         The time step, where the scope is one.
+    owner : object or None
+        What is called there, a module or a cell: diagrams ask it what it is and how its gates are named.
     """
 
-    __slots__ = ("name", "parent", "step")
+    __slots__ = ("name", "owner", "parent", "step")
 
-    def __init__(self, name: str, parent: Scope | None, step: int | None) -> None:
+    def __init__(self, name: str, parent: Scope | None, step: int | None, owner: Any = None) -> None:
         self.name = name
         self.parent = parent
         self.step = step
+        self.owner = owner
 
     def path(self) -> tuple[Scope, ...]:
         """From the outermost scope to this one."""
@@ -106,12 +109,16 @@ class scope(Replaced):  # noqa: N801
     name : str
     step : int, optional
         Marks the scope as time step number ``step`` of a loop; diagrams draw steps in their order.
+    owner : object, optional
+        The module or the cell that is called inside. Diagrams call it by its class, and its gates by its
+        ``gate_names``, if it has them.
     """
 
-    def __init__(self, name: str, step: int | None = None) -> None:
+    def __init__(self, name: str, step: int | None = None, owner: Any = None) -> None:
         super().__init__()
         self._name = str(name)
         self._step = step
+        self._owner = owner
 
     def _next(self, now: State) -> State:
-        return State(now.recording, Scope(self._name, now.scope, self._step), now.watch)
+        return State(now.recording, Scope(self._name, now.scope, self._step, self._owner), now.watch)

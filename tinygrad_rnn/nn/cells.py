@@ -146,6 +146,7 @@ class LSTMCell(_Cell):
     """
 
     gates = 4
+    gate_names = ("i", "f", "g", "o")
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
         """h = 0 and c = 0, (B, H) each."""
@@ -192,6 +193,7 @@ class GRUCell(_Cell):
     """
 
     gates = 3
+    gate_names = ("r", "z", "n")
 
     def initial_state(self, batch: int) -> Tensor:
         """h = 0, (B, H)."""

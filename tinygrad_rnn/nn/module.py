@@ -100,7 +100,7 @@ class Module:
         raise TypeError(f"{type(self).__name__} defines no forward method")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with scope(self._name or type(self).__name__.strip("_").lower()):
+        with scope(self._name or type(self).__name__.strip("_").lower(), owner=self):
             return self.forward(*args, **kwargs)
 
     # ---- walking

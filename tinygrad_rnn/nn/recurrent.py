@@ -70,7 +70,7 @@ def scan(
         active = None if padded is None else (t < padded)[:, None]
         if active is not None and not active.any():
             continue
-        with scope(f"t={t}", step=t):
+        with scope(f"t={t}", step=t, owner=getattr(cell, "_cell", cell)):
             if active is None or active.all():
                 last, state = cell(inputs[t], state)
                 outputs[t] = last
