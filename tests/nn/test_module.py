@@ -35,6 +35,7 @@ def test_parameters_are_found_named_and_ordered():
     # Tapes and errors call a parameter what the outermost module's state_dict calls it.
     assert [p.name for p in net.parameters()] == NAMES
     assert all(p.requires_grad for p in net.parameters())
+    assert dict(net.named_children()) == {"embed": net.embed, "rnn": net.rnn, "head": net.head}
 
 
 def test_a_call_runs_forward_in_a_scope_of_the_modules_name():

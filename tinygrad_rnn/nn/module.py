@@ -109,6 +109,10 @@ class Module:
         """The modules assigned to this one's attributes."""
         yield from self._children.values()
 
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The attributes that hold modules, with the modules."""
+        yield from self._children.items()
+
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
         yield from dict.fromkeys([self, *(m for child in self.children() for m in child.modules())])
