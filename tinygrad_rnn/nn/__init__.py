@@ -1,5 +1,6 @@
 """Layers, cells, the loop over time, and losses. See README.md beside this file."""
 
+from .attention import AdditiveAttention, MultiplicativeAttention
 from .cells import GRUCell, LSTMCell, RNNCell
 from .files import load_state, save_state
 from .layers import Dropout, Embedding, LayerNorm, Linear
@@ -11,6 +12,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdditiveAttention",
     "Bidirectional",
     "Dropout",
     "Embedding",
@@ -19,6 +21,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "Module",
+    "MultiplicativeAttention",
     "Parameter",
     "RNNCell",
     "Sequential",
