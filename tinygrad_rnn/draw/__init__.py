@@ -11,6 +11,18 @@ picture; a module for each.
 from __future__ import annotations
 
 from .diagram import Diagram
+from .flows import StateFlow, flow, step_gradients
+from .gradients import contributions, gradient_flow, influence, influence_map
 from .unrolled import graph
 
-__all__ = ["Diagram", "graph"]
+__all__ = [
+    "Diagram",
+    "StateFlow",
+    "contributions",
+    "flow",
+    "gradient_flow",
+    "graph",
+    "influence",
+    "influence_map",
+    "step_gradients",
+]
