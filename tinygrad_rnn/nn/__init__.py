@@ -1,50 +1,41 @@
 """Layers, cells, the loop over time, and losses. See README.md beside this file."""
 
-from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
+from .attention import AdditiveAttention, MultiplicativeAttention
+from .cells import GRUCell, LSTMCell, RNNCell
+from .decoding import beam_search, generate, greedy_search, sample
 from .files import load_state, save_state
-from .gated import GRU, LSTM, MGU, RNN
 from .layers import Dropout, Embedding, LayerNorm, Linear
 from .losses import binary_cross_entropy_with_logits, cross_entropy, huber, mae, mse
 from .module import Module, Parameter, Sequential
-from .packing import pad, unpad
-from .recurrent import Recurrent
-from .scan import scan
-from .states import DirectionStates, HiddenState, LayerStates, LSTMState, StateTuple
-from .wrappers import Bidirectional, Stacked, tbptt
+from .recurrent import GRU, LSTM, RNN, Bidirectional, scan
 
 __all__ = [
     "GRU",
     "LSTM",
-    "MGU",
     "RNN",
+    "AdditiveAttention",
     "Bidirectional",
-    "DirectionStates",
     "Dropout",
     "Embedding",
     "GRUCell",
-    "HiddenState",
     "LSTMCell",
-    "LSTMState",
     "LayerNorm",
-    "LayerStates",
     "Linear",
-    "MGUCell",
     "Module",
+    "MultiplicativeAttention",
     "Parameter",
     "RNNCell",
-    "Recurrent",
     "Sequential",
-    "Stacked",
-    "StateTuple",
+    "beam_search",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "generate",
+    "greedy_search",
     "huber",
     "load_state",
     "mae",
     "mse",
-    "pad",
+    "sample",
     "save_state",
     "scan",
-    "tbptt",
-    "unpad",
 ]
