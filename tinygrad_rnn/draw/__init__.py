@@ -10,19 +10,25 @@ picture; a module for each.
 
 from __future__ import annotations
 
+from .checking import EntryCheck, TapeCheck, check
 from .diagram import Diagram
 from .flows import StateFlow, flow, step_gradients
 from .gradients import contributions, gradient_flow, influence, influence_map
+from .kept import keep_values
 from .unrolled import graph
 
 __all__ = [
     "Diagram",
+    "EntryCheck",
     "StateFlow",
+    "TapeCheck",
+    "check",
     "contributions",
     "flow",
     "gradient_flow",
     "graph",
     "influence",
     "influence_map",
+    "keep_values",
     "step_gradients",
 ]
