@@ -19,7 +19,7 @@ from . import ops, tape
 from .ops.registry import Primitive
 from .random import default_generator
 from .state import current_state, enable_grad
-from .tape import Entry, Leaf, Output, Place
+from .tape import Entry, Leaf, Nary, Output, Place
 from .tensors import Tensor, _make, as_array
 
 Function = Callable[..., Any]
@@ -331,7 +331,7 @@ def checkpoint(f: Function) -> Function:
 
         shapes, dtypes = tuple(y.shape for y in outputs), tuple(y.dtype for y in outputs)
         scope = current_state().scope
-        entry = Entry(_segment, outside, outside, None, {"rerun": rerun}, shapes, dtypes, scope)
+        entry = Nary(_segment, outside, outside, None, {"rerun": rerun}, shapes, dtypes, scope)
         results = tuple(_make(y.numpy(), Output(entry, k, y.shape, y.dtype)) for k, y in enumerate(outputs))
         return results if isinstance(result, tuple) else results[0]
 

@@ -18,6 +18,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,6 +84,9 @@ class Leaf(Place):
 class Entry(Place):
     """One application of a primitive.
 
+    How its inputs are held is the business of `Unary`, `Binary` and `Nary`: fewer objects for each entry mean
+    less for the garbage collector to visit, and a long tape costs no more per entry than a short one.
+
     Attributes
     ----------
     number : int
@@ -107,10 +111,94 @@ class Entry(Place):
         The line of the user's code that made it; only there if made inside ``tg.detect_anomaly()``.
     """
 
-    __slots__ = ("args", "constants", "number", "out", "parents", "primitive", "scope", "source", "static")
-    source: str | None
+    __slots__ = ("constants", "number", "out", "primitive", "scope", "source", "static")
+    number: int
+    primitive: Primitive
+    constants: tuple[Any, ...] | None
+    out: Any
+    static: dict[str, Any]
     shape: Any
     dtype: Any
+    scope: Scope | None
+    source: str | None
+
+    @property
+    def parents(self) -> tuple[Place | None, ...]:
+        raise NotImplementedError
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forget the arrays that were saved for the rules."""
+        raise NotImplementedError
+
+
+class Unary(Entry):
+    """An entry with one input, which is on the tape."""
+
+    __slots__ = ("arg", "parent")
+
+    def __init__(
+        self,
+        primitive: Primitive,
+        parent: Place,
+        arg: Any,
+        out: Any,
+        static: dict[str, Any],
+        shape: Any,
+        dtype: Any,
+        scope: Scope | None,
+    ) -> None:
+        self.number = next(clock)
+        self.primitive = primitive
+        self.parent = parent
+        self.arg = arg
+        self.constants = None
+        self.out = out
+        self.static = static
+        self.shape = shape
+        self.dtype = dtype
+        self.scope = scope
+
+    @property
+    def parents(self) -> tuple[Place | None, ...]:
+        return (self.parent,)
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        return None if self.arg is None else (self.arg,)
+
+    def release(self) -> None:
+        self.arg = self.out = None
+
+
+class Binary(Entry):
+    """An entry with two inputs, at least one on the tape, and no static argument."""
+
+    __slots__ = ("left", "right", "x", "y")
+    left: Place | None
+    right: Place | None
+    x: Any
+    y: Any
+
+    @property
+    def parents(self) -> tuple[Place | None, ...]:
+        return (self.left, self.right)
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        return None if self.x is None else (self.x, self.y)
+
+    def release(self) -> None:
+        self.x = self.y = self.out = None
+
+
+class Nary(Entry):
+    """An entry with any number of inputs."""
+
+    __slots__ = ("_args", "_parents")
 
     def __init__(
         self,
@@ -125,14 +213,25 @@ class Entry(Place):
     ) -> None:
         self.number = next(clock)
         self.primitive = primitive
-        self.parents = parents
-        self.args: tuple[Any, ...] | None = args
-        self.constants: tuple[Any, ...] | None = None
+        self._parents = parents
+        self._args: tuple[Any, ...] | None = args
+        self.constants = None
         self.out = out
         self.static = static
         self.shape = shape
         self.dtype = dtype
         self.scope = scope
+
+    @property
+    def parents(self) -> tuple[Place | None, ...]:
+        return self._parents
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        return self._args
+
+    def release(self) -> None:
+        self._args = self.out = None
 
 
 class Output(Place):
@@ -147,29 +246,23 @@ class Output(Place):
         self.dtype = dtype
 
 
+def source_of(place: Any) -> Any:
+    """The entry that a place is the output of, or the leaf that it is."""
+    return place.entry if type(place) is Output else place
+
+
 def reachable(places: Sequence[Place], since: int = 0) -> list[Entry]:
     """All entries from number ``since`` on that the given places depend on, newest first.
 
     Iterative: depth costs no stack.
     """
-    # By number: numbers that follow each other lie side by side in the dict, addresses would lie anywhere.
     found: dict[int, Entry] = {}
-    stack: list[Any] = []
-    for place in places:
-        source = place.entry if type(place) is Output else place
-        if type(source) is Entry and source.number >= since and source.number not in found:
-            found[source.number] = source
-            stack.append(source)
+    stack: list[Any] = [source_of(place) for place in places]
     while stack:
-        for place in stack.pop().parents:
-            if type(place) is Output:
-                place = place.entry
-            elif type(place) is not Entry:
-                continue
-            number = place.number
-            if number not in found and number >= since:
-                found[number] = place
-                stack.append(place)
+        place = stack.pop()
+        if isinstance(place, Entry) and place.number >= since and place.number not in found:
+            found[place.number] = place
+            stack += map(source_of, place.parents)
     return [found[number] for number in sorted(found, reverse=True)]
 
 
@@ -221,30 +314,73 @@ class Sum:
         return placed if self.array is None else self.array + placed
 
 
-Table = dict[Place, Any]
 Lift = Callable[[Any, Place], Any]
 
 
-def _arrive(table: Table, place: Place, g: Any) -> None:
-    """Add a cotangent to the table. An entry with several outputs has a list there, one slot for each."""
-    slots: Any = table
-    key: Any = place
-    if type(place) is Output:
-        key = place.index
-        slots = table.get(place.entry)
-        if slots is None:
-            slots = table[place.entry] = [None] * len(place.entry.shape)
+class Cotangents:
+    """What has arrived so far in a backward pass, and which entry comes next.
+
+    Attributes
+    ----------
+    table : dict of Place to cotangent
+        For an entry with several outputs a list, one slot for each.
+    queue : heap of (-number, entry)
+        The entries in the table. All that use an entry have larger numbers, so once it has the largest its
+        cotangent is complete.
+    """
+
+    __slots__ = ("queue", "since", "table")
+
+    def __init__(self, since: int) -> None:
+        self.table: dict[Any, Any] = {}
+        self.queue: list[tuple[int, Any]] = []
+        self.since = since
+
+    def arrive(self, place: Any, g: Any) -> None:
+        """Add a cotangent, a piece, or a list of pieces to what a place has."""
+        kind = type(g)
+        if kind is not Piece and kind is not list:
+            if g.shape != place.shape or g.dtype is not place.dtype:
+                g = fit(g, place)
+            if type(place) is not Output and place not in self.table:
+                self.table[place] = g
+                if type(place) is not Leaf and place.number >= self.since:
+                    heappush(self.queue, (-place.number, place))
+                return
+        for item in g if kind is list else (g,):
+            self._add(place, item)
+
+    def _add(self, place: Any, g: Any) -> None:
+        """The same for what is not the first or not the whole."""
+        source = source_of(place)
+        slots: Any = self.table
+        key: Any = source
+        if source not in self.table:
+            self.table[source] = [None] * len(source.shape) if type(place) is Output else None
+            if type(source) is not Leaf and source.number >= self.since:
+                heappush(self.queue, (-source.number, source))
+        if type(place) is Output:
+            slots, key = self.table[source], place.index
         old = slots[key]
-    else:
-        old = table.get(place)
-    if type(old) is Sum:
-        old.add(g)
-    elif old is None and type(g) is not Piece:
-        slots[key] = g
-    else:
-        slots[key] = total = Sum(g if old is None else old)
-        if old is not None:
-            total.add(g)
+        if type(old) is Sum:
+            old.add(g)
+        elif old is None and type(g) is not Piece:
+            slots[key] = g
+        else:
+            slots[key] = total = Sum(g if old is None else old)
+            if old is not None:
+                total.add(g)
+
+
+def _finished(g: Any, place: Any) -> Any:
+    """A cotangent from the table, added up where it was still in the making."""
+    if type(g) is Sum:
+        return g.finish(place)
+    if type(g) is list:
+        for k, value in enumerate(g):
+            if type(value) is Sum:
+                g[k] = value.finish(Output(place, k, place.shape[k], place.dtype[k]))
+    return g
 
 
 def backward(
@@ -272,33 +408,34 @@ def backward(
     dict
         Cotangents of the leaves that were reached, in arrays that nobody else holds; a list of them (None
         for those that nothing reached) for an entry with several outputs that counts as a leaf. Storing
-        them into ``leaf.grad`` is the caller's business, so an error half-way leaves no half result there.
+        them into ``leaf.grad`` is the caller's business, so an error half-way leaves no half result there
+        (but what the pass had gone over is released, unless the graph is retained).
     """
-    entries = reachable([place for place, _ in roots], since)
-    for entry in entries:
-        if entry.args is None:
-            raise RuntimeError(_RELEASED.format(entry.number, entry.primitive.name))
-    if entries and Leaf.latest > entries[-1].number:
-        _refuse_changed(entries)
-    # A recorded pass records also where the caller's code is not being recorded.
     now = context.get()
-    watch = now.watch
+    # A recorded pass records also where the caller's code is not being recorded.
     token = None if lift is None else context.set(State(True, now.scope, now.watch))
-    table: Table = {}
+    cotangents = Cotangents(since)
+    queue, table = cotangents.queue, cotangents.table
+    latest = Leaf.latest
     try:
         for place, g in roots:
-            _arrive(table, place, g)
-        for entry in entries:
-            g = table.pop(entry, None)
-            if g is not None:
-                if lift is None:
-                    if type(g) is Sum or type(g) is list:
-                        g = _finished(g, entry)
-                    _through(entry, g, entry.out, entry.args, table, watch)
+            cotangents.arrive(place, g)
+        while queue:
+            entry = heappop(queue)[1]
+            g = table.pop(entry)
+            if entry.number < latest:
+                _refuse_changed(entry)
+            if lift is not None:
+                _through_recorded(entry, g, cotangents, lift)
+            else:
+                if type(g) is Sum or type(g) is list:
+                    g = _finished(g, entry)
+                if type(entry) is Nary or now.watch is not None:
+                    _through(entry, g, entry.out, entry.args, cotangents, now.watch)
                 else:
-                    _through_recorded(entry, g, table, lift)
+                    _through_quickly(entry, g, cotangents.arrive)
             if not retain_graph:
-                entry.args = entry.out = None
+                entry.release()
         arrived = {place: _finished(g, place) for place, g in table.items()}
     finally:
         if token is not None:
@@ -313,25 +450,10 @@ def backward(
     return {place: own(g) for place, g in arrived.items()}
 
 
-def _finished(g: Any, place: Any) -> Any:
-    """A cotangent from the table, added up where it was still in the making."""
-    if type(g) is Sum:
-        return g.finish(place)
-    if type(g) is list:
-        for k, value in enumerate(g):
-            if type(value) is Sum:
-                g[k] = value.finish(Output(place, k, place.shape[k], place.dtype[k]))
-    return g
-
-
-_RELEASED = (
-    "backward() needs the arrays saved by entry {} ({}), but an earlier backward() released them. "
-    "Pass retain_graph=True to the earlier call, or run the forward computation again"
-)
-
-
-def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table, watch: Any = None) -> None:
+def _through(entry: Entry, g: Any, out: Any, args: Any, cotangents: Cotangents, watch: Any = None) -> None:
     """Carry a cotangent over one entry, from its output to its inputs."""
+    if args is None:
+        raise _released(entry)
     static = entry.static
     joint = entry.primitive.joint
     rules: Any = joint(g, out, *args, **static) if joint is not None else entry.primitive.vjps
@@ -339,26 +461,36 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, table: Table, watch: Any
         if place is None:
             continue
         gk = rules[k] if joint is not None else rules[k](g, out, *args, **static)
-        kind = type(gk)
         if watch is not None:
             watch.carried(entry, k, g, gk)
-        if kind is list:
-            for piece in gk:
-                _arrive(table, place, piece)
-            continue
-        if kind is not Piece and (gk.shape != place.shape or gk.dtype is not place.dtype):
-            gk = fit(gk, place)
-        if kind is Piece or type(place) is Output or place in table:
-            _arrive(table, place, gk)
-        else:
-            table[place] = gk
+        cotangents.arrive(place, gk)
 
 
-def _through_recorded(entry: Entry, g: Any, table: Table, lift: Lift) -> None:
+def _through_quickly(entry: Any, g: Any, arrive: Callable[[Any, Any], None]) -> None:
+    """`_through` for one or two inputs, in an ordinary pass that nobody watches."""
+    vjps: Any = entry.primitive.vjps
+    if type(entry) is Unary:
+        arg = entry.arg
+        if arg is None:
+            raise _released(entry)
+        arrive(entry.parent, vjps[0](g, entry.out, arg, **entry.static))
+        return
+    x, y, out = entry.x, entry.y, entry.out
+    if x is None:
+        raise _released(entry)
+    if entry.left is not None:
+        arrive(entry.left, vjps[0](g, out, x, y))
+    if entry.right is not None:
+        arrive(entry.right, vjps[1](g, out, x, y))
+
+
+def _through_recorded(entry: Entry, g: Any, cotangents: Cotangents, lift: Lift) -> None:
     """The same, with the rules applied to tensors, and what they do recorded in the entry's scope."""
+    if entry.args is None:
+        raise _released(entry)
     args = [
         a if p is None or isinstance(a, Place) else lift(a, p)
-        for a, p in zip(entry.args or (), entry.parents, strict=True)
+        for a, p in zip(entry.args, entry.parents, strict=True)
     ]
     out = entry.out
     if out is not None and not entry.primitive.multiple:
@@ -369,19 +501,27 @@ def _through_recorded(entry: Entry, g: Any, table: Table, lift: Lift) -> None:
     # What the rules do is not watched itself: a bad value is laid to this entry, not to a part of its rule.
     token = context.set(State(True, entry.scope))
     try:
-        _through(entry, _finished(g, entry), out, args, table, watch)
+        _through(entry, _finished(g, entry), out, args, cotangents, watch)
     finally:
         context.reset(token)
 
 
-def _refuse_changed(entries: Sequence[Entry]) -> None:
+def _released(entry: Entry) -> RuntimeError:
+    return RuntimeError(
+        f"backward() needs the arrays saved by entry {entry.number} ({entry.primitive.name}), but an earlier "
+        f"backward() released them. Pass retain_graph=True to the earlier call, or run the forward "
+        f"computation again"
+    )
+
+
+def _refuse_changed(entry: Entry) -> None:
     """Raise if the values of a leaf have been replaced since an entry saved them."""
-    for entry in entries:
-        for place, arg in zip(entry.parents, entry.args or (), strict=True):
-            # What views of the leaf were used for is not known here: they may show the new values now.
-            saved = type(arg) is not Leaf or entry.primitive.view
-            if type(place) is Leaf and place.changed > entry.number and saved:
-                raise RuntimeError(_changed(place, entry))
+    args = entry.args or entry.parents  # released: that will be said
+    for place, arg in zip(entry.parents, args, strict=True):
+        # What views of the leaf were used for is not known here: they may show the new values now.
+        saved = type(arg) is not Leaf or entry.primitive.view
+        if type(place) is Leaf and place.changed > entry.number and saved:
+            raise RuntimeError(_changed(place, entry))
 
 
 def _changed(leaf: Leaf, entry: Entry) -> str:

@@ -11,7 +11,7 @@ from . import ops, tape
 from .ops.registry import Operation, Primitive, Spec
 from .protocols import NOT_ASSIGNED, Protocols, plain
 from .state import State, current_state
-from .tape import Entry, Leaf, Output, Place
+from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock
 
 ndarray = np.ndarray
 _NOTHING: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     if type(out) is not ndarray:
         out = np.asarray(out)
     saved = out if keep_out else None
-    entry = Entry(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
+    entry = Nary(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
     entry.constants = _constants(places, arrays)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
@@ -121,11 +121,16 @@ def _record_several(
     state: State,
 ) -> tuple[Tensor, ...]:
     """The entry of a primitive with several outputs, and a tensor for each."""
-    mask = 1 if len(places) == 1 else sum([1 << k for k, p in enumerate(places) if p is not None])
+    mask = sum([1 << k for k, p in enumerate(places) if p is not None])
     kept, keep_out = primitive.keeps[mask]
     args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
-    entry = Entry(primitive, places, args, out if keep_out else None, static, None, None, state.scope)
-    entry.constants = _constants(places, arrays)
+    saved = out if keep_out else None
+    entry: Entry
+    if len(places) == 1 and places[0] is not None:
+        entry = Unary(primitive, places[0], args[0], saved, static, None, None, state.scope)
+    else:
+        entry = Nary(primitive, places, args, saved, static, None, None, state.scope)
+        entry.constants = _constants(places, arrays)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
     results: list[Tensor] = []
@@ -178,14 +183,13 @@ def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) 
         result._place = None  # astype: integers do not follow a small change of x
         return result
     (kept,), keep_out = primitive.keeps[1]
-    places = (place,)
     shape = out.shape
     if shape == place.shape:
         shape = place.shape  # one tuple for all: less to hold, and less for the garbage collector to visit
-    result._place = entry = Entry(
+    result._place = entry = Unary(
         primitive,
-        places,
-        (array,) if kept else places,
+        place,
+        array if kept else place,
         out if keep_out else None,
         static,
         shape,
@@ -224,21 +228,26 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
         result._place = None
         return result
     (keep_x, keep_y), keep_out = primitive.keeps[mask]
-    places = (p, q)
     shape = out.shape
     if p is not None and shape == p.shape:
         shape = p.shape
     elif q is not None and shape == q.shape:
         shape = q.shape
-    if mask == 3 and not keep_x and not keep_y:
-        args: Any = places  # one tuple less for the garbage collector to visit
-    else:
-        args = (x if keep_x else p or _spec(x), y if keep_y else q or _spec(y))
-    result._place = entry = Entry(
-        primitive, places, args, out if keep_out else None, _NOTHING, shape, out.dtype, state.scope
+    result._place = entry = new(Binary)
+    entry.number = next(clock)
+    entry.primitive = primitive
+    entry.left = p
+    entry.right = q
+    entry.x = x if keep_x else p or _spec(x)
+    entry.y = y if keep_y else q or _spec(y)
+    entry.constants = (
+        None if mask == 3 else (_spec(x) if p is None else None, _spec(y) if q is None else None)
     )
-    if mask != 3:
-        entry.constants = (_spec(x) if p is None else None, _spec(y) if q is None else None)
+    entry.out = out if keep_out else None
+    entry.static = _NOTHING
+    entry.shape = shape
+    entry.dtype = out.dtype
+    entry.scope = state.scope
     if state.watch is not None:
         state.watch.recorded(entry, (x, y), out)
     return result
