@@ -4,6 +4,7 @@ A case is one call with random values: broadcast shapes for elementwise primitiv
 the others, in any memory layout, and now and then with one tensor as several operands.
 """
 
+import inspect
 from typing import Any, NamedTuple
 
 import hypothesis.extra.numpy as npst
@@ -27,7 +28,7 @@ COMPOSITES = {name: p for name, p in REGISTRY.items() if isinstance(p, Composite
 EVERY = pytest.mark.parametrize("p", list(REGISTRY.values()), ids=list(REGISTRY))
 PRIMITIVE = pytest.mark.parametrize("p", list(PRIMITIVES.values()), ids=list(PRIMITIVES))
 COMPOSITE = pytest.mark.parametrize("p", list(COMPOSITES.values()), ids=list(COMPOSITES))
-FULL = settings(max_examples=max(200, settings.default.max_examples))
+FULL = settings(max_examples=8 * settings.default.max_examples)
 
 
 # ------------------------------------------------------------------------------------------ random cases
@@ -207,6 +208,14 @@ def shapes_in(part: Any) -> bool:
     return isinstance(part, tuple) or (isinstance(part, list) and any(shapes_in(p) for p in part))
 
 
+def differing(p: Primitive, rule: Any) -> dict[str, Any]:
+    """Defaults in a rule that are not the forward function's: it gets no argument that was not given."""
+    parameters = inspect.signature(rule).parameters.values() if rule else []
+    defaults = {q.name: q.default for q in inspect.signature(p.forward).parameters.values()}
+    static = [q for q in parameters if q.name in p.static_names and q.kind is not q.VAR_KEYWORD]
+    return {q.name: q.default for q in static if q.default != defaults[q.name]}
+
+
 def defects(p: Operation) -> list[str]:
     """What is missing from an operation's declaration for the properties above to mean something."""
     found = []
@@ -218,6 +227,11 @@ def defects(p: Operation) -> list[str]:
         for name, rule in zip(p.inputs, p.vjps, strict=False):
             if (rule is None) != ((p.name, name) in NO_RULE):
                 found.append(f"no rule for {name}" if rule is None else f"a rule for {name}")
+        found += [
+            f"defaults of its own in a rule: {own}"
+            for rule in [*p.vjps, p.joint]
+            if (own := differing(p, rule))
+        ]
     if not (p.__doc__ or "").strip():
         found.append("no docstring")
     if not p.elementwise and not p.samples:
@@ -259,8 +273,9 @@ def test_a_primitive_without_rule_or_test_is_reported() -> None:
         "no samples",
         "no sample with random values",
     ]
-    bogus.defvjp(lambda g, _y, _a, _b: g, None)
+    bogus.defvjp(lambda g, _y, _a, _b, axis=1: g, None)
     assert "no rule for y" in defects(bogus)
+    assert "defaults of its own in a rule: {'axis': 1}" in defects(bogus)
 
     @primitive(elementwise=True)
     def bogus_many(*arrays):

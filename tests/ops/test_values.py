@@ -1,5 +1,6 @@
 """What primitives compute: against NumPy, or a formula, in every way they can be called."""
 
+import inspect
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ from drawing import Call, call, samples
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.ops import NUMPY, REGISTRY
-from tinygrad_rnn.ops.registry import Primitive
+from tinygrad_rnn.ops.registry import Operation, Primitive
 from tinygrad_rnn.tensors import Tensor
 
 
@@ -121,6 +122,8 @@ def assert_same(got: Any, wanted: Any, kind: type) -> None:
 
 
 RENAMED = {"sections": "indices_or_sections"}
+UNSAID = {"keepdims": False, "min": None, "max": None}
+"""What NumPy does where its signature says that nothing was given."""
 
 
 def reference(c: Call, arrays: list[Any], function: Any = None) -> Any:
@@ -141,6 +144,21 @@ def test_values_equal_the_reference(c: Call) -> None:
             got = c([t if k == mixed or grad else a for k, (t, a) in enumerate(zip(ts, arrays, strict=True))])
             assert_same(got, wanted, Tensor)
             assert all(y.requires_grad == grad for y in listed(got))
+
+
+def defaults(function: Any) -> dict[str, Any]:
+    """Those of its arguments that have one."""
+    parameters = inspect.signature(function).parameters.values()
+    return {q.name: q.default for q in parameters if q.default is not q.empty}
+
+
+@pytest.mark.parametrize("p", REGISTRY.values(), ids=REGISTRY)
+def test_defaults_are_the_references(p: Operation) -> None:
+    ours = defaults(p.forward)
+    theirs = defaults(FORMULAS.get(p.name) or p.numpy[0]) if ours else {}
+    for name, default in ours.items():
+        wanted = theirs.get(RENAMED.get(name, name), default)
+        assert default == (UNSAID[name] if wanted is np._NoValue else wanted)
 
 
 @pytest.mark.parametrize("c", CALLS)
