@@ -139,28 +139,8 @@ class Unary(Entry):
     """An entry with one input, which is on the tape."""
 
     __slots__ = ("arg", "parent")
-
-    def __init__(
-        self,
-        primitive: Primitive,
-        parent: Place,
-        arg: Any,
-        out: Any,
-        static: dict[str, Any],
-        shape: Any,
-        dtype: Any,
-        scope: Scope | None,
-    ) -> None:
-        self.number = next(clock)
-        self.primitive = primitive
-        self.parent = parent
-        self.arg = arg
-        self.constants = None
-        self.out = out
-        self.static = static
-        self.shape = shape
-        self.dtype = dtype
-        self.scope = scope
+    parent: Place
+    arg: Any
 
     @property
     def parents(self) -> tuple[Place | None, ...]:

@@ -121,14 +121,14 @@ def _record_several(
     state: State,
 ) -> tuple[Tensor, ...]:
     """The entry of a primitive with several outputs, and a tensor for each."""
-    mask = sum([1 << k for k, p in enumerate(places) if p is not None])
-    kept, keep_out = primitive.keeps[mask]
-    args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
-    saved = out if keep_out else None
     entry: Entry
     if len(places) == 1 and places[0] is not None:
-        entry = Unary(primitive, places[0], args[0], saved, static, None, None, state.scope)
+        entry = _unary(primitive, places[0], arrays[0], out, static, state)
     else:
+        mask = sum([1 << k for k, p in enumerate(places) if p is not None])
+        kept, keep_out = primitive.keeps[mask]
+        args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
+        saved = out if keep_out else None
         entry = Nary(primitive, places, args, saved, static, None, None, state.scope)
         entry.constants = _constants(places, arrays)
     if state.watch is not None:
@@ -148,6 +148,23 @@ def _record_several(
         dtypes.append(array.dtype)
     entry.shape, entry.dtype = tuple(shapes), tuple(dtypes)
     return _several(out, results)
+
+
+def _unary(
+    primitive: Primitive, place: Place, array: Any, out: Any, static: dict[str, Any], state: State
+) -> Unary:
+    """The entry of one input that is on the tape, but for its shape and dtype."""
+    (kept,), keep_out = primitive.keeps[1]
+    entry: Unary = new(Unary)  # half the time of a call of the class
+    entry.number = next(clock)
+    entry.primitive = primitive
+    entry.parent = place
+    entry.arg = array if kept else place
+    entry.constants = None
+    entry.out = out if keep_out else None
+    entry.static = static
+    entry.scope = state.scope
+    return entry
 
 
 def _constants(places: Sequence[Place | None], arrays: Sequence[Any]) -> tuple[Any, ...] | None:
@@ -182,20 +199,11 @@ def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) 
     if place is None or not recording or (static and out.dtype.kind in "biu"):
         result._place = None  # astype: integers do not follow a small change of x
         return result
-    (kept,), keep_out = primitive.keeps[1]
+    result._place = entry = _unary(primitive, place, array, out, static, state)
+    # One tuple for all: less to hold, and less for the garbage collector to visit.
     shape = out.shape
-    if shape == place.shape:
-        shape = place.shape  # one tuple for all: less to hold, and less for the garbage collector to visit
-    result._place = entry = Unary(
-        primitive,
-        place,
-        array if kept else place,
-        out if keep_out else None,
-        static,
-        shape,
-        out.dtype,
-        state.scope,
-    )
+    entry.shape = place.shape if shape == place.shape else shape
+    entry.dtype = out.dtype
     if state.watch is not None:
         state.watch.recorded(entry, (array,), out)
     return result
