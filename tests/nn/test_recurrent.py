@@ -35,13 +35,18 @@ def weighted(tensors, weights, asarray):
     return sum((t * asarray(w)).sum() for t, w in zip(tensors, weights, strict=True))
 
 
+def as_torch(states, batch_first=True):
+    """States as PyTorch lays them out: the batch second, whatever batch_first; and the way back."""
+    return [s.swapaxes(0, 1) if batch_first else s for s in states]
+
+
 def compare(kind, ours, theirs, x, states, rng, rtol=1e-10):
     """Outputs, final states, and the gradients of input, initial states and all parameters."""
     leaves = [tg.tensor(a, requires_grad=True) for a in (x, *states)]
     twins = [torch.tensor(a, requires_grad=True) for a in (x, *states)]
     y, state = ours(leaves[0], packed(kind, leaves[1:]))
-    y_t, state_t = theirs(twins[0], packed(kind, twins[1:]))
-    results, expected = [y, *as_tuple(state)], [y_t, *as_tuple(state_t)]
+    y_t, state_t = theirs(twins[0], packed(kind, as_torch(twins[1:], ours.batch_first)))
+    results, expected = [y, *as_tuple(state)], [y_t, *as_torch(as_tuple(state_t), ours.batch_first)]
     weights = [rng.standard_normal(r.shape) for r in results]
     weighted(results, weights, np.asarray).backward()
     weighted(expected, weights, torch.tensor).backward()
@@ -65,7 +70,8 @@ def test_equals_torch(kind, num_layers, bidirectional, batch_first):
     )
     x = rng.standard_normal((4, 6, 3) if batch_first else (6, 4, 3))
     count = num_layers * (2 if bidirectional else 1)
-    states = [rng.standard_normal((count, 4, 5)) for _ in range(2 if kind == "LSTM" else 1)]
+    shape = (4, count, 5) if batch_first else (count, 4, 5)
+    states = [rng.standard_normal(shape) for _ in range(2 if kind == "LSTM" else 1)]
     compare(kind, ours, theirs, x, states, rng)
 
 
@@ -99,9 +105,10 @@ def test_lengths_equal_torch_packed_sequences(kind, bidirectional):
     y_t, state_t = theirs(packed)
     y_t, _ = torch.nn.utils.rnn.pad_packed_sequence(y_t, batch_first=True)
     weights = [rng.standard_normal(r.shape) for r in (y, *as_tuple(state))]
+    state_t = as_torch(as_tuple(state_t))
     weighted([y, *as_tuple(state)], weights, np.asarray).backward()
-    weighted([y_t, *as_tuple(state_t)], weights, torch.tensor).backward()
-    for a, b in zip([y, *as_tuple(state)], [y_t, *as_tuple(state_t)], strict=True):
+    weighted([y_t, *state_t], weights, torch.tensor).backward()
+    for a, b in zip([y, *as_tuple(state)], [y_t, *state_t], strict=True):
         np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-10)
     twins = dict(theirs.named_parameters())
     for name, p in ours.named_parameters():
@@ -179,7 +186,7 @@ def test_flags_choose_what_is_returned(kind, bidirectional):
     h = as_tuple(state)[0].numpy()
     directions = 2 if bidirectional else 1
     # Each direction's own final output is the top layer's final h of that direction.
-    assert np.array_equal(final.numpy(), np.concatenate(list(h[-directions:]), axis=-1))
+    assert np.array_equal(final.numpy(), h[:, -directions:].reshape(3, -1))
     for a, b in zip(as_tuple(state), as_tuple(state_again), strict=True):
         assert np.array_equal(a.numpy(), b.numpy())
 
@@ -219,7 +226,7 @@ def test_padding_changes_nothing(kind):
             assert np.array_equal(a, b)
     assert not y[padding].any()
     assert not x_grad[padding].any()
-    assert not h[:, 1].any()  # length 0: the final state is the initial one
+    assert not h[1].any()  # length 0: the final state is the initial one
     assert y[~padding].all()
 
 
@@ -249,8 +256,10 @@ def test_bidirectional_wrapper_equals_the_flag(batch_first, lengths, return_sequ
     y, (h, c) = flagged(x, lengths=lengths)
     y2, ((h_f, c_f), (h_b, c_b)) = wrapped(x, lengths=lengths)
     np.testing.assert_allclose(y2.numpy(), y.numpy(), rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(np.concatenate([h_f.numpy(), h_b.numpy()]), h.numpy(), rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(np.concatenate([c_f.numpy(), c_b.numpy()]), c.numpy(), rtol=1e-12, atol=1e-15)
+    axis = 1 if batch_first else 0
+    for both, whole in [((h_f, h_b), h), ((c_f, c_b), c)]:
+        joined = np.concatenate([part.numpy() for part in both], axis)
+        np.testing.assert_allclose(joined, whole.numpy(), rtol=1e-12, atol=1e-15)
 
 
 def test_bidirectional_copy_has_parameters_of_its_own():
@@ -339,7 +348,7 @@ X = np.zeros((2, 3, 8), np.float32)
         (lambda m: nn.LSTM(8, 0), ValueError, "hidden_size"),
         (lambda m: nn.LSTM(8, 4, 0), ValueError, "num_layers"),
         (lambda m: nn.LSTM(8, 4, dropout=1.5), ValueError, "probability"),
-        (lambda m: nn.RNN(8, 4, nonlinearity="gelu"), ValueError, "'tanh' or 'relu'"),
+        (lambda m: nn.RNN(8, 4, nonlinearity="than"), ValueError, "'sigmoid', 'tanh', 'relu', .* got 'than'"),
         (lambda m: nn.LSTM(8, 4, bidirectonal=True), TypeError, "no option 'bidirectonal'; it takes bias"),
         (lambda m: nn.GRU(8, 4, nonlinearity="relu"), TypeError, "GRU has no option 'nonlinearity'"),
         (lambda m: nn.GRU(8, 4)(X, (np.zeros((1, 2, 4)),)), ValueError, "GRU expected h, .* got tuple of 1"),

@@ -1,31 +1,45 @@
 """Layers, cells, the loop over time, and losses. See README.md beside this file."""
 
 from .attention import AdditiveAttention, MultiplicativeAttention
-from .cells import GRUCell, LSTMCell, RNNCell
+from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .decoding import beam_search, generate, greedy_search, sample
 from .files import load_state, save_state
+from .gated import GRU, LSTM, MGU, RNN
 from .layers import Dropout, Embedding, LayerNorm, Linear
 from .losses import binary_cross_entropy_with_logits, cross_entropy, huber, mae, mse
 from .module import Module, Parameter, Sequential
-from .recurrent import GRU, LSTM, RNN, Bidirectional, scan
+from .packing import pad, unpad
+from .recurrent import Recurrent
+from .scan import scan
+from .states import DirectionStates, HiddenState, LayerStates, LSTMState, StateTuple
+from .wrappers import Bidirectional, Stacked, tbptt
 
 __all__ = [
     "GRU",
     "LSTM",
+    "MGU",
     "RNN",
     "AdditiveAttention",
     "Bidirectional",
+    "DirectionStates",
     "Dropout",
     "Embedding",
     "GRUCell",
+    "HiddenState",
     "LSTMCell",
+    "LSTMState",
     "LayerNorm",
+    "LayerStates",
     "Linear",
+    "MGUCell",
     "Module",
     "MultiplicativeAttention",
     "Parameter",
     "RNNCell",
+    "Recurrent",
     "Sequential",
+    "Stacked",
+    "StateTuple",
     "beam_search",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
@@ -35,7 +49,10 @@ __all__ = [
     "load_state",
     "mae",
     "mse",
+    "pad",
     "sample",
     "save_state",
     "scan",
+    "tbptt",
+    "unpad",
 ]

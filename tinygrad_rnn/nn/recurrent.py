@@ -1,173 +1,142 @@
-"""Cells over time: `scan`, the one loop, and the layers RNN, LSTM and GRU that stack what it gives."""
+"""Layers: cells stacked and in both directions, run by `scan` over batches of sequences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..ops import concatenate, flip, stack, swapaxes, unstack, where
+from ..ops import broadcast_to, concatenate, moveaxis, stack, swapaxes, unstack
 from ..random import default_generator
 from ..state import scope
-from ..tensors import Tensor, as_tensor, tensor
-from .cells import GRUCell, LSTMCell, RNNCell
+from ..tensors import Tensor, as_tensor
 from .layers import Dropout
-from .module import Module
+from .module import Module, Parameter
+from .packing import Packing, pack, pad
+from .scan import run, traced
+from .states import HiddenState, LayerStates, State, StateTuple, hidden_state, map_state, refilled, tensors_of
 
 Rng = np.random.Generator | int | None
-State = Any
-"""A tensor, or a tuple of tensors, with the batch as first axis."""
+
+MERGES: dict[str | None, Callable[[Sequence[Tensor]], Any]] = {
+    "concat": lambda both: concatenate(both, axis=-1),
+    "sum": lambda both: both[0] + both[1],
+    "mul": lambda both: both[0] * both[1],
+    "ave": lambda both: (both[0] + both[1]) / 2,
+    None: tuple,
+}
+"""How the outputs of two directions become one."""
 
 
-def scan(
-    cell: Any,
-    x: Tensor,
-    state: State = None,
-    *,
-    lengths: Any = None,
-    reverse: bool = False,
-    return_sequences: bool = True,
-) -> tuple[Tensor, State]:
-    """Run a cell over time.
+def merged_size(merge: str | None, sizes: Sequence[Any]) -> Any:
+    """Features of the merged output of two directions; None where a cell does not say its own."""
+    one, two = sizes
+    if merge is None or one is None or two is None:
+        return None if merge else (one, two)
+    if merge != "concat" and one != two:
+        raise ValueError(f"merge={merge!r} needs outputs of one size, got {one} and {two}")
+    return one + two if merge == "concat" else one
+
+
+class Recurrent(Module):
+    """Layers of any cells, with lengths, masks, both directions and every flag.
 
     Parameters
     ----------
-    cell : callable
-        ``cell(x_t, state) -> (y_t, state)`` for one step, with ``cell.initial_state(batch)`` and, for
-        sequences of no steps, ``cell.output_size``. The state is a tensor or a tuple of tensors (B, ...).
-    x : Tensor, (B, T, I)
-    state : optional
-        The state before the first step; ``cell.initial_state(B)`` for None.
-    lengths : integers, (B,), optional
-        How many of the T steps each sequence has, 0 to T. Steps beyond are padding: they give outputs of 0,
-        leave the state alone and receive no gradient, whatever they hold.
-    reverse : bool
-        Go from the last step (of each sequence) to the first. Outputs stay at their steps.
+    cell : a cell, or a list of them
+        ``cell(x_t, state) -> (y_t, state)`` with ``initial_state(batch)`` (see `scan`), such as `LSTMCell`. A
+        list stacks them: each reads the outputs of the one before. A pair of cells in a list's place gives
+        the backward direction a cell of its own.
+    bidirectional : bool
+        Read each sequence backwards, too, with copies of the cells with parameters of their own.
+    merge : {"concat", "sum", "mul", "ave", None}
+        How the outputs of two directions become one, in every layer; None gives a pair of outputs, and
+        concatenates between layers.
+    dropout : float
+        Applied to the outputs of every layer but the last, anew in every step, while training.
+    recurrent_dropout : float
+        Applied, while training, to what a step sees of the state h before it (Gal and Ghahramani 2016): one
+        mask for each sequence, drawn anew in every call and kept for all of its steps. It is handed to a cell
+        as ``recurrent_mask=``; the state of a cell that takes none is multiplied by it (of a tuple, the first
+        tensor).
     return_sequences : bool
-        Give the outputs of all steps, else only the last that was computed for each sequence.
-
-    Returns
-    -------
-    output : Tensor, (B, T, F), or (B, F) without return_sequences
-    state
-        After each sequence's own last step.
+        Give the outputs of all steps, or only each direction's own final one.
+    return_state : bool or "all"
+        Give the final state too; "all": the states after every step.
+    go_backwards : bool
+        Read each sequence (its own steps, if there are lengths or a mask) from its end, as in Keras: outputs
+        come in the order in which they were computed, so the first one belongs to the last step.
+    learn_initial_state : bool
+        Make the states before the first step parameters, ``h0_l0``, ``c0_l0``, ..., in place of zeros.
+    batch_first : bool
+        x, outputs and states begin with (batch, ...), else as in PyTorch: x (time, batch, features), states
+        (num_layers * directions, batch, ...).
+    rng : Generator or int, optional
+        For copies' parameters, and for dropout's masks.
     """
-    if x.ndim < 2:
-        raise ValueError(f"scan expected x of shape (batch, time, ...), got {x.shape}")
-    batch, steps = x.shape[:2]
-    if state is None:
-        if not hasattr(cell, "initial_state"):
-            raise TypeError(
-                f"scan: {type(cell).__name__} has no initial_state(batch): define it, or pass a state"
-            )
-        state = cell.initial_state(batch)
-    padded = None if lengths is None else _valid_lengths(lengths, batch, steps)
-    outputs: list[Any] = [None] * steps
-    last: Any = None
-    inputs = unstack(x, axis=1) if steps else ()
-    for t in reversed(range(steps)) if reverse else range(steps):
-        active = None if padded is None else (t < padded)[:, None]
-        if active is not None and not active.any():
-            continue
-        with scope(f"t={t}", step=t, owner=getattr(cell, "_cell", cell)):
-            if active is None or active.all():
-                last, state = cell(inputs[t], state)
-                outputs[t] = last
-            else:
-                # Padding becomes 0 first: a NaN in it would meet a cotangent of 0, and 0 * NaN is NaN.
-                y, new = cell(where(active, inputs[t], 0), state)
-                state = _choose(active, new, state)
-                outputs[t] = where(active, y, 0)
-                last = outputs[t] if last is None else where(active, y, last)
-    if last is None:
-        last = tensor(np.zeros((batch, cell.output_size), x.dtype))
-    if not return_sequences:
-        return last, state
-    if not steps:
-        return tensor(np.zeros((batch, 0, cell.output_size), x.dtype)), state
-    nothing = tensor(np.zeros(last.shape, last.dtype))
-    return stack([nothing if y is None else y for y in outputs], axis=1), state
-
-
-def _valid_lengths(lengths: Any, batch: int, steps: int) -> np.ndarray:
-    lengths = np.asarray(lengths)
-    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
-        raise ValueError(
-            f"lengths must be {batch} integers, one per sequence, got {lengths.dtype}{lengths.shape}"
-        )
-    if batch and (lengths.min() < 0 or lengths.max() > steps):
-        raise ValueError(f"lengths must be between 0 and the {steps} steps of x, got {lengths.tolist()}")
-    return lengths
-
-
-def _choose(active: np.ndarray, new: State, old: State) -> State:
-    """The new state of sequences that are still running, the old one of those that have ended."""
-    if not isinstance(new, (tuple, Tensor)):
-        raise TypeError(f"a cell's state must be a tensor or a tuple of tensors, got {type(new).__name__}")
-    if isinstance(new, tuple):
-        return tuple(_choose(active, n, o) for n, o in zip(new, old, strict=True))
-    return where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-
-
-_OPTIONS = (
-    "bias", "dropout", "bidirectional", "return_sequences", "return_state", "batch_first", "rng", "dtype",
-)  # fmt: skip
-
-
-class _Recurrent(Module):
-    """What RNN, LSTM and GRU share: cells in layers and directions, run by `scan`."""
-
-    cell: Callable[..., Any]
-    parts: int
-    """How many tensors a state has: 1, a tensor alone, or 2, a tuple."""
-    cell_options: tuple[str, ...] = ()
-    """Options that are the cell's alone."""
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
+        cell: Any,
         *,
-        bias: bool = True,
-        dropout: float = 0.0,
         bidirectional: bool = False,
+        merge: str | None = "concat",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         return_sequences: bool = True,
-        return_state: bool = True,
+        return_state: bool | str = True,
+        go_backwards: bool = False,
+        learn_initial_state: bool = False,
         batch_first: bool = True,
         rng: Rng = None,
-        dtype: Any = None,
-        **cell_options: Any,
     ) -> None:
-        for name in cell_options:
-            if name not in self.cell_options:
-                raise TypeError(
-                    f"{type(self).__name__} has no option {name!r}; it takes {', '.join(_OPTIONS)}"
-                    + "".join(f", {option}" for option in self.cell_options)
-                )
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bidirectional = bidirectional
+        if merge not in MERGES:
+            raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {merge!r}")
+        if return_state not in (True, False, "all"):
+            raise ValueError(f"return_state must be True, False or 'all', got {return_state!r}")
+        if go_backwards and bidirectional:
+            raise ValueError(
+                "go_backwards has no meaning with bidirectional: both directions are read anyway"
+            )
+        rng = rng if rng is None else default_generator(rng)
+        self.bidirectional, self.merge = bidirectional, merge
         self.return_sequences, self.return_state = return_sequences, return_state
+        self.go_backwards, self.learn_initial_state = go_backwards, learn_initial_state
         self.batch_first = batch_first
-        rng = default_generator(rng)
-        size = input_size
-        for k in range(num_layers):
-            for suffix in self._suffixes():
-                cell = self.cell(size, hidden_size, bias, rng=rng, dtype=dtype, **cell_options)
-                setattr(self, f"l{k}{suffix}", cell)
-            size = hidden_size * len(self._suffixes())
-        self.output_size = size
+        cells = cell if isinstance(cell, list) else [cell]
+        self._by_layer = isinstance(cell, list)
+        self.num_layers = len(cells)
+        if not cells:
+            raise ValueError(f"{type(self).__name__} needs at least one cell")
+        for k, one in enumerate(cells):
+            pair = one if isinstance(one, tuple) else (one, fresh_copy(one, rng)) if bidirectional else (one,)
+            if len(pair) != 1 + bidirectional:
+                raise ValueError(
+                    f"pairs of cells are for bidirectional=True: layer {k} has {len(pair)} cells"
+                )
+            for direction, suffix in zip(pair, self._suffixes(), strict=True):
+                setattr(self, f"l{k}{suffix}", direction)
+                if learn_initial_state:
+                    self._learn_initial_state(f"l{k}{suffix}")
+        sizes = [getattr(getattr(self, name), "output_size", None) for name in self._names()]
+        self.output_size = merged_size(merge, sizes[-2:]) if bidirectional else sizes[-1]
         self.dropout = Dropout(dropout, rng=rng)
+        self.recurrent_dropout = Dropout(recurrent_dropout, rng=rng)
+
+    # ---- cells and their names
 
     def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse") if self.bidirectional else ("",)
 
+    def _names(self) -> list[str]:
+        """Names of the cells, layer by layer, forward before backward."""
+        return [f"l{k}{suffix}" for k in range(self.num_layers) for suffix in self._suffixes()]
+
     def _join(self, child: str, name: str) -> str:
         # PyTorch's flat names: the cell l0_reverse's weight_ih is this layer's weight_ih_l0_reverse.
-        return f"{name}_{child}"
+        return f"{child}.{name}" if "." in name else f"{name}_{child}"
 
     def __getattr__(self, name: str) -> Any:
         cell, own = self._find(name)
@@ -186,241 +155,253 @@ class _Recurrent(Module):
         cell = vars(self).get("_children", {}).get(f"l{child}") if own else None
         return cell, own
 
-    def forward(self, x: Any, state: State = None, *, lengths: Any = None) -> Any:
+    def _learn_initial_state(self, name: str) -> None:
+        start = getattr(self, name).initial_state(1)
+        for part, own in zip(tensors_of(start), _part_names(getattr(self, name), start), strict=True):
+            setattr(self, f"{own}0_{name}", Parameter(part.numpy()[0]))
+
+    # ---- the call
+
+    def forward(self, x: Any, state: State = None, *, lengths: Any = None, mask: Any = None) -> Any:
         """Run over a batch of sequences.
 
         Parameters
         ----------
-        x : Tensor or array, (B, T, input_size); (T, B, input_size) without batch_first
+        x : Tensor or array, (B, T, F); (T, B, F) without batch_first
+            Or a list of arrays (T_k, F) of different lengths.
         state : optional
-            h, or (h, c) for an LSTM, each (num_layers * directions, B, H) as in PyTorch, whatever
-            batch_first; zeros for None.
+            What an earlier call returned, or tensors of the same shapes: h, or (h, c) for an LSTM, each
+            (B, num_layers * directions, H), or (num_layers * directions, B, H) without batch_first; a tuple
+            of these with one state for each layer, if the layer was made of a list. Zeros for None.
         lengths : integers, (B,), optional
             The sequences' own lengths, in any order, 0 to T; what lies beyond is padding (see `scan`).
+        mask : booleans, as the first two axes of x, optional
+            In place of lengths: False for padding, with gaps anywhere.
 
         Returns
         -------
-        output : Tensor, (B, T, directions * H)
+        output : Tensor, (B, T, directions * H), or H features if directions are merged otherwise
             With ``return_sequences=False`` (B, directions * H): each direction's own final output, which
             for the backward one is at the first step. Without batch_first, (T, B, ...).
-        state
-            As the argument: only with ``return_state``.
+        state : HiddenState, LSTMState, StateTuple or LayerStates
+            As the argument: only with ``return_state``. With "all", states after every step: h is
+            (B, T, num_layers * directions, H), or (T, num_layers * directions, B, H) without batch_first.
         """
+        if isinstance(x, (list, tuple)) and any(isinstance(s, (np.ndarray, Tensor)) for s in x):
+            x, lengths = padded(x, lengths, mask, self.batch_first)
         x = as_tensor(x)
         self._check_input(x)
         if not self.batch_first:
             x = swapaxes(x, 0, 1)
-        suffixes = self._suffixes()
-        before = self._unpack(state, x.shape[0])
-        after = []
+            mask = mask if mask is None else np.swapaxes(np.asarray(mask), 0, 1)
+        packing = pack(x.shape[0], x.shape[1], lengths, mask)
+        before = self._unpack(state, packing)
+        sequence = packing.enter(x)
+        if self.go_backwards:
+            sequence = packing.backwards(sequence)
+        after: list[State] = []
+        traces: list[State] | None = [] if self.return_state == "all" else None
         for k in range(self.num_layers):
             top = k == self.num_layers - 1
             outputs = []
-            for suffix in suffixes:
+            for suffix in self._suffixes():
+                start = before[len(after)]
+                history: list[State] | None = None if traces is None else []
                 with scope(f"l{k}{suffix}"):
-                    output, final = scan(
-                        # forward, not the module's call: the scope would repeat the layer's in each step
-                        _Step(self._children[f"l{k}{suffix}"]),
-                        x,
-                        next(before),
-                        lengths=lengths,
-                        reverse=bool(suffix),
-                        return_sequences=self.return_sequences or not top,
+                    output, final = run(
+                        self._step(getattr(self, f"l{k}{suffix}"), start),
+                        sequence,
+                        start,
+                        packing,
+                        bool(suffix),
+                        self.return_sequences or not top,
+                        history,
                     )
                 outputs.append(output)
                 after.append(final)
-            x = outputs[0] if len(outputs) == 1 else concatenate(outputs, axis=-1)
+                if traces is not None and history is not None:
+                    traces.append(traced(packing, start, history, bool(suffix)))
             if not top:
-                x = self.dropout(x)
-        if self.return_sequences and not self.batch_first:
-            x = swapaxes(x, 0, 1)
-        return (x, self._pack(after)) if self.return_state else x
+                merge = MERGES[self.merge or "concat"]
+                sequence = self.dropout(merge(outputs) if self.bidirectional else outputs[0])
+        if self.return_sequences:
+            outputs = [packing.leave(y) for y in outputs]
+            outputs = outputs if self.batch_first else [swapaxes(y, 0, 1) for y in outputs]
+        merged = MERGES[self.merge](outputs) if self.bidirectional else outputs[0]
+        if not self.return_state:
+            return merged
+        return merged, self._pack(after, packing) if traces is None else self._packed(traces, 2)
 
     def _check_input(self, x: Tensor) -> None:
         layout = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
         kind = type(self).__name__
-        if x.ndim != 3:
+        if x.ndim < 2:
             raise ValueError(f"{kind} expected x of shape {layout}, got {x.shape}")
-        if x.shape[2] != self.input_size:
-            raise ValueError(
-                f"{kind} expected features of size {self.input_size} in the last axis of x, got {x.shape}; "
-                f"input_size was {self.input_size}"
-            )
 
-    def _unpack(self, state: State, batch: int) -> Iterator[State]:
-        """The states of the single cells, layer by layer, forward before backward."""
-        count = self.num_layers * len(self._suffixes())
+    def _step(self, cell: Any, start: State) -> Any:
+        """A cell for one pass: its call opens no scope of its own, and drops parts of h if told to."""
+        if not self.recurrent_dropout.p or not self.training:
+            return _Step(cell)
+        h = tensors_of(start)[0]
+        return _DroppedStep(cell, self.recurrent_dropout(np.ones(h.shape, h.dtype)).numpy())
+
+    # ---- states
+
+    def _unpack(self, state: State, packing: Packing) -> list[State]:
+        """The states of the single cells, layer by layer, forward before backward, rows sorted."""
+        names = self._names()
+        fresh = [getattr(self, name).initial_state(packing.batch) for name in names]
         if state is None:
-            return iter([None] * count)
-        parts = (state,) if self.parts == 1 else state
-        wanted = (count, batch, self.hidden_size)
-        alone = self.parts == 1 and isinstance(state, (tuple, list))
-        if alone or not isinstance(parts, (tuple, list)) or len(parts) != self.parts:
-            form = "(h, c), a state of 2 tensors" if self.parts == 2 else "h, a state of 1 tensor"
+            if self.learn_initial_state:
+                fresh = [self._learned(*pair) for pair in zip(names, fresh, strict=True)]
+            return [map_state(packing.sort, s) for s in fresh]
+        if not self._by_layer:
+            return self._unpacked(state, fresh, packing)
+        if not isinstance(state, (tuple, list)) or len(state) != self.num_layers:
             raise ValueError(
-                f"{type(self).__name__} expected {form} {wanted}, got {type(state).__name__}"
-                + (f" of {len(state)}" if isinstance(state, (tuple, list)) else "")
+                f"{type(self).__name__} expected a tuple of {self.num_layers} states, one per layer, got "
+                f"{_described(state)}"
             )
-        parts = [as_tensor(p) for p in parts]
-        for p in parts:
-            if p.shape != wanted:
-                raise ValueError(
-                    f"{type(self).__name__} expected a state of shape {wanted}, (num_layers * directions, "
-                    f"batch, hidden_size), got {p.shape}"
-                )
-        rows = zip(*(unstack(p, axis=0) for p in parts), strict=True)
-        return iter([row[0] if self.parts == 1 else row for row in rows])
+        n = len(self._suffixes())
+        pairs = [fresh[k * n : (k + 1) * n] for k in range(self.num_layers)]
+        return [
+            s for layer, own in zip(state, pairs, strict=True) for s in self._unpacked(layer, own, packing)
+        ]
 
-    def _pack(self, states: Sequence[State]) -> State:
-        if self.parts == 1:
-            return stack(states, axis=0)
-        return tuple(stack(part, axis=0) for part in zip(*states, strict=True))
+    def _learned(self, name: str, start: State) -> State:
+        parts = []
+        for part, own in zip(tensors_of(start), _part_names(getattr(self, name), start), strict=True):
+            parts.append(broadcast_to(getattr(self, f"{own}0_{name}"), part.shape))
+        return refilled(start, parts)
 
-    def _describe(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}"
+    def _unpacked(self, state: State, fresh: list[State], packing: Packing) -> list[State]:
+        """The states of cells that share one packed state, each in the form of its fresh one."""
+        wanted = tensors_of(fresh[0])
+        parts = tensors_of(state)
+        if isinstance(state, (tuple, list)) != isinstance(fresh[0], tuple) or len(parts) != len(wanted):
+            names = _part_names(self.l0, fresh[0])
+            form = f"({', '.join(names)})" if isinstance(fresh[0], tuple) else names[0]
+            raise ValueError(
+                f"{type(self).__name__} expected {form}, a state of {len(wanted)} "
+                f"tensor{'s' * (len(wanted) > 1)}, got {_described(state)}"
+            )
+        rows = []
+        for part, own in zip(map(as_tensor, parts), wanted, strict=True):
+            self._check_state(part, len(fresh), own.shape)
+            rows.append(unstack(packing.sort(part if self.batch_first else swapaxes(part, 0, 1)), axis=1))
+        return [refilled(like, tensors) for like, tensors in zip(fresh, zip(*rows, strict=True), strict=True)]
 
-
-class _Step:
-    """A cell whose call opens no scope of its own."""
-
-    __slots__ = ("_cell",)
-
-    def __init__(self, cell: Any) -> None:
-        self._cell = cell
-
-    def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        return self._cell.forward(x, state)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cell, name)
-
-
-class RNN(_Recurrent):
-    """Vanilla recurrent layers; see `RNNCell` for the equation and `_Recurrent.forward` for the call.
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-    num_layers : int
-        Layers stacked, each reading the outputs of the one below.
-    nonlinearity : {"tanh", "relu"}
-    bias : bool
-    dropout : float
-        Applied to the outputs of every layer but the last, while training.
-    bidirectional : bool
-        Add a second set of cells that read backwards; outputs are concatenated, forward first.
-    return_sequences : bool
-        Give the outputs of all steps, or only each direction's final one.
-    return_state : bool
-        Give the final state too.
-    batch_first : bool
-        x and output are (batch, time, features), else (time, batch, features).
-    rng, dtype
-        Of the initial parameters (and of dropout's masks).
-
-    Attributes
-    ----------
-    weight_ih_l0 : (H, I), weight_hh_l0 : (H, H), bias_ih_l0, bias_hh_l0 : (H,)
-        And so on for l1, l2, ...; with the suffix _reverse for the backward direction.
-    """
-
-    cell = RNNCell
-    parts = 1
-    cell_options = ("nonlinearity",)
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        **options: Any,
-    ) -> None:
-        super().__init__(input_size, hidden_size, num_layers, nonlinearity=nonlinearity, **options)
-
-
-class LSTM(_Recurrent):
-    """LSTM layers; see `LSTMCell` for the equations, and `RNN` for the parameters.
-
-    Attributes
-    ----------
-    weight_ih_l0 : (4H, I), weight_hh_l0 : (4H, H), bias_ih_l0, bias_hh_l0 : (4H,)
-        Gates in the order i, f, g, o.
-    """
-
-    cell = LSTMCell
-    parts = 2
-
-
-class GRU(_Recurrent):
-    """GRU layers; see `GRUCell` for the equations, and `RNN` for the parameters.
-
-    Attributes
-    ----------
-    weight_ih_l0 : (3H, I), weight_hh_l0 : (3H, H), bias_ih_l0, bias_hh_l0 : (3H,)
-        Gates in the order r, z, n.
-    """
-
-    cell = GRUCell
-    parts = 1
-
-
-class Bidirectional(Module):
-    """Two layers, one of which reads each sequence backwards; outputs are concatenated.
-
-    Parameters
-    ----------
-    layer : Module
-        Called as ``layer(x, state, lengths=...)``: RNN, LSTM, GRU, or another with their flags.
-    backward_layer : Module, optional
-        Reads backwards. By default a copy of ``layer`` with parameters of its own.
-    rng : Generator or int, optional
-        For the copy's parameters.
-    """
-
-    def __init__(self, layer: Module, backward_layer: Module | None = None, *, rng: Rng = None) -> None:
-        self.forward_layer = layer
-        self.backward_layer = (
-            _fresh_copy(layer, default_generator(rng)) if backward_layer is None else backward_layer
+    def _check_state(self, part: Tensor, count: int, own: tuple[int, ...]) -> None:
+        batch, *size = own
+        layouts = [
+            ((batch, count, *size), "(batch, num_layers * directions, ...)"),
+            ((count, batch, *size), "(num_layers * directions, batch, ...)"),
+        ]
+        (shape, axes), (other, other_axes) = layouts if self.batch_first else layouts[::-1]
+        if part.shape == shape:
+            return
+        mend = ""
+        if part.shape == other:
+            mend = (
+                f": that is {other_axes}, but with batch_first={self.batch_first} states have the layout of "
+                f"x; swap its first two axes"
+            )
+        raise ValueError(
+            f"{type(self).__name__} expected a state of shape {shape}, {axes}, got {part.shape}{mend}"
         )
-        for flag in ("return_sequences", "return_state", "batch_first"):
-            if getattr(layer, flag, None) != getattr(self.backward_layer, flag, None):
-                raise ValueError(f"Bidirectional: the two layers differ in {flag}")
 
-    def forward(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
-        """As the layer's, with a pair (forward, backward) for the state and doubled output features."""
-        x = as_tensor(x)
-        flags: Any = self.forward_layer
-        ahead, behind = (None, None) if state is None else state
-        time = 1 if flags.batch_first else 0
-        one = self.forward_layer(x, ahead, lengths=lengths)
-        two = self.backward_layer(_reversed_in_time(x, time, lengths), behind, lengths=lengths)
-        if flags.return_state:
-            (one, ahead), (two, behind) = one, two
-        if flags.return_sequences:
-            two = _reversed_in_time(two, time, lengths)
-        output = concatenate([one, two], axis=-1)
-        return (output, (ahead, behind)) if flags.return_state else output
+    def _pack(self, states: list[State], packing: Packing) -> State:
+        """Final states, sorted, of all cells as one state in the order of the batch."""
+        if packing.even:
+            return self._packed(states, 1)
+        return self._packed([map_state(packing.unsort, s) for s in states], 1)
+
+    def _packed(self, states: list[State], axis: int) -> State:
+        """States (B, ...) or (B, T, ...) of all cells, with the cells along a new axis."""
+        if not self._by_layer:
+            return self._stacked(states, axis)
+        n = len(self._suffixes())
+        return LayerStates([self._stacked(states[k : k + n], axis) for k in range(0, len(states), n)])
+
+    def _stacked(self, states: list[State], axis: int) -> State:
+        directions = len(self._suffixes())
+
+        def joined(*parts: Tensor) -> HiddenState:
+            values = stack(parts, axis=axis)
+            if self.batch_first:
+                return hidden_state(values, axis, 0, directions)
+            # The batch moves behind the layers: (L * D, B, ...), or (T, L * D, B, ...).
+            return hidden_state(moveaxis(values, 0, axis), axis - 1, axis, directions)
+
+        packed = map_state(joined, *states)
+        if type(packed) is not tuple:
+            return packed
+        kind = getattr(self.l0, "state_type", StateTuple)
+        return getattr(kind, "_make", kind)(packed)
 
 
-def _fresh_copy(layer: Module, rng: np.random.Generator) -> Module:
-    """A copy of a layer with newly drawn parameters: each uniform over the range of the original's."""
+def _part_names(cell: Any, state: State) -> Sequence[str]:
+    """What the tensors of a cell's state are called."""
+    if not isinstance(state, tuple):
+        return ("h",)
+    fields = getattr(getattr(cell, "state_type", type(state)), "_fields", None)
+    return fields or [chr(ord("a") + k) for k in range(len(tensors_of(state)))]
+
+
+def _described(state: Any) -> str:
+    kind = type(state).__name__
+    return f"{kind} of {len(state)}" if isinstance(state, (tuple, list)) else kind
+
+
+def padded(x: Sequence[Any], lengths: Any, mask: Any, batch_first: bool) -> tuple[Tensor, np.ndarray]:
+    """A batch of a list of sequences."""
+    if lengths is not None or mask is not None:
+        raise ValueError("a list of sequences says their lengths: give neither lengths nor a mask with it")
+    return pad(x, batch_first=batch_first)
+
+
+def fresh_copy(cell: Any, rng: Rng) -> Any:
+    """A copy of a cell or layer with new parameters: each uniform over the range of the original's."""
     from copy import deepcopy
 
-    copy = deepcopy(layer)
-    for p in copy.parameters():
+    copy = deepcopy(cell)
+    rng = default_generator(rng)
+    for p in copy.parameters() if isinstance(copy, Module) else ():
         bound = np.abs(p.numpy()).max(initial=0)
         p.assign_(rng.uniform(-bound, bound, p.shape).astype(p.dtype))
     return copy
 
 
-def _reversed_in_time(x: Tensor, time: int, lengths: Any) -> Tensor:
-    """Each sequence backwards; with lengths, only its own steps, and padding stays at the end."""
-    if lengths is None:
-        return flip(x, axis=time)
-    if time == 0:
-        return swapaxes(_reversed_in_time(swapaxes(x, 0, 1), 1, lengths), 0, 1)
-    batch, steps = x.shape[:2]
-    own = _valid_lengths(lengths, batch, steps)[:, None]
-    t = np.arange(steps)
-    return x[np.arange(batch)[:, None], np.where(t < own, own - 1 - t, t)]
+class _Step:
+    """A cell whose call opens no scope of its own: it would repeat the layer's in each step."""
+
+    __slots__ = ("_call", "_cell")
+
+    def __init__(self, cell: Any) -> None:
+        self._cell = cell
+        self._call = cell.forward if isinstance(cell, Module) else cell
+
+    def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self._call(x, state)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cell, name)
+
+
+class _DroppedStep(_Step):
+    """A cell that sees h multiplied by a mask, whose rows go with the sorted sequences."""
+
+    __slots__ = ("_mask", "_takes")
+    scan_packed = None
+
+    def __init__(self, cell: Any, mask: np.ndarray) -> None:
+        super().__init__(cell)
+        self._mask = mask
+        self._takes = "recurrent_mask" in inspect.signature(self._call).parameters
+
+    def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        mask = self._mask[: len(x)]
+        if self._takes:
+            return self._call(x, state, recurrent_mask=mask)
+        h, *others = tensors_of(state)
+        return self._call(x, refilled(state, [h * mask, *others]))

@@ -1,0 +1,173 @@
+"""The layers RNN, LSTM, GRU and MGU: `Recurrent` with cells of one kind, made from sizes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from ..random import default_generator
+from ..tensors import Tensor
+from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
+from .cells.cell import Activation, Rng
+from .recurrent import Recurrent
+
+
+class _Layers(Recurrent):
+    """What the layers below share: their cells are made here, of the sizes that each layer needs.
+
+    Parameters
+    ----------
+    input_size : int
+    hidden_size : int or list of int
+        Of a list, the layers' sizes from the bottom up; states are then a tuple with one state for each
+        layer.
+    num_layers : int
+        Layers stacked, each reading the outputs of the one below.
+    bias : bool
+    bidirectional, merge, dropout, recurrent_dropout, return_sequences, return_state, go_backwards,
+    learn_initial_state, batch_first
+        See `Recurrent`.
+    rng, dtype
+        Of the initial parameters (and of dropout's masks).
+    **cell_options
+        See the cell.
+    """
+
+    cell: type[Any]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        bidirectional: bool = False,
+        merge: str | None = "concat",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        return_sequences: bool = True,
+        return_state: bool | str = True,
+        go_backwards: bool = False,
+        learn_initial_state: bool = False,
+        batch_first: bool = True,
+        rng: Rng = None,
+        dtype: Any = None,
+        **cell_options: Any,
+    ) -> None:
+        self._check_options(cell_options)
+        rng = rng if rng is None else default_generator(rng)
+        sizes = [hidden_size] * num_layers if isinstance(hidden_size, int) else list(hidden_size)
+        if not sizes or num_layers not in (1, len(sizes)):
+            raise ValueError(
+                f"num_layers must be at least 1, and the number of hidden sizes if they are a list; got "
+                f"num_layers={num_layers}, hidden_size={hidden_size}"
+            )
+        self.input_size, self.hidden_size = input_size, hidden_size
+        cells: list[Any] = []
+        size = input_size
+        for hidden in sizes:
+            made = [
+                self.cell(size, hidden, bias, rng=rng, dtype=dtype, **cell_options)
+                for _ in range(1 + bidirectional)
+            ]
+            cells.append(tuple(made))
+            doubled = bidirectional and merge in ("concat", None)
+            size = made[0].output_size * (1 + doubled)
+        super().__init__(
+            cells,
+            bidirectional=bidirectional,
+            merge=merge,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            learn_initial_state=learn_initial_state,
+            batch_first=batch_first,
+            rng=rng,
+        )
+        self._by_layer = not isinstance(hidden_size, int)
+
+    def _check_options(self, cell_options: dict[str, Any]) -> None:
+        own = list(inspect.signature(_Layers.__init__).parameters)[4:-1]
+        known = [name for name in inspect.signature(self.cell.__init__).parameters if name not in own][3:]
+        for name in cell_options:
+            if name not in known:
+                raise TypeError(
+                    f"{type(self).__name__} has no option {name!r}; it takes {', '.join(own + known)}"
+                )
+
+    def _check_input(self, x: Tensor) -> None:
+        layout = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
+        kind = type(self).__name__
+        if x.ndim != 3:
+            raise ValueError(f"{kind} expected x of shape {layout}, got {x.shape}")
+        if x.shape[2] != self.input_size:
+            raise ValueError(
+                f"{kind} expected features of size {self.input_size} in the last axis of x, got {x.shape}; "
+                f"input_size was {self.input_size}"
+            )
+
+    def _describe(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class RNN(_Layers):
+    """Vanilla recurrent layers; see `RNNCell` for the equation, `_Layers` for parameters, and `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih_l0 : (H, I), weight_hh_l0 : (H, H), bias_ih_l0, bias_hh_l0 : (H,)
+        And so on for l1, l2, ...; with the suffix _reverse for the backward direction.
+    """
+
+    cell = RNNCell
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        nonlinearity: Activation = "tanh",
+        **options: Any,
+    ) -> None:
+        super().__init__(input_size, hidden_size, num_layers, nonlinearity=nonlinearity, **options)
+
+
+class LSTM(_Layers):
+    """LSTM layers; see `LSTMCell` for the equations and options, `_Layers` for parameters, and `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih_l0 : (4H, I), weight_hh_l0 : (4H, H), bias_ih_l0, bias_hh_l0 : (4H,)
+        Gates in the order i, f, g, o; other parameters of the cell likewise, such as ``peephole_l0`` and
+        ``weight_hr_l0``.
+    """
+
+    cell = LSTMCell
+
+
+class GRU(_Layers):
+    """GRU layers; see `GRUCell` for the equations and options, `_Layers` for parameters, and `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih_l0 : (3H, I), weight_hh_l0 : (3H, H), bias_ih_l0, bias_hh_l0 : (3H,)
+        Gates in the order r, z, n.
+    """
+
+    cell = GRUCell
+
+
+class MGU(_Layers):
+    """MGU layers; see `MGUCell` for the equations, `_Layers` for parameters, and `Recurrent`.
+
+    Attributes
+    ----------
+    weight_ih_l0 : (2H, I), weight_hh_l0 : (2H, H), bias_ih_l0, bias_hh_l0 : (2H,)
+        Blocks in the order f, n.
+    """
+
+    cell = MGUCell

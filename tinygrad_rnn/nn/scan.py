@@ -1,0 +1,209 @@
+"""`scan`, the one loop over time: any cell, forwards or backwards, over sequences of any lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ops import concatenate, split
+from ..state import scope
+from ..tensors import Tensor, as_tensor, tensor
+from .packing import Packing, pack
+from .states import State, map_state, refilled, tensors_of
+
+
+def scan(
+    cell: Any,
+    x: Any,
+    state: State = None,
+    *,
+    lengths: Any = None,
+    mask: Any = None,
+    reverse: bool = False,
+    return_sequences: bool = True,
+    return_state: bool | str = True,
+) -> Any:
+    """Run a cell over time.
+
+    Parameters
+    ----------
+    cell : callable
+        ``cell(x_t, state) -> (y_t, state)`` for one step, with ``cell.initial_state(batch)`` and, for
+        batches without any step, ``cell.output_size``. The state is a tensor (B, ...), or a tuple of states,
+        and comes back in its own type. Rows must not depend on each other: a step is given only the
+        sequences that take it.
+    x : Tensor or array, (B, T, ...)
+    state : optional
+        The state before the first step; ``cell.initial_state(B)`` for None.
+    lengths : integers, (B,), optional
+        How many of the T steps each sequence has, 0 to T, in any order. Steps beyond are padding.
+    mask : booleans, (B, T), optional
+        In place of lengths: True for steps, False for padding, with gaps anywhere. Padding is not computed:
+        it gives outputs of 0, leaves the state alone and receives no gradient, whatever it holds. (Keras
+        repeats the output before the gap there, unless told ``zero_output_for_mask=True``.)
+    reverse : bool
+        Go from the last step (of each sequence) to the first. Outputs stay at their steps.
+    return_sequences : bool
+        Give the outputs of all steps, else only the last that was computed for each sequence; 0 for a
+        sequence of no steps.
+    return_state : bool or "all"
+        Give the final state too; "all": the states after every step, (B, T, ...). At padding that is the
+        state that was carried over it.
+
+    Returns
+    -------
+    output : Tensor, (B, T, F), or (B, F) without return_sequences
+    state
+        With return_state: after each sequence's own last step. A sequence of no steps keeps its state.
+    """
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise ValueError(f"scan expected x of shape (batch, time, ...), got {x.shape}")
+    packing = pack(x.shape[0], x.shape[1], lengths, mask)
+    if state is None:
+        if not hasattr(cell, "initial_state"):
+            raise TypeError(
+                f"scan: {type(cell).__name__} has no initial_state(batch): define it, or pass a state"
+            )
+        state = cell.initial_state(packing.batch)
+    for part in tensors_of(state):
+        if isinstance(part, Tensor) and part.shape[:1] != (packing.batch,):
+            raise ValueError(
+                f"scan expected a state of {packing.batch} rows, one per sequence of x {x.shape}, got "
+                f"{part.shape}"
+            )
+    start = map_state(packing.sort, state)
+    history: list[State] | None = [] if return_state == "all" else None
+    output, final = run(cell, packing.enter(x), start, packing, reverse, return_sequences, history)
+    if return_sequences:
+        output = packing.leave(output)
+    if not return_state:
+        return output
+    if history is None:
+        return output, map_state(packing.unsort, final)
+    return output, traced(packing, start, history, reverse)
+
+
+def run(
+    cell: Any,
+    sequence: Tensor,
+    state: State,
+    packing: Packing,
+    reverse: bool = False,
+    return_sequences: bool = True,
+    history: list[State] | None = None,
+) -> tuple[Tensor, State]:
+    """`scan` over sequences in their packed form, between states that are sorted as they are.
+
+    A cell that can take the whole loop over has a method ``scan_packed(rows, state, counts, reverse) ->
+    (rows, state)``: inputs (N, ...) in order of steps, the states (counts[0], ...) before the first step, how
+    many rows each step has, and whether to begin at the last step; it returns outputs (N, F) and each row's
+    final state.
+
+    Parameters
+    ----------
+    history : list, optional
+        Is given the states after every step, first step first.
+    """
+    if not packing.counts:
+        return _nothing(cell, sequence, packing, return_sequences), state
+    over = getattr(cell, "scan_packed", None)
+    if over is not None and history is None:
+        running, idle = _cut(state, packing.counts[0], packing.batch)
+        rows, final = over(packing.to_rows(sequence), running, packing.counts, reverse)
+        final = final if idle is None else map_state(_joined, final, idle)
+        output = packing.from_rows(rows)
+        if not return_sequences:
+            output = packing.last(packing.take_apart(output), reverse)
+        return output, final
+    loop = _backward if reverse else _forward
+    outputs, final = loop(cell, packing.take_apart(sequence), state, packing, history)
+    if return_sequences:
+        return packing.put_together(outputs), final
+    return packing.last(outputs, reverse), final
+
+
+def _forward(
+    cell: Any, inputs: Sequence[Tensor], state: State, packing: Packing, history: list[State] | None
+) -> tuple[list[Tensor], State]:
+    """From the first step to the last; the rows of sequences that have ended leave."""
+    owner = getattr(cell, "_cell", cell)
+    outputs = []
+    ended = []
+    running = packing.batch
+    for k, count in enumerate(packing.counts):
+        with scope(f"t={k}", step=k, owner=owner):
+            if count != running:
+                state, rest = _cut(state, count, running)
+                ended.append(rest)
+                running = count
+            y, state = cell(inputs[k], state)
+            outputs.append(y)
+        if history is not None:
+            history.append(state)
+    if ended:
+        state = map_state(_joined, state, *reversed(ended))
+    return outputs, state
+
+
+def _backward(
+    cell: Any, inputs: Sequence[Tensor], start: State, packing: Packing, history: list[State] | None
+) -> tuple[list[Tensor], State]:
+    """From the last step to the first; rows of shorter sequences join, with their initial states."""
+    owner = getattr(cell, "_cell", cell)
+    outputs = []
+    running = packing.counts[-1]
+    state = _rows(start, 0, running, packing.batch)
+    for k in reversed(range(len(packing.counts))):
+        with scope(f"t={k}", step=k, owner=owner):
+            if packing.counts[k] != running:
+                joining = _rows(start, running, packing.counts[k], packing.batch)
+                state = map_state(_joined, state, joining)
+                running = packing.counts[k]
+            y, state = cell(inputs[k], state)
+            outputs.append(y)
+        if history is not None:
+            history.append(state)
+    outputs.reverse()
+    if history is not None:
+        history.reverse()
+    if running != packing.batch:
+        state = map_state(_joined, state, _rows(start, running, packing.batch, packing.batch))
+    return outputs, state
+
+
+def _cut(state: State, count: int, total: int) -> tuple[State, State]:
+    """The first rows of a state, and the others; None where there are none."""
+    if count == total:
+        return state, None
+    first, rest = zip(*[split(part, [count], axis=0) for part in tensors_of(state)], strict=True)
+    return refilled(state, first), refilled(state, rest)
+
+
+def _rows(state: State, start: int, stop: int, total: int) -> State:
+    return state if (start, stop) == (0, total) else map_state(lambda part: part[start:stop], state)
+
+
+def _joined(*parts: Tensor) -> Tensor:
+    return concatenate(parts, axis=0)
+
+
+def _nothing(cell: Any, sequence: Tensor, packing: Packing, return_sequences: bool) -> Tensor:
+    """The output where no sequence has a step."""
+    size = getattr(cell, "output_size", None)
+    if size is None:
+        raise TypeError(
+            f"scan: no sequence has a step, and {type(cell).__name__} has no output_size to tell the shape "
+            f"of the output by"
+        )
+    features = (size,) if isinstance(size, (int, np.integer)) else tuple(size)
+    if return_sequences:
+        return packing.empty(features, sequence.dtype)
+    return tensor(np.zeros((packing.batch, *features), sequence.dtype))
+
+
+def traced(packing: Packing, start: State, history: Sequence[State], reverse: bool) -> State:
+    """The states after every step, (B, T, ...)."""
+    return map_state(lambda first, *parts: packing.trace(first, parts, reverse), start, *history)

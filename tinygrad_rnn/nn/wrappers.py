@@ -1,0 +1,205 @@
+"""Layers around layers: `Stacked` and `Bidirectional`; and `tbptt`, long sequences in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ops import swapaxes
+from ..random import default_generator
+from ..tensors import Tensor, as_tensor
+from .layers import Dropout
+from .module import Module
+from .packing import Packing, pack, valid_lengths
+from .recurrent import MERGES, Recurrent, fresh_copy, merged_size, padded
+from .states import DirectionStates, LayerStates, map_state
+
+Rng = np.random.Generator | int | None
+
+
+class Stacked(Module):
+    """Recurrent layers one after another, each given the lengths or the mask: layers of any kinds and sizes.
+
+    Parameters
+    ----------
+    layers : sequence of layers or cells
+        Called as ``layer(x, state, lengths=..., mask=...)``; a cell is run by a `Recurrent` of its own. All
+        but the last must return sequences, and all or none states.
+    dropout : float
+        Applied to the outputs of every layer but the last, while training.
+    rng : Generator or int, optional
+        For dropout's masks.
+    """
+
+    def __init__(self, layers: Sequence[Any], *, dropout: float = 0.0, rng: Rng = None) -> None:
+        made = [layer if hasattr(layer, "return_state") else Recurrent(layer) for layer in layers]
+        if not made:
+            raise ValueError("Stacked needs at least one layer")
+        last = made[-1]
+        for k, layer in enumerate(made):
+            if not layer.return_sequences and layer is not last:
+                raise ValueError(f"Stacked: layer {k} must have return_sequences=True: another one reads it")
+            for flag in ("return_state", "batch_first"):
+                if getattr(layer, flag) != getattr(last, flag):
+                    raise ValueError(f"Stacked: layers {k} and {len(made) - 1} differ in {flag}")
+            setattr(self, str(k), layer)
+        self.return_sequences, self.return_state = last.return_sequences, last.return_state
+        self.batch_first = last.batch_first
+        self.bidirectional = any(layer.bidirectional for layer in made)
+        self.go_backwards = any(layer.go_backwards for layer in made)
+        self.num_layers = len(made)
+        self.output_size = last.output_size
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def forward(self, x: Any, state: Any = None, *, lengths: Any = None, mask: Any = None) -> Any:
+        """As one layer's; the state is a tuple with one for each layer, or None."""
+        if isinstance(x, (list, tuple)):
+            x, lengths = padded(x, lengths, mask, self.batch_first)
+        states = [None] * self.num_layers if state is None else state
+        if not isinstance(states, (tuple, list)) or len(states) != self.num_layers:
+            raise ValueError(
+                f"Stacked expected a tuple of {self.num_layers} states, one per layer, got "
+                f"{type(state).__name__}"
+            )
+        after = []
+        for k, before in enumerate(states):
+            layer: Any = self._children[str(k)]
+            if k:
+                x = self.dropout(x)
+            x = layer(x, before, lengths=lengths, mask=mask)
+            if self.return_state:
+                x, final = x
+                after.append(final)
+        return (x, LayerStates(after)) if self.return_state else x
+
+
+class Bidirectional(Module):
+    """Two layers, one of which reads each sequence backwards.
+
+    Parameters
+    ----------
+    layer : Module
+        Called as ``layer(x, state, lengths=..., mask=...)``: RNN, LSTM, GRU, or another with their flags.
+    backward_layer : Module, optional
+        Reads backwards. By default a copy of ``layer`` with parameters of its own.
+    merge : {"concat", "sum", "mul", "ave", None}
+        How the two outputs become one; None gives a pair.
+    rng : Generator or int, optional
+        For the copy's parameters.
+    """
+
+    bidirectional = True
+    go_backwards = False
+
+    def __init__(
+        self,
+        layer: Module,
+        backward_layer: Module | None = None,
+        *,
+        merge: str | None = "concat",
+        rng: Rng = None,
+    ) -> None:
+        if merge not in MERGES:
+            raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {merge!r}")
+        if layer is backward_layer:
+            raise ValueError("Bidirectional: the two layers are one; leave backward_layer out for a copy")
+        self.forward_layer = layer
+        self.backward_layer = (
+            fresh_copy(layer, default_generator(rng)) if backward_layer is None else backward_layer
+        )
+        for flag in ("return_sequences", "return_state", "batch_first"):
+            if getattr(layer, flag, None) != getattr(self.backward_layer, flag, None):
+                raise ValueError(f"Bidirectional: the two layers differ in {flag}")
+        flags: Any = layer
+        self.return_sequences, self.return_state = flags.return_sequences, flags.return_state
+        self.batch_first = flags.batch_first
+        self.merge = merge
+        self.output_size = merged_size(merge, [getattr(one, "output_size", None) for one in self.children()])
+
+    def forward(self, x: Any, state: Any = None, *, lengths: Any = None, mask: Any = None) -> Any:
+        """As the layer's, with a pair (forward, backward) for the state."""
+        if isinstance(x, (list, tuple)):
+            x, lengths = padded(x, lengths, mask, self.batch_first)
+        x = as_tensor(x)
+        ahead, behind = (None, None) if state is None else state
+        batch, steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
+        packing = pack(
+            batch, steps, lengths, mask if mask is None or self.batch_first else np.asarray(mask).T
+        )
+        one = self.forward_layer(x, ahead, lengths=lengths, mask=mask)
+        two = self.backward_layer(self._turned(x, packing), behind, lengths=lengths, mask=mask)
+        if self.return_state:
+            (one, ahead), (two, behind) = one, two
+        if self.return_sequences:
+            two = self._turned(two, packing)
+        if self.return_state == "all":
+            behind = map_state(lambda part: self._turned(part, packing), behind)
+        output = MERGES[self.merge]([one, two])
+        return (output, DirectionStates(ahead, behind)) if self.return_state else output
+
+    def _turned(self, x: Tensor, packing: Packing) -> Tensor:
+        """Each sequence with its own steps in reverse order, in place."""
+        if self.batch_first:
+            return packing.leave(packing.backwards(packing.enter(x)))
+        return swapaxes(packing.leave(packing.backwards(packing.enter(swapaxes(x, 0, 1)))), 0, 1)
+
+
+def tbptt(
+    layer: Any, x: Any, k: int, state: Any = None, *, lengths: Any = None, mask: Any = None
+) -> Iterator[tuple[slice, Any, Any]]:
+    """Truncated backpropagation through time: long sequences, k steps at a time.
+
+    The state goes on from chunk to chunk, and gradients do not: forward is the same as in one call, while a
+    ``backward()`` on a chunk's output reaches back to the chunk's first step only (Williams and Peng 1990).
+    ::
+
+        for steps, y, state in nn.tbptt(lstm, x, 20):
+            loss = nn.mse(head(y), target[:, steps])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    Parameters
+    ----------
+    layer : a recurrent layer
+        That reads forwards and returns sequences and states.
+    x : Tensor or array, (B, T, F); (T, B, F) for a layer without batch_first
+    k : int
+        Steps in a chunk; the last one may have fewer.
+    state, lengths, mask
+        As for the layer.
+
+    Yields
+    ------
+    steps : slice
+        The chunk's steps in x.
+    output : as the layer's
+    state
+        The detached state after the chunk.
+    """
+    if k < 1:
+        raise ValueError(f"tbptt needs chunks of at least 1 step, got k={k}")
+    if layer.bidirectional or layer.go_backwards:
+        raise ValueError(
+            "tbptt reads forwards: a layer that reads backwards needs the whole sequence at once"
+        )
+    if layer.return_state is not True or not layer.return_sequences:
+        raise ValueError("tbptt needs a layer with return_state=True and return_sequences=True")
+    x = as_tensor(x)
+    time = 1 if layer.batch_first else 0
+    total = x.shape[time]
+    own = None if lengths is None else valid_lengths(lengths, x.shape[1 - time], total)
+    mask = None if mask is None else np.asarray(mask)
+    for start in range(0, total, k):
+        steps = slice(start, min(start + k, total))
+        index = (slice(None),) * time + (steps,)
+        y, state = layer(
+            x[index],
+            state,
+            lengths=None if own is None else np.clip(own - start, 0, steps.stop - start),
+            mask=None if mask is None else mask[index],
+        )
+        state = state.detach()
+        yield steps, y, state
