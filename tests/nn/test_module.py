@@ -178,3 +178,18 @@ def test_printed_form():
     assert repr(nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.1))) == (
         "Sequential(\n  (0): Linear(2, 3)\n  (1): Dropout(p=0.1)\n)"
     )
+
+
+def test_parameters_are_called_by_their_full_names_whatever_is_changed_below():
+    """Replaced, thawed, copied: the name is the one that the outermost module's state_dict has."""
+    net = Net()
+    net.head[0].weight = nn.Parameter(np.zeros((4, 4)))
+    net.rnn.l0.weight_hh = nn.Parameter(np.zeros(net.rnn.l0.weight_hh.shape))
+    net.head.requires_grad_(False).requires_grad_(True)
+    assert [p.name for p in net.parameters()] == NAMES
+    copied = copy.deepcopy(net)
+    copied.head[3].bias = nn.Parameter(np.zeros(copied.head[3].bias.shape))
+    part = copy.deepcopy(net.head)
+    part[0].bias = nn.Parameter(np.zeros(4))
+    assert [p.name for p in copied.parameters()] == NAMES == [p.name for p in net.parameters()]
+    assert [p.name for p in part.parameters()] == ["0.weight", "0.bias", "3.weight", "3.bias"]

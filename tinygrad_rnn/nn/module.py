@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,12 @@ class Module:
     _parameters: dict[str, Tensor]
     _children: dict[str, Module]
     _name: str | None
+    _parent: weakref.ref[Module] | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Here and not in __init__, so that subclasses need not remember super().__init__().
         module = super().__new__(cls)
-        vars(module).update(training=True, _parameters={}, _children={}, _name=None)
+        vars(module).update(training=True, _parameters={}, _children={}, _name=None, _parent=None)
         return module
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -64,18 +66,24 @@ class Module:
             )
         if isinstance(value, Tensor) and (isinstance(value.place, Leaf) or name in self._parameters):
             table: dict[str, Any] = self._parameters
-            if value.requires_grad:
-                value.name = name
         elif isinstance(value, Module):
             table = self._children
             value._name = value._name or name
-            value._rename_parameters(lambda own: self._join(name, own))
+            value._parent = weakref.ref(self)
         else:
             table = vars(self)
         for other in (self._parameters, self._children, vars(self)):
             if other is not table:
                 other.pop(name, None)
         table[name] = value
+        if table is not vars(self):
+            self._name_parameters()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy's children belong to the copy, and the copy to nobody yet.
+        vars(self).update(state, _parent=None)
+        for child in self.children():
+            child._parent = weakref.ref(self)
 
     def __getattr__(self, name: str) -> Any:
         # Reached only where ordinary lookup fails.
@@ -131,11 +139,14 @@ class Module:
             for name, p in child._all_parameters():
                 yield self._join(child_name, name), p
 
-    def _rename_parameters(self, rename: Callable[[str], str]) -> None:
+    def _name_parameters(self) -> None:
         """Let tapes, diagrams and errors call each parameter as the outermost module's state_dict does."""
-        for name, p in self._all_parameters():
+        outermost = self
+        while outermost._parent is not None and (parent := outermost._parent()) is not None:
+            outermost = parent
+        for name, p in outermost.named_parameters():
             if p.requires_grad:
-                p.name = rename(name)
+                p.name = name
 
     def _join(self, child: str, name: str) -> str:
         """The name, in this module, of a child's parameter."""
@@ -162,7 +173,7 @@ class Module:
         """Freeze (False) or unfreeze all parameters. Returns the module."""
         for p in self.parameters():
             p.requires_grad = wanted
-        self._rename_parameters(str)
+        self._name_parameters()
         return self
 
     def zero_grad(self) -> None:
