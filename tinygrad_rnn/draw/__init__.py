@@ -15,7 +15,7 @@ from .diagram import Diagram
 from .flows import StateFlow, flow, step_gradients
 from .gradients import contributions, gradient_flow, influence, influence_map
 from .kept import keep_values
-from .unrolled import graph
+from .views import graph
 
 __all__ = [
     "Diagram",

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..listing import Tape
 from .dot import dot_source
+from .layout import Drawing, place
+from .looks import THEMES, Theme
 from .rendering import RenderError, render
+from .svg import svg
 from .view import View
 
-_SUFFIXES = (".svg", ".png", ".pdf", ".dot")
 _MOST_LINES = 200
-"""How much of the DOT text a notebook shows in place of a picture."""
+"""How much text a notebook shows in place of a picture."""
 
 
 class Diagram:
@@ -23,20 +27,57 @@ class Diagram:
     Parameters
     ----------
     view : View
+    tape : Tape, optional
+        What the view was made from.
+    theme : {"auto", "light", "dark", "paper"}
+        Colours: light or dark as the reader prefers, or one of them, or black and white.
+    prefix : str, optional
+        What the ids in the SVG begin with. By default it is made from the contents, so that different
+        diagrams can stand on one page.
 
     Attributes
     ----------
     view : View
         The nodes, edges and clusters.
+    tape : Tape or None
     """
 
-    def __init__(self, view: View) -> None:
-        self.view = view
+    def __init__(
+        self, view: View, tape: Tape | None = None, theme: Theme = "auto", prefix: str | None = None
+    ) -> None:
+        if theme not in THEMES:
+            raise ValueError(f"theme is one of {', '.join(THEMES)}, got {theme!r}")
+        self.view, self.tape, self.theme = view, tape, theme
+        self._prefix = prefix
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        """Where everything is. Raises `RenderError` where that needs Graphviz and there is none."""
+        return place(self.view)
 
     @cached_property
     def source(self) -> str:
-        """The DOT text: for one and the same program the same on every run."""
-        return dot_source(self.view)
+        """The DOT text, with places unless Graphviz is missing: the same on every run."""
+        try:
+            return dot_source(self.view, self.drawing, self.theme)
+        except RenderError:
+            return dot_source(self.view, None, self.theme)
+
+    @cached_property
+    def prefix(self) -> str:
+        """What the ids in the SVG begin with."""
+        if self._prefix is not None:
+            return self._prefix
+        return "d" + hashlib.sha256(dot_source(self.view).encode()).hexdigest()[:6]
+
+    @property
+    def ids(self) -> dict[int, str]:
+        """The ids in the SVG of what is drawn, by the numbers that the tape's listing gives to entries."""
+        return {node.entry: f"{self.prefix}.{node.key}" for node in self.view.nodes if node.entry}
+
+    def svg(self) -> str:
+        """The picture as SVG. Raises `RenderError` where layout needs Graphviz and there is none."""
+        return svg(self.drawing, self.prefix, self.theme)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the diagram to a file.

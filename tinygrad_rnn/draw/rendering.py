@@ -7,10 +7,13 @@ when its time is over; a crash in there harms nobody either.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 SECONDS = 20.0
 """How long a rendering may take."""
@@ -24,8 +27,10 @@ INSTALL = (
 _PYGRAPHVIZ = """
 import sys
 import pygraphviz
-graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode("utf-8"))
-sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="dot"))
+kind, program, arguments = sys.argv[1:]
+for text in sys.stdin.buffer.read().decode("utf-8").split("\\0"):
+    graph = pygraphviz.AGraph(string=text)
+    sys.stdout.buffer.write(graph.draw(format=kind, prog=program, args=arguments))
 """
 
 
@@ -34,14 +39,14 @@ class RenderError(RuntimeError):
 
 
 def render(source: str, kind: str) -> bytes:
-    """Lay DOT text out and draw it.
+    """Draw DOT text whose nodes and edges have their places already.
 
     Parameters
     ----------
     source : str
-        DOT text.
+        DOT text, with a ``pos`` for every node.
     kind : str
-        One of Graphviz's formats: svg, png, pdf, plain.
+        One of Graphviz's formats: png, pdf, plain.
 
     Returns
     -------
@@ -52,17 +57,50 @@ def render(source: str, kind: str) -> bytes:
     RenderError
         Without Graphviz, after `SECONDS` seconds, and when Graphviz fails.
     """
+    return _graphviz([source], kind, "neato", "-n2")
+
+
+def lay_out(sources: Sequence[str]) -> list[dict[str, Any]]:
+    """Let Graphviz's ``dot`` find places for the nodes and edges of graphs, all in one process.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        DOT texts.
+
+    Returns
+    -------
+    list of dict
+        Graphviz's JSON of each.
+
+    Raises
+    ------
+    RenderError
+    """
+    text = _graphviz(sources, "json0", "dot", "").decode("utf-8")
+    decoder, at, found = json.JSONDecoder(), 0, []
+    while at < len(text):
+        graph, at = decoder.raw_decode(text, at)
+        found.append(graph)
+        while at < len(text) and text[at].isspace():
+            at += 1
+    return found
+
+
+def _graphviz(sources: Sequence[str], kind: str, engine: str, arguments: str) -> bytes:
     failures = []
     # Not graphviz.pipe: it cannot be given a time limit.
     program = shutil.which("dot")
     if program is not None:
+        command = [program, f"-K{engine}", f"-T{kind}", *arguments.split()]
         try:
-            return _run("the dot program", [program, f"-T{kind}"], source)
+            return _run("the dot program", command, "\n".join(sources))
         except _FailedError as error:
             failures.append(str(error))
     if sys.executable and importlib.util.find_spec("pygraphviz") is not None:
+        command = [sys.executable, "-c", _PYGRAPHVIZ, kind, engine, arguments]
         try:
-            return _run("pygraphviz", [sys.executable, "-c", _PYGRAPHVIZ, kind], source)
+            return _run("pygraphviz", command, "\0".join(sources))
         except _FailedError as error:
             failures.append(str(error))
     if failures:
@@ -84,8 +122,8 @@ def _run(name: str, command: list[str], source: str) -> bytes:
     except subprocess.TimeoutExpired:
         # Graphviz is Graphviz: the other way to reach it would take as long.
         raise RenderError(
-            f"{name} was stopped after {SECONDS:g} seconds: the graph is large. Draw fewer time steps, or "
-            f"give the DOT text to Graphviz with more patience"
+            f"{name} was stopped after {SECONDS:g} seconds: the graph is large. Draw less of it, with "
+            f"fold=True, steps=, depth= or group=, or give the DOT text to Graphviz with more patience"
         ) from None
     except OSError as error:
         raise _FailedError(f"{name} could not be started: {error}") from error

@@ -1,286 +1,286 @@
-"""From a tape to a view: every operation is drawn, every time step is a frame.
+"""The tape as a tree of frames: modules, loops, time steps, and the states that pass from step to step.
 
-Two things are drawn otherwise than they were recorded, or a loop over time would drown in long arrows from a
-few nodes to every step. A parameter is drawn once in each step that uses it. So is a short computation on
-parameters alone that was made before the loop and is used in several steps, such as the transpose of a
-weight: it looks like a parameter whose name is the computation.
+Every view is made from this. Nothing here is drawn yet.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from ..listing import Tape, describe_static
+from ..listing import Tape
 from ..state import Scope
 from ..tape import Entry, Leaf, Output, Place
-from ..tensors import Tensor
-from .diagram import Diagram
-from .view import Cluster, Edge, Node, View
 
-_TIMES, _MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
-_LONGEST_NAME = 40
-"""A computation on parameters whose text is longer than this many characters is drawn as it was recorded."""
+_SUBSCRIPTS = str.maketrans("0123456789-+t", "₀₁₂₃₄₅₆₇₈₉₋₊ₜ")
 
 
-def graph(*tensors: Any) -> Diagram:
-    """Draw all operations that tensors depend on, unrolled over time.
-
-    Time steps stand side by side from left to right, modules in frames. Operations are rounded boxes with
-    the shape of what they compute, parameters (whatever gets gradients) ellipses, arrays without gradients
-    angular boxes; what goes from one step to the next is drawn thicker. A parameter appears in each step
-    that uses it, with a dashed outline when there are several. The tensors asked for have a double outline.
-
-    Parameters
-    ----------
-    *tensors : Tensor
-        One or more results.
-
-    Returns
-    -------
-    Diagram
-        The same before and after ``backward()``.
-
-    Raises
-    ------
-    TypeError
-        Without a tensor, or for something else than a tensor.
-    ValueError
-        For a tensor that is not on the tape.
-    """
-    if not tensors:
-        raise TypeError("draw.graph needs a tensor to draw the graph of, got nothing")
-    for k, t in enumerate(tensors, 1):
-        which = "its argument" if len(tensors) == 1 else f"argument {k}"
-        if not isinstance(t, Tensor):
-            raise TypeError(f"draw.graph draws the graph of tensors, got {which} of type {type(t).__name__}")
-        if t.place is None:
-            raise ValueError(
-                f"draw.graph got {which} of shape {t.shape} off the tape: nothing it depends on has "
-                f"requires_grad=True, it was detached, or it was computed under no_grad()"
-            )
-    return Diagram(unrolled(Tape(*tensors)))
-
-
-def unrolled(tape: Tape) -> View:
-    """The view of everything that a tape holds.
-
-    Parameters
-    ----------
-    tape : Tape
-
-    Returns
-    -------
-    View
-        The same before and after ``backward()``.
-    """
-    return _Unrolled(tape).view
-
-
-class _Unrolled:
-    """The view in the making, and what must be known of the whole tape before the first node is drawn.
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A module's call, a time step, or another named scope.
 
     Attributes
     ----------
-    clusters : dict of Scope to int
-        The frame of each scope.
-    steps : list of (int or None)
-        The innermost time step of each frame.
-    names : dict of Place to str
-        What a place is called that may be drawn in several copies: leaves, and computations on leaves alone.
-    sites : dict of Place to (dict of (int or None) to (int or None))
-        The places drawn in copies. For each time step that uses one, or None for outside of all, the frame
-        that its copy stands in; no frame for what appears only within the name of another.
+    key : str
+        Unique and readable: ``lstm.l0.t017``.
+    title : str
+    parent : int or None
+        The frame around it, as a position in `Unrolled.frames`; it comes earlier there.
+    step : int or None
+    owner : object or None
+        The module or cell that was called, if the scope knows it.
+    entries : list of Entry
+        Those directly in it, in order of recording.
+    """
+
+    key: str
+    title: str
+    parent: int | None
+    step: int | None
+    owner: Any
+    entries: list[Entry] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Carried:
+    """What the steps of a loop hand on to each other, read off the tape.
+
+    Attributes
+    ----------
+    names : dict of int to str
+        For each state, where in its step it is computed, counted from the step's end, and its name.
+    slots : dict
+        Which input reads which state: ``slots[steps' primitives, entry, input]``. Where a step has a constant
+        in such a place, it is the initial state, or one that was detached.
+    first : int
+        The step that was run first, as a position in `Unrolled.frames`.
+    """
+
+    names: dict[int, str]
+    slots: dict[tuple[int, int, int], int]
+    first: int
+
+
+class Unrolled:
+    """A tape, arranged.
+
+    Attributes
+    ----------
+    tape : Tape
+    frames : list of Frame
+    step_of : list of (int or None)
+        For each frame the innermost time step that it is or lies in.
+    loops : dict of (int or None) to list of int
+        For each frame that has time steps directly in it (None: outside of all), those, in their order.
+    results : set of Place
+        What the tape was asked for: leaves and entries.
     """
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self.view = View()
-        self.results = {p if isinstance(p, Leaf) else _entry(p) for p in tape.places}
-        self.clusters: dict[Scope, int] = {}
-        self.entered: dict[tuple[int | None, str, int | None], int] = {}
+        self.frames: list[Frame] = []
+        self._at: dict[Scope | None, int | None] = {None: None}
+        self._keys: dict[str, int] = {}
+        self._entered: dict[tuple[int | None, str, int], int] = {}
+        self.outside: list[Entry] = []
         for entry in tape.entries:
-            self._enter(entry.scope)
-        self.steps = self.view.steps()
-        self.names = self._names()
-        self.sites = self._sites()
-        self.outputs_used = self._outputs_used()
-        self.leaves = {leaf: k for k, leaf in enumerate(tape.leaves)}
-        self.copies: dict[tuple[Place, int | None], str] = {}
-        for entry in tape.entries:
-            if entry not in self.sites:
-                self._draw(entry)
-        for place in tape.places:
-            if isinstance(place, Leaf):
-                self._copy(place, None)
+            scope = entry.scope
+            at = self._at[scope] if scope in self._at else self._enter(scope)
+            (self.outside if at is None else self.frames[at].entries).append(entry)
+        self.step_of: list[int | None] = []
+        self.loops: dict[int | None, list[int]] = {}
+        for k, frame in enumerate(self.frames):
+            self.step_of.append(k if frame.step is not None else self.around(k, self.step_of))
+            if frame.step is not None:
+                self.loops.setdefault(frame.parent, []).append(k)
+        for steps in self.loops.values():
+            steps.sort(key=self.time)
+        self.results = {p if isinstance(p, Leaf) else source(p) for p in tape.places}
+        self._sequences: dict[tuple[str, ...], int] = {}
+        self._own_of: dict[int, list[Entry]] = {}
 
-    # ---- what must be known first
-
-    def _enter(self, scope: Scope | None) -> None:
-        if scope is None or scope in self.clusters:
-            return
-        parent = None
+    def _enter(self, scope: Scope | None) -> int | None:
+        assert scope is not None
+        parent: int | None = None
         for s in scope.path():
-            if s not in self.clusters:
+            if s not in self._at:
                 # A step entered twice in one place is one step; a module called twice is two calls.
-                step = (parent, s.name, s.step)
-                if s.step is None or step not in self.entered:
-                    self.entered[step] = len(self.view.clusters)
-                    self.view.clusters.append(Cluster(s.name, parent, s.step))
-                self.clusters[s] = self.entered[step]
-            parent = self.clusters[s]
+                known = None if s.step is None else self._entered.get((parent, s.name, s.step))
+                self._at[s] = len(self.frames) if known is None else known
+                if known is None:
+                    if s.step is not None:
+                        self._entered[parent, s.name, s.step] = len(self.frames)
+                    key = self.unique(self._frame_key(s, parent))
+                    self.frames.append(Frame(key, s.name, parent, s.step, s.owner))
+            parent = self._at[s]
+        return parent
 
-    def _cluster(self, entry: Entry) -> int | None:
-        return None if entry.scope is None else self.clusters[entry.scope]
+    def _frame_key(self, scope: Scope, parent: int | None) -> str:
+        name = scope.name if scope.step is None else f"t{scope.step:03d}"
+        return f"{self.prefix(parent)}{identifier(name)}"
 
-    def _step(self, entry: Entry) -> int | None:
-        return None if entry.scope is None else self.steps[self.clusters[entry.scope]]
+    def prefix(self, frame: int | None) -> str:
+        """What the keys of all that stands directly in a frame begin with."""
+        return "" if frame is None else f"{self.frames[frame].key}."
 
-    def _names(self) -> dict[Place, str]:
-        names: dict[Place, str] = dict(self.tape.leaves.items())
-        for entry in self.tape.entries:
-            if self._step(entry) is not None or entry.primitive.multiple or entry in self.results:
-                continue
-            inputs = [
-                names.get(place, "") if place is not None else _number(constant)
-                for place, constant in zip(entry.parents, _constants(entry), strict=True)
-            ]
-            if all(inputs):
-                text = _expression(entry, inputs)
-                if len(text) <= _LONGEST_NAME:
-                    names[entry] = text
-        return names
+    def unique(self, key: str) -> str:
+        """The key, numbered from its second use on."""
+        count = self._keys[key] = self._keys.get(key, 0) + 1
+        return key if count == 1 else self.unique(f"{key}.{count}")
 
-    def _sites(self) -> dict[Place, dict[int | None, int | None]]:
-        sites: dict[Place, dict[int | None, int | None]] = {}
-        for place in self.tape.places:
-            if isinstance(place, Leaf):
-                sites[place] = {None: None}
-        for entry in reversed(self.tape.entries):
-            if entry in self.names:
-                if len(sites.get(entry, ())) != 1:
-                    # Drawn in copies, or not at all: then it is part of the names of such copies only.
-                    sites.setdefault(entry, {})
-                    continue
-                # Used in one place alone, it can be drawn as what it is without arrows to all steps.
-                del sites[entry]
-            step, cluster = self._step(entry), self._cluster(entry)
-            for parent in entry.parents:
-                if parent is not None and parent in self.names:
-                    found = sites.setdefault(parent, {})
-                    found[step] = self._common(found[step], cluster) if step in found else cluster
-        return sites
+    # ---- finding one's way
 
-    def _common(self, a: int | None, b: int | None) -> int | None:
+    def at(self, entry: Entry) -> int | None:
+        """The frame that an entry stands in."""
+        return self._at[entry.scope]
+
+    def step(self, entry: Entry) -> int | None:
+        """The innermost time step that an entry lies in, as a frame."""
+        at = self._at[entry.scope]
+        return None if at is None else self.step_of[at]
+
+    def time(self, frame: int) -> int:
+        """The number of a time step."""
+        return self.frames[frame].step or 0
+
+    def around(self, frame: int, values: list[Any]) -> Any:
+        """What a list of one value per frame has for the frame around one."""
+        parent = self.frames[frame].parent
+        return None if parent is None else values[parent]
+
+    def path(self, frame: int | None) -> Iterator[int]:
+        """The frame and those around it, outwards."""
+        while frame is not None:
+            yield frame
+            frame = self.frames[frame].parent
+
+    def common(self, a: int | None, b: int | None) -> int | None:
         """The innermost frame around both: as parents come first, the later of two is never the outer one."""
         while a != b:
             if a is None or b is None:
                 return None
             if a > b:
-                a = self.view.clusters[a].parent
+                a = self.frames[a].parent
             else:
-                b = self.view.clusters[b].parent
+                b = self.frames[b].parent
         return a
 
-    def _outputs_used(self) -> dict[Entry, set[int]]:
-        used: dict[Entry, set[int]] = {}
-        for place in [p for entry in self.tape.entries for p in entry.parents] + self.tape.places:
-            if isinstance(place, Output):
-                used.setdefault(place.entry, set()).add(place.index)
-        return used
+    def owner(self, frame: int | None, attribute: str) -> Any:
+        """What the module or cell called in a frame, or the nearest around it, has as an attribute."""
+        for k in self.path(frame):
+            found = getattr(self.frames[k].owner, attribute, None)
+            if found is not None:
+                return found
+        return None
 
-    # ---- drawing
+    # ---- loops
 
-    def _key(self, place: Place) -> str:
-        if isinstance(place, Leaf):
-            return f"p{self.leaves[place]}"
-        return f"e{self.tape.numbers[_entry(place)]}"
+    @cached_property
+    def own(self) -> dict[int, list[Entry]]:
+        """For each time step the entries that lie in it and in no step within it."""
+        found: dict[int, list[Entry]] = {}
+        for k, frame in enumerate(self.frames):
+            step = self.step_of[k]
+            if step is not None:
+                found.setdefault(step, []).extend(frame.entries)
+        for entries in found.values():
+            entries.sort(key=_number)
+        return found
 
-    def _draw(self, entry: Entry) -> None:
-        key = self._key(entry)
-        step, cluster = self._step(entry), self._cluster(entry)
-        arguments = []
-        for k, (place, constant) in enumerate(zip(entry.parents, _constants(entry), strict=True)):
-            text = self._text(place, constant)
-            arguments.append(text)
-            if place is None:
-                tail = f"{key}_{k}"
-                self._draw_constant(tail, text, constant, cluster)
-            elif place in self.sites:
-                tail = self._copy(place, step)
-            else:
-                tail = self._key(place)
-            label = str(place.index) if isinstance(place, Output) else ""
-            reader = f"{entry.primitive.name}, input {k + 1} of {len(entry.parents)}"
-            self.view.edges.append(Edge(tail, key, label, f"{text} to {reader}"))
-        arguments += [f"{name}={_static(value)}" for name, value in sorted(entry.static.items())]
-        call = f"%{self.tape.numbers[entry]} = {entry.primitive.name}({', '.join(arguments)})"
-        title = entry.primitive.name
-        if title == "getitem":
-            title = _shortened(f"getitem[{_static(entry.static['index'])}]")
-        self.view.nodes.append(
-            Node(
-                key,
-                "operation",
-                title,
-                self._outcome(entry),
-                f"{call}, {entry.scope or 'no scope'}",
-                cluster,
-                result=entry in self.results,
-            )
-        )
+    def sequence(self, step: int) -> int:
+        """A number for the operations of a step: steps of the same operations have the same."""
+        operations = tuple(entry.primitive.name for entry in self.own.get(step, ()))
+        return self._sequences.setdefault(operations, len(self._sequences))
 
-    def _outcome(self, entry: Entry) -> str:
-        if not entry.primitive.multiple:
-            return str(entry.shape)
-        shapes = [str(shape) for shape in entry.shape]
-        several = (
-            f"{len(shapes)} {_TIMES} {shapes[0]}" if len(set(shapes)) == 1 else _shortened(", ".join(shapes))
-        )
-        used = len(self.outputs_used[entry])
-        return several if used == len(shapes) else f"{several}, {used} used"
+    def carried(self, loop: int | None, steps: list[int]) -> Carried:
+        """What the steps of a loop hand on, as seen in the given ones of them."""
+        siblings = set(self.loops[loop])
+        places: dict[int, dict[int, int]] = {}
+        mixed = set()
+        slots: dict[tuple[int, int, int], int] = {}
+        for step in steps:
+            sequence = self.sequence(step)
+            for k, entry in enumerate(self.own.get(step, ())):
+                for j, place in enumerate(entry.parents):
+                    origin = None if place is None or isinstance(place, Leaf) else self.step(source(place))
+                    if origin is None or origin == step or origin not in siblings or place is None:
+                        continue
+                    entries = self.own[origin]
+                    if origin not in places:
+                        places[origin] = {e.number: n for n, e in enumerate(entries, -len(entries))}
+                    slots[sequence, k, j] = state = places[origin][source(place).number]
+                    if not entry.primitive.elementwise:
+                        mixed.add(state)
+        first = min(self.loops[loop], key=self._began)
+        return Carried(_state_names(sorted(set(slots.values())), mixed), slots, first)
 
-    def _text(self, place: Place | None, constant: Any) -> str:
-        if place is None:
-            return _number(constant) or f"data{_shape(constant)}"
-        return self.names[place] if place in self.sites else self.tape.label(place)
+    def before(self, step: int) -> tuple[int, int | None]:
+        """The number of the time step that was run before one, and its frame, if there was one."""
+        steps = self.loops[self.frames[step].parent]
+        backwards = len(steps) > 1 and self._began(steps[0]) > self._began(steps[-1])
+        at = steps.index(step) + (1 if backwards else -1)
+        number = self.time(step) + (1 if backwards else -1)
+        return number, steps[at] if 0 <= at < len(steps) else None
 
-    def _draw_constant(self, key: str, text: str, constant: Any, cluster: int | None) -> None:
-        if _number(constant):
-            self.view.nodes.append(Node(key, "number", text, cluster=cluster))
-        else:
-            shape, dtype = _shape(constant), getattr(constant, "dtype", "")
-            tooltip = f"an array without gradients {shape} {dtype}".rstrip()
-            self.view.nodes.append(Node(key, "data", "data", shape, tooltip, cluster))
+    def _began(self, step: int) -> int:
+        own = self.own.get(step)
+        return own[0].number if own else 0
 
-    def _copy(self, place: Place, step: int | None) -> str:
-        """The key of the drawing of a place in a time step, made when it is first asked for."""
-        if (place, step) not in self.copies:
-            sites, name = self.sites[place], self.names[place]
-            what = "parameter" if isinstance(place, Leaf) else "computed once from parameters"
-            key = self._key(place) if step is None else f"{self._key(place)}_c{step}"
-            tooltip = f"{name} {place.shape} {place.dtype}, {what}"
-            if len(sites) > 1:
-                tooltip += f"; one array, drawn in {len(sites)} places"
-            self.copies[place, step] = key
-            self.view.nodes.append(
-                Node(
-                    key,
-                    "parameter",
-                    name,
-                    str(place.shape),
-                    tooltip,
-                    sites[step],
-                    shared=len(sites) > 1,
-                    result=place in self.results,
-                )
-            )
-        return self.copies[place, step]
+    def padded(self, loop: int | None) -> set[int]:
+        """The steps of a loop that run on fewer sequences than others: some have ended there."""
+        rows = {}
+        for step in self.loops[loop]:
+            own = self.own.get(step)
+            shape = own[-1].shape if own and not own[-1].primitive.multiple else ()
+            if shape:
+                rows[step] = shape[0]
+        most = max(rows.values(), default=0)
+        return {step for step, count in rows.items() if count < most}
+
+    # ---- gates
+
+    @cached_property
+    def gates(self) -> dict[Entry, str]:
+        """The gate that an entry computes, where its cell names its gates.
+
+        A cell names them by ``gate_names``, in the order in which it splits its pre-activations. An entry
+        belongs to a gate if it reads that part of the split, or a sum of such parts, up to its activation.
+        """
+        found: dict[Entry, str] = {}
+        before: dict[Entry, str] = {}
+        named = {k: self.owner(k, "gate_names") for k in range(len(self.frames))}
+        for entry in self.tape.entries:
+            if entry.primitive.multiple or self.step(entry) is None:
+                continue
+            read = set()
+            for place in entry.parents:
+                if isinstance(place, Output):
+                    at = self.at(place.entry)
+                    names = named[at] if at is not None and at == self.at(entry) else None
+                    if names and len(names) == len(place.entry.shape):
+                        read.add(names[place.index])
+                elif place in before:
+                    read.add(before[place])  # type: ignore[index]
+            if len(read) == 1:
+                found[entry] = gate = read.pop()
+                if len(entry.parents) > 1:
+                    before[entry] = gate
+        return found
 
 
-def _entry(place: Place) -> Entry:
+def _state_names(states: list[int], mixed: set[int]) -> dict[int, str]:
+    """The only state is h; of two, h is the one that the next step does not use elementwise alone."""
+    if len(states) == 1:
+        return {states[0]: "h"}
+    if len(states) == 2 and len(mixed) == 1:
+        return {state: "h" if state in mixed else "c" for state in states}
+    return {state: f"s{'′' * k}" for k, state in enumerate(states)}
+
+
+def source(place: Place) -> Entry:
     """The entry that computed a place, as its only output or as one of several."""
     if isinstance(place, Output):
         return place.entry
@@ -288,40 +288,15 @@ def _entry(place: Place) -> Entry:
     return place
 
 
-def _constants(entry: Entry) -> tuple[Any, ...]:
-    """What is known of each input that is a constant, before and after the release of the saved arrays."""
-    return entry.args or entry.constants or (None,) * len(entry.parents)
+def subscripted(name: str, index: object) -> str:
+    """A letter with an index, as titles write it: h₁₂."""
+    return name + str(index).translate(_SUBSCRIPTS)
 
 
-def _number(constant: Any) -> str:
-    """A plain number in a few characters; empty for arrays, whose values diagrams do not show."""
-    if isinstance(constant, (bool, np.bool_)):
-        return str(constant)
-    if isinstance(constant, (int, float, np.integer, np.floating)):
-        return f"{constant:.4g}"
-    return str(constant) if isinstance(constant, (complex, np.complexfloating)) else ""
+def identifier(text: str) -> str:
+    """A text as a part of a key."""
+    return re.sub(r"[^\w-]+", "_", text) or "_"
 
 
-def _shape(constant: Any) -> str:
-    shape = getattr(constant, "shape", None)
-    return "" if shape is None else str(tuple(shape))
-
-
-def _static(value: Any) -> str:
-    """A static argument in a few characters, without the addresses that Python puts into some texts."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", describe_static(value))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
-
-
-def _expression(entry: Entry, inputs: list[str]) -> str:
-    """A computation as a name: ``weight_hh_l0ᵀ``, ``b_ih + b_hh``, ``reshape(b)``."""
-    name = entry.primitive.name
-    sign = {"add": "+", "subtract": _MINUS, "multiply": _TIMES, "divide": "÷"}.get(name)
-    if sign is not None:
-        return f" {sign} ".join(f"({text})" if " " in text else text for text in inputs)
-    if name in ("transpose", "swapaxes") and len(entry.shape) == 2:
-        return f"({inputs[0]})ᵀ" if " " in inputs[0] else f"{inputs[0]}ᵀ"
-    return f"{name}({', '.join(inputs)})"
+def _number(entry: Entry) -> int:
+    return entry.number

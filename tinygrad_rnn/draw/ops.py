@@ -1,0 +1,440 @@
+"""Every operation of a tape, one column per time step.
+
+Two things are drawn otherwise than they were recorded, or a loop over time would drown in long arrows from a
+few nodes to every step. A parameter is drawn once in each step that uses it. So is a short computation on
+parameters alone that was made before the loop and is used in several steps, such as the transpose of a
+weight: it looks like a parameter whose name is the computation.
+
+And a state that a step reads from another stands at the top of its column, as a node of its own. The first
+step has the initial state there, a constant or not, so that all columns are alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..listing import describe_static
+from ..tape import Entry, Leaf, Output, Place
+from .selection import Selection
+from .unrolled import Carried, Unrolled, identifier, source, subscripted
+from .view import Cluster, Edge, Node, View
+
+_TIMES, _MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
+_LONGEST_NAME = 40
+"""A computation on parameters whose text is longer than this many characters is drawn as it was recorded."""
+
+Describe = Callable[[Any], str]
+"""The lines under a title, for an entry, a leaf or an array."""
+
+
+def ops(selection: Selection, describe: Describe) -> View:
+    """The view of all that is open in a selection.
+
+    Parameters
+    ----------
+    selection : Selection
+    describe : callable
+        Gives the lines under the titles of entries, leaves and constants.
+
+    Returns
+    -------
+    View
+    """
+    return _Ops(selection, describe).view
+
+
+class _Ops:
+    """The view in the making.
+
+    Attributes
+    ----------
+    clusters : dict of int to int
+        The cluster of each frame that is drawn.
+    names : dict of Place to str
+        What a place is called that may be drawn in several copies: leaves, and computations on leaves alone.
+    sites : dict of Place to (dict of (int or None) to (int or None))
+        The places drawn in copies. For each time step that uses one, or None for outside of all, the frame
+        that its copy stands in; no frame for what appears only within the name of another.
+    keys : dict of Place to str
+        The nodes of entries.
+    """
+
+    def __init__(self, selection: Selection, describe: Describe) -> None:
+        self.selection, self.describe = selection, describe
+        self.unrolled = selection.unrolled
+        self.tape = self.unrolled.tape
+        self.view = View()
+        self.clusters: dict[int, int] = {}
+        self.keys: dict[Entry, str] = {}
+        self.inputs: dict[tuple[int | None, object], str] = {}
+        self.taken: set[str] = set()
+        self.drawn: set[tuple[str, str, str]] = set()
+        self.carried: dict[int | None, Carried] = {}
+        self.places_in_step: dict[Entry, tuple[int, int]] = {}
+        self.copies: dict[tuple[Place, int | None], str] = {}
+        self._frames()
+        self._loops()
+        self.names = self._names()
+        self.sites = self._sites()
+        self.outputs_used = self._outputs_used()
+        for entry in self.tape.entries:
+            if selection.shape(entry) is not None:
+                self._draw_closed(entry)
+            elif entry not in self.sites:
+                self._draw(entry)
+        for place in self.tape.places:
+            if isinstance(place, Leaf):
+                self._copy(place, None)
+
+    # ---- frames
+
+    def _frames(self) -> None:
+        padded = {k for loop in self.unrolled.loops for k in self.unrolled.padded(loop)}
+        gaps = {first: (key, count) for key, (_, first, _, count) in self.selection.gaps.items()}
+        for k, frame in enumerate(self.unrolled.frames):
+            outer = None if frame.parent is None else self.clusters.get(frame.parent)
+            closed = self.selection.closed[k]
+            if closed is None:
+                kind = "module" if frame.step is None else "padded" if k in padded else "step"
+                cluster = Cluster(frame.key, frame.title, outer, frame.step, kind)  # type: ignore[arg-type]
+            elif k in gaps and gaps[k][0] == closed:
+                cluster = Cluster(closed, "", outer, frame.step, "gap")
+                self.view.nodes.append(
+                    Node(f"{closed}.gap", "gap", "⋯", f"{gaps[k][1]} steps", cluster=len(self.view.clusters))
+                )
+            else:
+                continue
+            self.clusters[k] = len(self.view.clusters)
+            self.view.clusters.append(cluster)
+        for key, k in self.selection.modules.items():
+            frame = self.unrolled.frames[k]
+            if frame.parent is not None and self.selection.closed[frame.parent] is not None:
+                continue
+            kind = "" if frame.owner is None else type(frame.owner).__name__
+            detail = kind if kind.lower() != frame.title.lower() else ""
+            at = self._visible(frame.parent)
+            self.view.nodes.append(Node(key, "module", frame.title, detail, frame.key, at))
+
+    def _visible(self, frame: int | None) -> int | None:
+        return None if frame is None else self.clusters[frame]
+
+    def _loops(self) -> None:
+        for loop in self.unrolled.loops:
+            steps = self.selection.open_steps(loop)
+            if not steps:
+                continue
+            self.carried[loop] = self.unrolled.carried(loop, steps)
+            for step in steps:
+                sequence = self.unrolled.sequence(step)
+                for k, entry in enumerate(self.unrolled.own.get(step, ())):
+                    self.places_in_step[entry] = sequence, k
+
+    # ---- what is drawn in copies
+
+    def _names(self) -> dict[Place, str]:
+        names: dict[Place, str] = dict(self.tape.leaves.items())
+        for entry in self.tape.entries:
+            if entry.primitive.multiple or self.unrolled.step(entry) is not None:
+                continue
+            if entry in self.unrolled.results or self.selection.shape(entry) is not None:
+                continue
+            inputs = [
+                names.get(place, "") if place is not None else number(constant)
+                for place, constant in zip(entry.parents, constants(entry), strict=True)
+            ]
+            if all(inputs):
+                text = _expression(entry, inputs)
+                if len(text) <= _LONGEST_NAME:
+                    names[entry] = text
+        return names
+
+    def _sites(self) -> dict[Place, dict[int | None, int | None]]:
+        unrolled = self.unrolled
+        sites: dict[Place, dict[int | None, int | None]] = {}
+        for place in self.tape.places:
+            if isinstance(place, Leaf):
+                sites[place] = {None: None}
+        for entry in reversed(self.tape.entries):
+            if entry in self.names:
+                if len(sites.get(entry, ())) != 1:
+                    # Drawn in copies, or not at all: then it is part of the names of such copies only.
+                    sites.setdefault(entry, {})
+                    continue
+                # Used in one place alone, it can be drawn as what it is without arrows to all steps.
+                del sites[entry]
+            if self.selection.shape(entry) is not None:
+                continue
+            step, frame = unrolled.step(entry), unrolled.at(entry)
+            for parent in entry.parents:
+                if parent is not None and parent in self.names:
+                    found = sites.setdefault(parent, {})
+                    found[step] = unrolled.common(found[step], frame) if step in found else frame
+        return sites
+
+    def _outputs_used(self) -> dict[Entry, set[int]]:
+        used: dict[Entry, set[int]] = {}
+        for entry in self.tape.entries:
+            for place in entry.parents:
+                if type(place) is Output:
+                    used.setdefault(place.entry, set()).add(place.index)
+        for place in self.tape.places:
+            if type(place) is Output:
+                used.setdefault(place.entry, set()).add(place.index)
+        return used
+
+    # ---- drawing
+
+    def _new(self, key: str) -> str:
+        base, count = key, 1
+        while key in self.taken:
+            count += 1
+            key = f"{base}.{count}"
+        self.taken.add(key)
+        return key
+
+    def _key(self, entry: Entry) -> str:
+        if entry not in self.keys:
+            gate = self.unrolled.gates.get(entry)
+            name = entry.primitive.name if gate is None else f"{gate}.{entry.primitive.name}"
+            self.keys[entry] = self._new(self.unrolled.prefix(self.unrolled.at(entry)) + name)
+        return self.keys[entry]
+
+    def _shape(self, place: Place) -> str:
+        """The node that stands for a place that is not drawn in copies."""
+        entry = source(place)
+        closed = self.selection.shape(entry)
+        if closed is None:
+            return self._key(entry)
+        return f"{closed}.gap" if closed in self.selection.gaps else closed
+
+    def _edge(self, tail: str, head: str, label: str = "", tooltip: str = "", kind: Any = "data") -> None:
+        self.view.edges.append(Edge(tail, head, label, tooltip, kind))
+
+    def _edge_once(self, tail: str, head: str, label: str = "", tooltip: str = "") -> None:
+        """An arrow at a shape that stands for many entries: one, however many of them there are."""
+        if tail != head and (tail, head, label) not in self.drawn:
+            self.drawn.add((tail, head, label))
+            self._edge(tail, head, label, tooltip)
+
+    def _draw_closed(self, entry: Entry) -> None:
+        closed = self.selection.shape(entry)
+        head = self._shape(entry)
+        step = self.unrolled.step(entry)
+        for place in entry.parents:
+            if place is None or isinstance(place, Leaf) or place in self.sites:
+                if place is not None and closed in self.selection.modules:
+                    continue  # a closed module keeps its parameters to itself
+                continue
+            if self.selection.shape(source(place)) == closed:
+                continue
+            origin = self.unrolled.step(source(place))
+            if origin is not None and step is not None and self._siblings(origin, step):
+                title = self._state_title(place, origin)
+                if (self._shape(place), head, title) not in self.drawn:
+                    self.drawn.add((self._shape(place), head, title))
+                    self._edge(self._shape(place), head, title, f"{title} to the steps left out", "state")
+            else:
+                self._edge_once(self._shape(place), head, "", self.tape.label(place))
+
+    def _siblings(self, a: int, b: int) -> bool:
+        frames = self.unrolled.frames
+        return a != b and frames[a].parent == frames[b].parent
+
+    def _draw(self, entry: Entry) -> None:
+        key = self._key(entry)
+        step, frame = self.unrolled.step(entry), self.unrolled.at(entry)
+        gate = self.unrolled.gates.get(entry)
+        arguments = []
+        for k, (place, constant) in enumerate(zip(entry.parents, constants(entry), strict=True)):
+            text = self._text(place, constant)
+            arguments.append(text)
+            reader = f"{text} to {entry.primitive.name}, input {k + 1} of {len(entry.parents)}"
+            if place is not None and place in self.sites:
+                self._edge(self._copy(place, step), key, "", reader)
+                continue
+            tail = self._state(entry, k, place, constant)
+            if tail is None and place is None:
+                tail = self._constant(f"{key}.{k + 1}", text, constant, frame)
+            if tail is None:
+                assert place is not None
+                if self.selection.shape(source(place)) is not None:
+                    self._edge_once(self._shape(place), key, "", reader)
+                    continue
+                tail = self._shape(place)
+            label = ""
+            if isinstance(place, Output):
+                names = self.unrolled.owner(frame, "gate_names") or ()
+                label = str(place.index) if len(names) != len(place.entry.shape) else names[place.index]
+                label = "" if label == gate and len(entry.parents) == 1 else label
+            self._edge(tail, key, label, reader)
+        arguments += [f"{name}={static(value)}" for name, value in sorted(entry.static.items())]
+        call = f"%{self.tape.numbers[entry]} = {entry.primitive.name}({', '.join(arguments)})"
+        title = entry.primitive.name
+        if title == "getitem":
+            title = shortened(f"getitem[{static(entry.static['index'])}]")
+        if gate is not None and len(entry.parents) == 1:
+            title = f"{gate} = {title}"
+        self.view.nodes.append(
+            Node(
+                key,
+                "operation",
+                title,
+                self._detail(entry),
+                f"{call}, {entry.scope or 'no scope'}",
+                None if frame is None else self.clusters[frame],
+                result=entry in self.unrolled.results,
+                entry=self.tape.numbers[entry],
+            )
+        )
+
+    def _detail(self, entry: Entry) -> str:
+        lines = self.describe(entry)
+        if entry.primitive.multiple and len(used := self.outputs_used.get(entry, ())) < len(entry.shape):
+            lines += f"{', ' if lines else ''}{len(used)} used"
+        return lines
+
+    # ---- what comes from other steps
+
+    def _state(self, entry: Entry, k: int, place: Place | None, constant: Any) -> str | None:
+        """The node at the top of a column that holds the state an entry reads; None if it reads none."""
+        step = self.unrolled.step(entry)
+        if step is None:
+            return None
+        loop = self.unrolled.frames[step].parent
+        origin = None if place is None else self.unrolled.step(source(place))
+        carried = self.carried[loop]
+        slot = carried.slots.get((*self.places_in_step.get(entry, (-1, -1)), k))
+        crosses = origin is not None and self._siblings(origin, step)
+        if not crosses and (slot is None or origin == step):
+            return None
+        port = (step, slot if slot is not None else place)
+        if port in self.inputs:
+            return self.inputs[port]
+        name = "h" if slot is None else carried.names[slot]
+        cluster, before = self.clusters[step], self.unrolled.before(step)
+        prefix = f"{self.unrolled.frames[step].key}.{identifier(name)}"
+        title = (
+            subscripted(name, before[0]) if place is None or not crosses else self._state_title(place, origin)
+        )
+        key = self.inputs[port] = self._new(f"{prefix}.before")
+        if place is not None:
+            tooltip = f"{title}: {self.tape.label(place)} {place.shape} {place.dtype}, a state"
+            kind = "state" if crosses else "data"
+            self._edge(self._shape(place), key, "", tooltip, kind)
+        elif step == carried.first or before[1] is None:
+            tooltip = f"{title}: the initial state, a constant {array_shape(constant)}"
+        else:
+            tooltip = (
+                f"{title}: a state that was detached, {array_shape(constant)}: no gradient goes further back"
+            )
+            computed = self._computed(before[1], slot)
+            if computed is not None:
+                self._edge(self._shape(computed), key, "", tooltip, "cut")
+        self.view.nodes.append(Node(key, "state", title, "", tooltip, cluster))
+        return key
+
+    def _computed(self, step: int, slot: int | None) -> Entry | None:
+        """The entry by which a step computed a state, if it is on the tape."""
+        own = self.unrolled.own.get(step, [])
+        return own[slot] if slot is not None and -slot <= len(own) else None
+
+    def _state_title(self, place: Place, origin: int | None) -> str:
+        assert origin is not None
+        loop = self.unrolled.frames[origin].parent
+        entry = source(place)
+        entries = self.unrolled.own[origin]
+        names = self.carried[loop].names if loop in self.carried else {}
+        # Few states: looked for one by one, counted from the end.
+        name = next((n for k, n in names.items() if -k <= len(entries) and entries[k] is entry), "s")
+        return subscripted(name, self.unrolled.time(origin))
+
+    def _text(self, place: Place | None, constant: Any) -> str:
+        if place is None:
+            return number(constant) or f"data{array_shape(constant)}"
+        return self.names[place] if place in self.sites else self.tape.label(place)
+
+    def _constant(self, key: str, text: str, constant: Any, frame: int | None) -> str:
+        key = self._new(key)
+        cluster = None if frame is None else self.clusters[frame]
+        if number(constant):
+            self.view.nodes.append(Node(key, "number", text, cluster=cluster))
+        else:
+            tooltip = f"an array without gradients {array_shape(constant)} {getattr(constant, 'dtype', '')}"
+            self.view.nodes.append(
+                Node(key, "data", "data", self.describe(constant), tooltip.rstrip(), cluster)
+            )
+        return key
+
+    def _in_module(self, frame: int | None) -> bool:
+        return any(self.unrolled.frames[k].owner is not None for k in self.unrolled.path(frame))
+
+    def _copy(self, place: Place, step: int | None) -> str:
+        """The key of the drawing of a place in a time step, made when it is first asked for."""
+        if (place, step) not in self.copies:
+            sites, name = self.sites[place], self.names[place]
+            what = "parameter" if isinstance(place, Leaf) else "computed once from parameters"
+            at = sites[step]
+            base = self.unrolled.prefix(step) + identifier(name.rpartition(".")[2])
+            key = self.copies[place, step] = self._new(base)
+            tooltip = f"{name} {place.shape} {place.dtype}, {what}"
+            if len(sites) > 1:
+                tooltip += f"; one array, drawn in {len(sites)} places"
+            self.view.nodes.append(
+                Node(
+                    key,
+                    "parameter",
+                    name if " " in name or not self._in_module(at) else name.rpartition(".")[2],
+                    self.describe(place),
+                    tooltip,
+                    None if at is None else self.clusters[at],
+                    shared=len(sites) > 1,
+                    result=place in self.unrolled.results,
+                    entry=0 if isinstance(place, Leaf) else self.tape.numbers[source(place)],
+                )
+            )
+        return self.copies[place, step]
+
+
+def constants(entry: Entry) -> tuple[Any, ...]:
+    """What is known of each input that is a constant, before and after the release of the saved arrays."""
+    return entry.args or entry.constants or (None,) * len(entry.parents)
+
+
+def number(constant: Any) -> str:
+    """A plain number in a few characters; empty for arrays, whose values diagrams do not show."""
+    if isinstance(constant, (bool, np.bool_)):
+        return str(constant)
+    if isinstance(constant, (int, float, np.integer, np.floating)):
+        return f"{constant:.4g}"
+    return str(constant) if isinstance(constant, (complex, np.complexfloating)) else ""
+
+
+def array_shape(constant: Any) -> str:
+    """The shape of a constant, as it is printed."""
+    shape = getattr(constant, "shape", None)
+    return "" if shape is None else str(tuple(shape))
+
+
+def static(value: Any) -> str:
+    """A static argument in a few characters, without the addresses that Python puts into some texts."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", describe_static(value))
+
+
+def shortened(text: str) -> str:
+    """A text of at most a few words."""
+    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
+
+
+def _expression(entry: Entry, inputs: list[str]) -> str:
+    """A computation as a name: ``weight_hh_l0ᵀ``, ``b_ih + b_hh``, ``reshape(b)``."""
+    name = entry.primitive.name
+    sign = {"add": "+", "subtract": _MINUS, "multiply": _TIMES, "divide": "÷"}.get(name)
+    if sign is not None:
+        return f" {sign} ".join(f"({text})" if " " in text else text for text in inputs)
+    if name in ("transpose", "swapaxes") and len(entry.shape) == 2:
+        return f"({inputs[0]})ᵀ" if " " in inputs[0] else f"{inputs[0]}ᵀ"
+    return f"{name}({', '.join(inputs)})"

@@ -1,0 +1,514 @@
+"""Layout in pieces: Graphviz's ``dot`` places one time step at a time, and steps that are alike only once.
+
+Laid out as one graph, a network over twenty steps would take ``dot`` minutes, and its columns would look as if
+they had nothing in common. So each time step is a piece, and what stands outside of all is one. Pieces are put
+together like type: steps side by side make a loop, and the loop is one box in the piece around it.
+
+What passes from one piece to another leaves through a port at the bottom and comes in through one at the top;
+between steps of one loop it runs in the gutter between the columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .layout import MARGIN, TITLE_ROOM, Border, Drawing, Line, Shape, joined, label_place, polyline, swing
+from .metrics import DETAIL, TITLE, node_size, text_width
+from .rendering import lay_out
+from .view import Edge, Node, Point, View
+
+_PAD, _LANE = 8.0, 6.0
+
+Container = int | None
+"""A time step, as a position in `View.clusters`; None for what stands outside of all."""
+
+Item = Hashable
+"""What a piece consists of: a node's key, a loop ``("loop", cluster)``, a port ``("in" or "out", key)``."""
+
+
+Wire = tuple[str, int, int, str]
+"""A tail, the columns that the wire leaves and enters, and the state it leads to, empty for all other heads."""
+
+
+def place_in_pieces(view: View) -> Drawing:
+    """The drawing of a view that has no grid; see `layout.place`."""
+    pieces = _Pieces(view)
+    pieces.lay_out()
+    return _Assembly(pieces).drawing
+
+
+@dataclass(slots=True)
+class _Piece:
+    """The graph of one container, and once `dot` has seen it, its places from the upper left corner on."""
+
+    depth: int
+    nodes: list[Node] = field(default_factory=list)
+    clusters: list[int] = field(default_factory=list)
+    loops: dict[int | None, None] = field(default_factory=dict)
+    tops: dict[Item, None] = field(default_factory=dict)
+    bottoms: dict[Item, None] = field(default_factory=dict)
+    arrows: dict[tuple[Item, Item, int], None] = field(default_factory=dict)
+    width: float = 0.0
+    height: float = 0.0
+    at: dict[Item, Point] = field(default_factory=dict)
+    courses: dict[tuple[Item, Item, int], list[Point]] = field(default_factory=dict)
+    borders: list[tuple[float, float, float, float]] = field(default_factory=list)
+
+    def arrow(self, tail: Item, head: Item) -> tuple[Item, Item, int]:
+        count = 0
+        # A node may be read twice by another, which is two arrows; what goes to a loop or a port is one.
+        while isinstance(tail, str) and isinstance(head, str) and (tail, head, count) in self.arrows:
+            count += 1
+        self.arrows[tail, head, count] = None
+        return tail, head, count
+
+
+@dataclass(slots=True)
+class _Loop:
+    """Columns, and the wires between them with their lanes."""
+
+    columns: list[int]
+    wires: dict[Wire, int] = field(default_factory=dict)
+    lanes: int = 0
+    lefts: dict[int, float] = field(default_factory=dict)
+    width: float = 0.0
+    height: float = 0.0
+
+    def gutter(self, tail: int, head: int) -> int:
+        """The gutter beside the column that a wire enters, on the side that it comes from: the position of
+        the column to its right."""
+        at = self.columns.index(head)
+        return at if self.columns.index(tail) < at else at + 1
+
+
+@dataclass(slots=True)
+class _Way:
+    """How an edge runs: within one piece, or out of pieces and into others, both from the inside out."""
+
+    arrow: tuple[Item, Item, int] | None
+    out_of: list[int] = field(default_factory=list)
+    into: list[int] = field(default_factory=list)
+
+
+class _Pieces:
+    """The pieces of a view."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.step_of = view.steps()
+        self.home = {n.key: self.container(n.cluster) for n in view.nodes}
+        self.nodes = {n.key: n for n in view.nodes}
+        self.sizes: dict[Item, tuple[float, float]] = {n.key: node_size(n) for n in view.nodes}
+        states = [n.key for n in view.nodes if n.kind == "state"]
+        widest = max((self.sizes[key][0] for key in states), default=0.0)
+        self.sizes.update({key: (widest, self.sizes[key][1]) for key in states})
+        self.pieces: dict[Container, _Piece] = {None: _Piece(0)}
+        self.loops: dict[int | None, _Loop] = {}
+        for k, cluster in enumerate(view.clusters):
+            around = self.pieces[self.container(cluster.parent)]
+            if cluster.step is None:
+                around.clusters.append(k)
+                continue
+            self.pieces[k] = _Piece(around.depth + 1)
+            around.loops[cluster.parent] = None
+            self.loops.setdefault(cluster.parent, _Loop([])).columns.append(k)
+        for loop in self.loops.values():
+            loop.columns.sort(key=lambda k: view.clusters[k].step or 0)
+        for node in view.nodes:
+            self.pieces[self.home[node.key]].nodes.append(node)
+        self.ways = [self._enter(edge) for edge in view.edges]
+
+    def container(self, cluster: int | None) -> Container:
+        """The container of what stands in a cluster."""
+        return None if cluster is None else self.step_of[cluster]
+
+    def around(self, step: int) -> Container:
+        """The container around a time step."""
+        return self.container(self.view.clusters[step].parent)
+
+    def _outwards(self, container: Container) -> list[Container]:
+        path = [container]
+        while container is not None:
+            container = self.around(container)
+            path.append(container)
+        return path
+
+    def _enter(self, edge: Edge) -> _Way:
+        """Enter an edge into the pieces that it goes through."""
+        if self.home[edge.tail] == self.home[edge.head]:
+            return _Way(self.pieces[self.home[edge.tail]].arrow(edge.tail, edge.head))
+        inner, outer = self._outwards(self.home[edge.tail]), self._outwards(self.home[edge.head])
+        common: Container = None
+        while inner and outer and inner[-1] == outer[-1]:
+            common = inner.pop()
+            outer.pop()
+        way = _Way(None, [c for c in inner if c is not None], [c for c in outer if c is not None])
+        start: Item = edge.tail
+        for step in way.out_of:
+            self.pieces[step].bottoms["out", edge.tail] = None
+            self.pieces[step].arrow(start, ("out", edge.tail))
+            start = ("loop", self.view.clusters[step].parent)
+        end: Item = edge.head
+        for step in way.into:
+            if end != edge.head or self.nodes[edge.head].kind != "state":  # which stands at the top itself
+                self.pieces[step].tops["in", edge.tail] = None
+                self.pieces[step].arrow(("in", edge.tail), end)
+            end = ("loop", self.view.clusters[step].parent)
+        if start == end:
+            self.loops[self.view.clusters[way.into[-1]].parent].wires[self.wire(edge, way)] = 0
+        else:
+            self.pieces[common].arrow(start, end)
+        return way
+
+    def wire(self, edge: Edge, way: _Way) -> Wire:
+        """The wire that carries an edge between two columns: one, however many there read an array."""
+        head = edge.head if self.nodes[edge.head].kind == "state" else ""
+        return edge.tail, way.out_of[-1], way.into[-1], head
+
+    def _align(self, loop: _Loop) -> None:
+        """Let columns of like nodes have like ports, used or not, in the order of the states they lead to."""
+        groups: dict[object, list[_Piece]] = {}
+        for step in loop.columns:
+            piece = self.pieces[step]
+            kinds = tuple((n.kind, n.cluster == step, self.sizes[n.key]) for n in piece.nodes)
+            groups.setdefault(kinds, []).append(piece)
+        states = {n.key: k for piece in self.pieces.values() for k, n in enumerate(piece.nodes)}
+        order = {tail: states.get(head, 0) for tail, _, _, head in loop.wires}
+        for pieces in groups.values():
+            used: dict[int, int] = {}
+            for piece in pieces:
+                for k, node in enumerate(piece.nodes):
+                    if ("out", node.key) in piece.bottoms:
+                        used[k] = max(used.get(k, 0), order.get(node.key, 0))
+            for piece in pieces:
+                piece.bottoms = {item: None for item in piece.bottoms if item[1] not in self.home}  # type: ignore[index]
+                for k in sorted(used, key=lambda k: used[k]):
+                    key = piece.nodes[k].key
+                    piece.bottoms["out", key] = None
+                    piece.arrows.setdefault((key, ("out", key), 0))
+
+    # ---- from the inside out
+
+    def lay_out(self) -> None:
+        deepest = max(piece.depth for piece in self.pieces.values())
+        for loop in self.loops.values():
+            gutters = [loop.gutter(tail, head) for _, tail, head, _ in loop.wires]
+            loop.lanes = max(map(gutters.count, set(gutters)), default=0)
+            self._align(loop)
+        for depth in range(deepest, -1, -1):
+            alike: dict[str, list[_Piece]] = {}
+            for container, piece in self.pieces.items():
+                if piece.depth == depth:
+                    for cluster in piece.loops:
+                        self._set(cluster, self.loops[cluster])
+                    alike.setdefault(self._source(container, piece), []).append(piece)
+            for graph, same in zip(lay_out(list(alike)), alike.values(), strict=True):
+                found = _Graph(graph)
+                for piece in same:
+                    found.give(piece)
+
+    def column_size(self, step: int, loop: _Loop) -> tuple[float, float]:
+        """The size of a column with its frame, and room for the lanes above and below its nodes."""
+        piece, cluster = self.pieces[step], self.view.clusters[step]
+        width = max(piece.width + 2 * _PAD, text_width(cluster.title, TITLE) + 2 * _PAD)
+        return width, piece.height + TITLE_ROOM + 2 * (_LANE * loop.lanes + _PAD)
+
+    def _set(self, cluster: int | None, loop: _Loop) -> None:
+        """Set the columns of a loop side by side."""
+        x = gutter = _LANE * (loop.lanes + 1.5)
+        for step in loop.columns:
+            loop.lefts[step] = x
+            x += self.column_size(step, loop)[0] + gutter
+        loop.width = x
+        loop.height = max(self.column_size(step, loop)[1] for step in loop.columns)
+        self.sizes["loop", cluster] = loop.width, loop.height
+
+    def _source(self, container: Container, piece: _Piece) -> str:
+        """The DOT text of a piece. It names nothing, so that pieces that are alike have one text."""
+        loops: list[Item] = [("loop", loop) for loop in piece.loops]
+        items: list[Item] = [*(node.key for node in piece.nodes), *loops]
+        number = {item: k for k, item in enumerate([*items, *piece.tops, *piece.bottoms])}
+        out = ["digraph {", "graph [newrank=true nodesep=0.14 ranksep=0.22 fontsize=10 margin=0]"]
+        out.append('node [shape=box fixedsize=true label="" width=0.01 height=0.01]')
+        out.append("edge [dir=none]")
+        for item in items:
+            width, height = self.sizes[item]
+            out.append(f"{number[item]} [width={width / 72:.4f} height={height / 72:.4f}]")
+        inside: dict[int | None, list[str]] = {}
+        for node in piece.nodes:
+            inside.setdefault(node.cluster, []).append(str(number[node.key]))
+        for loop in piece.loops:
+            inside.setdefault(loop, []).append(str(number["loop", loop]))
+        out += self._frames(container, piece, inside)
+        states: list[Item] = [node.key for node in piece.nodes if node.kind == "state"]
+        for rank, row in ("source", [*states, *piece.tops]), ("sink", [*piece.bottoms]):
+            if row:
+                out.append(f"{{rank={rank}; {'; '.join(str(number[item]) for item in row)}}}")
+        for row, weight in (states, 1), ([*piece.bottoms], 1), (loops, 20):
+            pairs = itertools.pairwise(row)
+            out += [f"{number[a]} -> {number[b]} [style=invis weight={weight}]" for a, b in pairs]
+        out += self._stacked(piece, number)
+        out += [f"{{rank=same; {number[tail]}; {number[head]}}}" for tail, head in self._beside(piece)]
+        firm = {node.key for node in piece.nodes if node.kind == "operation"} | set(loops)
+        for k, (tail, head, _) in enumerate(piece.arrows):
+            weight = 4 if tail in firm and head in firm else 1
+            out.append(f'{number[tail]} -> {number[head]} [id="{k}" weight={weight}]')
+        return "\n".join([*out, "}"])
+
+    def _beside(self, piece: _Piece) -> list[tuple[str, str]]:
+        """Sources that stand beside their reader, as above it they would lengthen a frame that is left there."""
+        readers: dict[Item, list[Item]] = {}
+        read: dict[Item, list[Item]] = {}
+        for tail, head, _ in piece.arrows:
+            readers.setdefault(tail, []).append(head)
+            read.setdefault(head, []).append(tail)
+        found = []
+        for node in piece.nodes:
+            heads = readers.get(node.key, [])
+            head = self.nodes.get(heads[0]) if len(heads) == 1 and isinstance(heads[0], str) else None
+            if head is None or node.kind != "data" or head.cluster != node.cluster:
+                continue
+            others = [
+                self.nodes[key].cluster for key in read[head.key] if key != node.key and key in self.nodes
+            ]  # type: ignore[index]
+            if node.key not in read and any(cluster != node.cluster for cluster in others):
+                found.append((node.key, head.key))
+        return found
+
+    def _stacked(self, piece: _Piece, number: dict[Item, int]) -> list[str]:
+        """Invisible arrows that put modules with loops in them, and their neighbours, below each other."""
+        clusters = self.view.clusters
+        around: dict[Item, list[int]] = {}
+        looped: set[int] = set()
+        for item in number:
+            if isinstance(item, str):
+                at = self.nodes[item].cluster
+            elif isinstance(item, tuple) and item[0] == "loop":
+                at = item[1]
+            else:
+                continue
+            path = around[item] = []
+            while at is not None and clusters[at].step is None:
+                path.append(at)
+                at = clusters[at].parent
+            looped |= set(path) if not isinstance(item, str) else set()
+        last: dict[int | None, int] = {}
+        above: dict[int, int] = {}
+        for k in piece.clusters:
+            before = last.get(clusters[k].parent)
+            if before is not None and (k in looped or before in looped):
+                above[k] = before
+            last[clusters[k].parent] = k
+        left: set[tuple[Item, int]] = set()
+        entered: set[tuple[Item, int]] = set()
+        for tail, head, _ in piece.arrows:
+            shared = set(around.get(tail, ())) & set(around.get(head, ()))
+            left |= {(tail, k) for k in shared}
+            entered |= {(head, k) for k in shared}
+        out = []
+        pins = {k: len(number) + n for n, k in enumerate(above)}
+        for item, path in around.items():
+            for k in path:
+                if k in pins and (item, k) not in entered:
+                    out.append(f"{pins[k]} -> {number[item]} [style=invis weight=0]")
+                for later, before in above.items():
+                    if before == k and (item, k) not in left:
+                        out.append(f"{number[item]} -> {pins[later]} [style=invis weight=0]")
+        return out
+
+    def _frames(self, container: Container, piece: _Piece, inside: dict[int | None, list[str]]) -> list[str]:
+        """The frames within a piece, as DOT's clusters; without recursion, as they may be nested deeply."""
+        children: dict[int | None, list[int]] = {}
+        for k in piece.clusters:
+            children.setdefault(self.view.clusters[k].parent, []).append(k)
+        out, number = [], {k: n for n, k in enumerate(piece.clusters)}
+        stack = [(False, k) for k in reversed(children.get(container, []))]
+        while stack:
+            closing, k = stack.pop()
+            if closing:
+                out.append("}")
+                continue
+            # A table has the size that it is given, whatever the fonts.
+            width = text_width(self.view.clusters[k].title, TITLE)
+            room = f'<TABLE BORDER="0" FIXEDSIZE="TRUE" WIDTH="{width:.0f}" HEIGHT="{TITLE_ROOM - 6:.0f}">'
+            out.append(f"subgraph cluster_{number[k]} {{ margin={_PAD:g}")
+            out.append(f"label=<{room}<TR><TD></TD></TR></TABLE>>; {'; '.join(inside.get(k, ()))}")
+            stack.append((True, k))
+            stack += [(False, child) for child in reversed(children.get(k, []))]
+        return out
+
+
+class _Graph:
+    """What `dot` answered about a piece."""
+
+    def __init__(self, graph: dict[str, Any]) -> None:
+        _, bottom, self.width, self.height = map(float, graph.get("bb", "0,0,0,0").split(","))
+        self.at: dict[int, Point] = {}
+        self.borders: dict[int, tuple[float, float, float, float]] = {}
+        for thing in graph.get("objects", ()):
+            if thing["name"].startswith("cluster_"):
+                left, low, right, high = map(float, thing["bb"].split(","))
+                number = int(thing["name"].removeprefix("cluster_"))
+                self.borders[number] = (left, self.height - high, right, self.height - low)
+            elif "pos" in thing:
+                self.at[int(thing["name"])] = self._point(thing["pos"])
+        self.courses = {
+            int(edge["id"]): [self._point(p) for p in edge["pos"].split()]
+            for edge in graph.get("edges", ())
+            if edge.get("id", "").isdigit() and "pos" in edge
+        }
+
+    def _point(self, text: str) -> Point:
+        x, y = map(float, text.split(","))
+        return x, self.height - y
+
+    def give(self, piece: _Piece) -> None:
+        items = [*(n.key for n in piece.nodes), *(("loop", k) for k in piece.loops)]
+        piece.width, piece.height = self.width, self.height
+        piece.at = {item: self.at[k] for k, item in enumerate([*items, *piece.tops, *piece.bottoms])}
+        piece.courses = {arrow: self.courses[k] for k, arrow in enumerate(piece.arrows)}
+        piece.borders = [self.borders[k] for k in range(len(piece.clusters))]
+
+
+class _Assembly:
+    """The pieces put together."""
+
+    def __init__(self, pieces: _Pieces) -> None:
+        self.pieces, self.view = pieces, pieces.view
+        root = pieces.pieces[None]
+        self.drawing = Drawing(self.view, root.width + 2 * MARGIN, root.height + 2 * MARGIN)
+        self.corners: dict[Container, Point] = {None: (MARGIN, MARGIN)}
+        self.frames: dict[int, Border] = {}
+        self._corners()
+        for key, container in pieces.home.items():
+            x, y = self._at(container, key)
+            width, height = pieces.sizes[key]
+            self.drawing.shapes[key] = Shape(pieces.nodes[key], x, y, width, height)
+        self.drawing.borders = [self.frames[k] for k in range(len(self.view.clusters)) if k in self.frames]
+        self._lanes()
+        for edge, way in zip(self.view.edges, pieces.ways, strict=True):
+            course = self._course(edge, way)
+            self.drawing.lines.append(Line(edge, course, label_place(edge, course)))
+
+    def _corners(self) -> None:
+        clusters = self.view.clusters
+        # Containers come after those around them.
+        for container, piece in self.pieces.pieces.items():
+            x, y = self.corners[container]
+            for k, (left, top, right, bottom) in zip(piece.clusters, piece.borders, strict=True):
+                self.frames[k] = Border(clusters[k], x + left, y + top, x + right, y + bottom)
+            for cluster in piece.loops:
+                loop = self.pieces.loops[cluster]
+                centre = self._at(container, ("loop", cluster))
+                left, top = centre[0] - loop.width / 2, centre[1] - loop.height / 2
+                for step in loop.columns:
+                    width, _ = self.pieces.column_size(step, loop)
+                    begin = left + loop.lefts[step]
+                    inner = self.pieces.pieces[step].width
+                    above = TITLE_ROOM + _LANE * loop.lanes + _PAD
+                    if self._is_gap(step):
+                        above = (loop.height - self.pieces.pieces[step].height) / 2
+                    self.corners[step] = begin + (width - inner) / 2, top + above
+                    self.frames[step] = Border(clusters[step], begin, top, begin + width, top + loop.height)
+
+    def _at(self, container: Container, item: Item) -> Point:
+        corner, (x, y) = self.corners[container], self.pieces.pieces[container].at[item]
+        return corner[0] + x, corner[1] + y
+
+    def _lanes(self) -> None:
+        """Give each wire a lane in its gutter, such that wires whose ports have one order do not cross."""
+        for loop in self.pieces.loops.values():
+            gutters: dict[int, list[tuple[float, Wire]]] = {}
+            for wire in loop.wires:
+                key, tail, head, _ = wire
+                ahead = loop.columns.index(tail) < loop.columns.index(head)
+                x, _ = self._at(tail, ("out", key))
+                gutters.setdefault(loop.gutter(tail, head), []).append((-x if ahead else x, wire))
+            for row in gutters.values():
+                for lane, (_, wire) in enumerate(sorted(row)):
+                    loop.wires[wire] = lane
+
+    def _course(self, edge: Edge, way: _Way) -> list[Point]:
+        if way.arrow is not None:
+            container = self.pieces.home[edge.tail]
+            x, y = self.corners[container]
+            return [(x + a, y + b) for a, b in self.pieces.pieces[container].courses[way.arrow]]
+        inner = self._outwards(edge, way)
+        outer = self._inwards(edge, way)
+        loop = self.pieces.loops.get(self.view.clusters[way.into[-1]].parent) if way.into else None
+        wire = self.pieces.wire(edge, way) if way.out_of and way.into else None
+        if loop is not None and wire is not None and wire in loop.wires:
+            # A wire at a gap ends at its side.
+            between = self._wire(loop, wire, inner[-1], outer[0])
+            inner = [] if self._is_gap(way.out_of[-1]) else inner
+            outer = [] if self._is_gap(way.into[-1]) else outer
+            return joined(inner, between, outer)
+        tail, head = self.drawing.shapes[edge.tail], self.drawing.shapes[edge.head]
+        if not inner:
+            inner = [(tail.x, tail.y + tail.height / 2 * (1 if outer[0][1] > tail.y else -1))]
+        else:
+            inner = joined(inner, [(inner[-1][0], self.frames[way.out_of[-1]].bottom)])
+        if not outer:
+            outer = [(head.x, head.y - head.height / 2 * (1 if inner[-1][1] < head.y else -1))]
+        else:
+            outer = joined([(outer[0][0], self.frames[way.into[-1]].top)], outer)
+        return joined(inner, swing(inner[-1], outer[0]), outer)
+
+    def _outwards(self, edge: Edge, way: _Way) -> list[Point]:
+        """The course from a node to the port at the bottom of the outermost step that the edge leaves."""
+        found: list[Point] = []
+        for step in way.out_of:
+            port = self._at(step, ("out", edge.tail))
+            if not found and self._is_gap(step):
+                found = [
+                    (port[0], self.drawing.shapes[edge.tail].y + self.drawing.shapes[edge.tail].height / 2)
+                ]
+            elif not found:
+                found = self._inside(step, edge.tail, ("out", edge.tail))
+            else:
+                found = joined(found, swing(found[-1], port))
+        return found
+
+    def _inwards(self, edge: Edge, way: _Way) -> list[Point]:
+        """The course from the port at the top of the outermost step that the edge enters to its head."""
+        port: Item = ("in", edge.tail)
+        head = self.drawing.shapes[edge.head]
+        found: list[Point] = []
+        for step in way.into:
+            if port not in self.pieces.pieces[step].tops or (not found and self._is_gap(step)):
+                found = [(head.x, head.y - head.height / 2)]
+            elif not found:
+                found = self._inside(step, port, edge.head)
+            else:
+                found = joined(swing(self._at(step, port), found[0]), found)
+        return found
+
+    def _inside(self, step: int, tail: Item, head: Item) -> list[Point]:
+        x, y = self.corners[step]
+        return [(x + a, y + b) for a, b in self.pieces.pieces[step].courses[tail, head, 0]]
+
+    def _wire(self, loop: _Loop, wire: Wire, start: Point, end: Point) -> list[Point]:
+        _, tail, head, _ = wire
+        lane = loop.wires[wire]
+        ahead = loop.columns.index(tail) < loop.columns.index(head)
+        frame = self.frames[head]
+        # Lane 0 is the uppermost both above and below the nodes, and the one nearest to where it comes from.
+        aside = _LANE * (loop.lanes + 0.75 - lane)
+        upright = frame.left - aside if ahead else frame.right + aside
+        low = frame.bottom - _PAD / 2 - _LANE * (loop.lanes - lane)
+        high = frame.top + TITLE_ROOM + _LANE * (lane + 0.5)
+        height = (frame.top + frame.bottom) / 2 + _LANE * (lane - (loop.lanes - 1) / 2)
+        first = [start, (start[0], low), (upright, low)]
+        last = [(upright, high), (end[0], high), end]
+        if self._is_gap(tail):
+            gap = self.frames[tail]
+            first = [((gap.right if ahead else gap.left), height), (upright, height)]
+        if self._is_gap(head):
+            last = [(upright, height), ((frame.left if ahead else frame.right), height)]
+        return polyline([*first, *last])
+
+    def _is_gap(self, step: int) -> bool:
+        return self.view.clusters[step].kind == "gap"
