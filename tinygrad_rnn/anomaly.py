@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from types import TracebackType
 from typing import Any
 
@@ -11,10 +9,9 @@ import numpy as np
 
 from .observing import plain, together
 from .ops.index import Piece
+from .sources import describe, user_line
 from .state import Replaced, State
 from .tape import Entry
-
-_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120 (pathlib would be imported for this alone)
 
 
 class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
@@ -50,7 +47,7 @@ class Watch:
 
     def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:
         """Look at a new entry: note where it was made, check its output, lock what it saved."""
-        entry.source = source_line()
+        entry.source = describe(user_line())
         for k, array in enumerate(out if entry.primitive.multiple else (out,)):
             if not np.isfinite(array).all():
                 which = f" (output {k})" if entry.primitive.multiple else ""
@@ -91,20 +88,6 @@ def _depth(array: Any) -> int:
     while isinstance(array.base, np.ndarray):
         array, depth = array.base, depth + 1
     return depth
-
-
-def source_line() -> str | None:
-    """The innermost line of the call stack that is not this package's: ``file.py:12 in f: y = x @ w``."""
-    import linecache
-
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back  # type: ignore[assignment]
-    if frame is None:
-        return None
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    text = linecache.getline(file, line).strip()
-    return f"{file}:{line} in {frame.f_code.co_name}" + (f": {text}" if text else "")
 
 
 def _statistics(array: Any) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 
 from .ops.index import Piece, scatter
 from .ops.registry import Primitive
+from .sources import Line, describe, user_line
 from .state import Scope, State, context
 
 Shape = tuple[int, ...]
@@ -53,11 +54,15 @@ class Leaf(Place):
         How often they have been replaced.
     name : str or None
         How printed tapes, diagrams and errors call it.
+    used : Line or None
+        The user's line that was the first to use the present version.
     """
 
-    __slots__ = ("_dates", "changed", "grad", "name", "version")
+    __slots__ = ("_past", "changed", "grad", "name", "used", "version")
     latest: ClassVar[int] = 0
     """The clock when any leaf was last changed: a tape that began later cannot hold a changed one."""
+    _kept: ClassVar[int] = 64
+    """Of how many past versions the first use is remembered."""
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], name: str | None = None) -> None:
         self.shape = shape
@@ -66,19 +71,25 @@ class Leaf(Place):
         self.changed = 0
         self.version = 0
         self.name = name
-        self._dates: deque[int] | None = None
+        self.used: Line | None = None
+        self._past: deque[tuple[int, Line | None]] | None = None
 
     def change(self) -> None:
         """Note that the values have been replaced."""
         self.changed = Leaf.latest = next(clock)
         self.version += 1
-        if self._dates is None:
-            self._dates = deque(maxlen=64)
-        self._dates.append(self.changed)
+        if self._past is None:
+            self._past = deque(maxlen=self._kept)
+        self._past.append((self.changed, self.used))
+        self.used = None
 
-    def version_at(self, number: int) -> int:
-        """The version that entry ``number`` used; exact for the last 64 versions."""
-        return self.version - sum(date > number for date in self._dates or ())
+    def used_by(self, entry: Entry) -> str:
+        """Which version an entry used, in words, and the line that used it first."""
+        later = [used for date, used in self._past or () if date > entry.number]
+        if len(later) == self._kept:
+            return f"a version of more than {self._kept - 1} changes ago"
+        line = describe(later[0] if later else self.used) or "an unknown line"
+        return f"version {self.version - len(later)} (first used at {line})"
 
 
 class Entry(Place):
@@ -193,6 +204,9 @@ class Nary(Entry):
     ) -> None:
         self.number = next(clock)
         self.primitive = primitive
+        for place in parents:
+            if type(place) is Leaf and place.used is None:
+                place.used = user_line()
         self._parents = parents
         self._args: tuple[Any, ...] | None = args
         self.constants = None
@@ -505,11 +519,11 @@ def _refuse_changed(entry: Entry) -> None:
 
 
 def _changed(leaf: Leaf, entry: Entry) -> str:
-    line = getattr(entry, "source", None)
-    where = f"at {line}" if line else "(run it under tg.detect_anomaly() to see the line)"
+    source = getattr(entry, "source", None)  # known under tg.detect_anomaly()
     return (
         f"the leaf {leaf.name or '(unnamed)'} of shape {leaf.shape} was changed in place before backward(): "
-        f"entry {entry.number} ({entry.primitive.name}, in scope {entry.scope or '(none)'}) used version "
-        f"{leaf.version_at(entry.number)} {where}, and now it has version {leaf.version}. The gradient would "
-        f"be wrong. Change it (optimiser step, assign_) after backward(), or use a copy"
+        f"entry {entry.number} ({entry.primitive.name}, in scope {entry.scope or '(none)'}"
+        + (f", at {source}" if source else "")
+        + f") used {leaf.used_by(entry)}, and now it has version {leaf.version}. The gradient would be wrong. "
+        f"Change it (optimiser step, assign_) after backward(), or use a copy"
     )

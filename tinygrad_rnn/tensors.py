@@ -10,6 +10,7 @@ import numpy as np
 from . import ops, tape
 from .ops.registry import Operation, Primitive, Spec
 from .protocols import NOT_ASSIGNED, Protocols, plain
+from .sources import user_line
 from .state import State, current_state
 from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock
 
@@ -155,6 +156,8 @@ def _unary(
 ) -> Unary:
     """The entry of one input that is on the tape, but for its shape and dtype."""
     (kept,), keep_out = primitive.keeps[1]
+    if type(place) is Leaf and place.used is None:
+        place.used = user_line()
     entry: Unary = new(Unary)  # half the time of a call of the class
     entry.number = next(clock)
     entry.primitive = primitive
@@ -235,6 +238,10 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
     if not mask or not (state := current_state()).recording:
         result._place = None
         return result
+    if type(p) is Leaf and p.used is None:
+        p.used = user_line()
+    if type(q) is Leaf and q.used is None:
+        q.used = user_line()
     (keep_x, keep_y), keep_out = primitive.keeps[mask]
     shape = out.shape
     if p is not None and shape == p.shape:

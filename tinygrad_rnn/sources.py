@@ -1,0 +1,31 @@
+"""Which line of the user's code is running."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType
+
+_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120 (pathlib would be imported for this alone)
+
+Line = tuple[CodeType, int]
+"""A function's code and a line number: nothing that would keep its variables alive."""
+
+
+def user_line() -> Line | None:
+    """The innermost line of the call stack that is not this package's."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back  # type: ignore[assignment]
+    return None if frame is None else (frame.f_code, frame.f_lineno)
+
+
+def describe(line: Line | None) -> str | None:
+    """In words: ``file.py:12 in f: y = x @ w``."""
+    import linecache
+
+    if line is None:
+        return None
+    code, number = line
+    text = linecache.getline(code.co_filename, number).strip()
+    return f"{code.co_filename}:{number} in {code.co_name}" + (f": {text}" if text else "")
