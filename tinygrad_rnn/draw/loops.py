@@ -1,7 +1,7 @@
 """The loops over time on a tape, and the states that go from step to step in them.
 
 The tape knows scopes, not states. A state is what the scope of one step computes and that of another reads;
-in the last step, which nothing follows, it is what stands where the state stood in a step like it.
+in the last step, which nothing follows, it is what stands where the state stood in a step that ends like it.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class _Finder:
     ----------
     steps : dict of (Scope or None) to tuple of Step
         The steps, of nested loops, that a scope is or lies in, from the outermost.
+    readers : dict of Entry to list of Entry
+        Who reads what only moves elements.
     """
 
     def __init__(self, tape: Tape) -> None:
@@ -76,6 +78,7 @@ class _Finder:
         self.names: dict[Scope | None, str] = {None: ""}
         self.called: Counter[tuple[Scope | None, str]] = Counter()
         self.numbers: dict[Scope | None, int] = {}
+        self.readers: dict[Entry, list[Entry]] = {}
         # A step may be entered twice: the two scopes are one step, and what stands in them has one parent.
         self.same: dict[tuple[Scope | None, int], Scope] = {}
         for entry in tape.entries:
@@ -112,24 +115,39 @@ class _Finder:
         return self.same[self._canonical(scope.parent), scope.step]
 
     def _find_states(self, tape: Tape) -> None:
-        crossing: list[dict[Place, set[str]]] = [{} for _ in self.loops]
+        crossing: list[dict[Place, list[Entry]]] = [{} for _ in self.loops]
         outside: list[dict[Place, None]] = [{} for _ in self.loops]
         for entry, place in self._reads(tape):
             made = source(place)
             if made is None:
                 continue
+            if entry is not None and made.primitive.name in _MOVING:
+                self.readers.setdefault(made, []).append(entry)
             there = self.steps[entry.scope] if entry is not None else ()
             for depth, (number, t) in enumerate(self.steps[made.scope]):
                 step = there[depth] if depth < len(there) else None
                 if step == (number, t):
                     continue
                 if entry is not None and step is not None and step[0] == number:
-                    crossing[number].setdefault(place, set()).add(_way(entry))
+                    crossing[number].setdefault(place, []).append(entry)
                 else:
                     outside[number].setdefault(place)
                 break
         for loop, across, read in zip(self.loops, crossing, outside, strict=True):
-            _States(loop, across, read).name()
+            ways = {place: set().union(*map(self._ways, entries)) for place, entries in across.items()}
+            _States(loop, ways, read).name()
+
+    def _ways(self, reader: Entry) -> set[str]:
+        """How an entry of another step reads a state: elementwise, mixed with others, or not at all."""
+        found = set()
+        step, stack = self.steps[reader.scope], [reader]
+        while stack:
+            entry = stack.pop()
+            if entry.primitive.name in _MOVING:
+                stack += [e for e in self.readers.get(entry, ()) if self.steps[e.scope] == step]
+            else:
+                found.add("elementwise" if entry.primitive.elementwise else "mixed")
+        return found
 
     def _reads(self, tape: Tape) -> Iterator[tuple[Entry | None, Place]]:
         """Who reads what; None reads what the tape is the tape of."""
@@ -141,11 +159,8 @@ class _Finder:
             yield None, place
 
 
-def _way(entry: Entry) -> str:
-    """How an entry reads a state: masks choose between an old and a new one."""
-    if entry.primitive.name == "where":
-        return "chosen"
-    return "elementwise" if entry.primitive.elementwise else "mixed"
+_MOVING = {"concatenate", "getitem", "split", "stack", "take", "unstack", "where"}
+"""Operations that move a state's rows: for sequences that end or begin, or beside an input."""
 
 
 class _States:
@@ -155,17 +170,18 @@ class _States:
     ----------
     loop : Loop
     crossing : dict of Place to set of str
-        Each place that another step reads, and how.
+        Each place that another step reads, and how; not at all, if it is only moved on.
     outside : dict of Place to None
         What is read from outside of the loop.
     """
 
     def __init__(self, loop: Loop, crossing: dict[Place, set[str]], outside: dict[Place, None]) -> None:
         self.loop = loop
-        # What only masks read across steps is the last output, carried along for the sequences that ended.
-        self.crossing = {place: ways for place, ways in crossing.items() if ways != {"chosen"}}
+        # What is only moved on is no state: rows of the last output, kept for sequences that have ended.
+        self.crossing = {place: ways for place, ways in crossing.items() if ways}
         self.outside = outside
         self.step = {entry: t for t, entries in loop.entries.items() for entry in entries}
+        self.index = {entry: k for entries in loop.entries.values() for k, entry in enumerate(entries)}
 
     def name(self) -> None:
         by_step: dict[int, list[Place]] = {}
@@ -190,30 +206,29 @@ class _States:
 
     def _find_last(self) -> None:
         """The states of steps that no other step reads: the last one, above all."""
-        layouts: dict[tuple[str, ...], dict[str, tuple[int, int | None]]] = {}
         names = list(self.loop.states) or ["h"]
+        known = {
+            name: dict.fromkeys(map(self._position, self.loop.states.get(name, {}).values()))
+            for name in names
+        }
         for t, entries in self.loop.entries.items():
-            layout = tuple(entry.primitive.name for entry in entries)
-            missing = [name for name in names if t not in self.loop.states.get(name, ())]
-            if not missing:
-                if layout not in layouts:
-                    layouts[layout] = self._positions(t, entries)
-                continue
-            for name in missing:
-                place = _at(entries, layouts.get(layout, {}).get(name))
-                if place is None and name == "h":
-                    place = self._only_output(t)
+            end = tuple(entry.primitive.name for entry in entries)
+            for name in names:
+                if t in self.loop.states.get(name, ()):
+                    continue
+                found = [
+                    _at(entries, rest, index) for rest, index in known[name] if end[-len(rest) :] == rest
+                ]
+                place = found[0] if found else self._only_output(t) if name == "h" else None
                 if place is not None:
                     self.loop.states.setdefault(name, {})[t] = place
 
-    def _positions(self, t: int, entries: list[Entry]) -> dict[str, tuple[int, int | None]]:
-        """Where each state stands among a step's entries, and which output it is of several."""
-        where = {entry: k for k, entry in enumerate(entries)}
-        found = {}
-        for name, by_step in self.loop.states.items():
-            place = by_step[t]
-            found[name] = (where[_made(place)], place.index if isinstance(place, Output) else None)
-        return found
+    def _position(self, place: Place) -> tuple[tuple[str, ...], int | None]:
+        """Where a state stands in its step: the operations from it to the end, and its number of several."""
+        made = _made(place)
+        entries = self.loop.entries[self.step[made]]
+        rest = tuple(entry.primitive.name for entry in entries[self.index[made] :])
+        return rest, place.index if isinstance(place, Output) else None
 
     def _only_output(self, t: int) -> Place | None:
         read = [place for place in self.outside if self.step[_made(place)] == t]
@@ -230,8 +245,6 @@ def _order(place: Place) -> tuple[int, int]:
     return _made(place).number, place.index if isinstance(place, Output) else 0
 
 
-def _at(entries: list[Entry], position: tuple[int, int | None] | None) -> Place | None:
-    if position is None:
-        return None
-    entry, index = entries[position[0]], position[1]
+def _at(entries: list[Entry], rest: tuple[str, ...], index: int | None) -> Place:
+    entry = entries[-len(rest)]
     return entry if index is None else Output(entry, index, entry.shape[index], entry.dtype[index])
