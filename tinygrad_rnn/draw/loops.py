@@ -1,11 +1,12 @@
 """The loops over time on a tape, and the states that go from step to step in them.
 
 The tape knows scopes, not states. A state is what the scope of one step computes and that of another reads;
-in the last step, which nothing follows, it is what stands where the state stood in a step that ends like it.
+in the last step, which nothing follows, it is what stands where the state stood in a step like it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -181,7 +182,6 @@ class _States:
         self.crossing = {place: ways for place, ways in crossing.items() if ways}
         self.outside = outside
         self.step = {entry: t for t, entries in loop.entries.items() for entry in entries}
-        self.index = {entry: k for entries in loop.entries.values() for k, entry in enumerate(entries)}
 
     def name(self) -> None:
         by_step: dict[int, list[Place]] = {}
@@ -206,29 +206,19 @@ class _States:
 
     def _find_last(self) -> None:
         """The states of steps that no other step reads: the last one, above all."""
-        names = list(self.loop.states) or ["h"]
-        known = {
-            name: dict.fromkeys(map(self._position, self.loop.states.get(name, {}).values()))
-            for name in names
-        }
-        for t, entries in self.loop.entries.items():
-            end = tuple(entry.primitive.name for entry in entries)
-            for name in names:
-                if t in self.loop.states.get(name, ()):
-                    continue
-                found = [
-                    _at(entries, rest, index) for rest, index in known[name] if end[-len(rest) :] == rest
-                ]
-                place = found[0] if found else self._only_output(t) if name == "h" else None
-                if place is not None:
-                    self.loop.states.setdefault(name, {})[t] = place
-
-    def _position(self, place: Place) -> tuple[tuple[str, ...], int | None]:
-        """Where a state stands in its step: the operations from it to the end, and its number of several."""
-        made = _made(place)
-        entries = self.loop.entries[self.step[made]]
-        rest = tuple(entry.primitive.name for entry in entries[self.index[made] :])
-        return rest, place.index if isinstance(place, Output) else None
+        cores = {t: _core(entries) for t, entries in self.loop.entries.items()}
+        layouts = {t: tuple(entry.primitive.name for entry in core) for t, core in cores.items()}
+        for name in list(self.loop.states) or ["h"]:
+            by_step = self.loop.states.setdefault(name, {})
+            known = {layouts[t]: _position(cores[t], place) for t, place in by_step.items()}
+            for t, core in cores.items():
+                if t not in by_step:
+                    place = _at(core, known.get(layouts[t]))
+                    if place is None and name == "h":
+                        place = self._only_output(t)
+                    if place is not None:
+                        by_step[t] = place
+        self.loop.states = {name: by_step for name, by_step in self.loop.states.items() if by_step}
 
     def _only_output(self, t: int) -> Place | None:
         read = [place for place in self.outside if self.step[_made(place)] == t]
@@ -245,6 +235,20 @@ def _order(place: Place) -> tuple[int, int]:
     return _made(place).number, place.index if isinstance(place, Output) else 0
 
 
-def _at(entries: list[Entry], rest: tuple[str, ...], index: int | None) -> Place:
-    entry = entries[-len(rest)]
+def _core(entries: list[Entry]) -> list[Entry]:
+    """A step's entries from the first on that does more than move rows, which like steps need not all do."""
+    moving = itertools.takewhile(lambda entry: entry.primitive.name in _MOVING, entries)
+    return entries[sum(1 for _ in moving) :]
+
+
+def _position(core: list[Entry], place: Place) -> tuple[int, int | None] | None:
+    """Where a state stands among a step's entries, and which output it is of several."""
+    made = _made(place)
+    return (core.index(made), place.index if isinstance(place, Output) else None) if made in core else None
+
+
+def _at(core: list[Entry], position: tuple[int, int | None] | None) -> Place | None:
+    if position is None:
+        return None
+    entry, index = core[position[0]], position[1]
     return entry if index is None else Output(entry, index, entry.shape[index], entry.dtype[index])
