@@ -2,8 +2,8 @@
 
     python benchmarks/checkpoint.py
 
-Needs nothing but the library. A plain step keeps what the rules need of all T time steps; cut into segments of
-about the square root of T steps, it keeps the states between them and the insides of one.
+Needs nothing but the library. A plain step keeps what the rules need of all T time steps; cut into segments
+of about the square root of T steps, it keeps the states between them and the insides of one.
 """
 
 from __future__ import annotations
