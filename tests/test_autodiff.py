@@ -260,3 +260,40 @@ class TestCheckpoint:
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+class TestPerExample:
+    def test_each_example_has_the_gradient_it_has_alone(self):
+        """And their sum is the gradient of the summed loss, which one batched pass gives."""
+        rng = np.random.default_rng(0)
+        net = nn.Sequential(
+            nn.Linear(3, 4, rng=0, dtype="float64"), tg.tanh, nn.Linear(4, 1, rng=1, dtype="float64")
+        )
+        x, y = rng.normal(size=(5, 3)), rng.normal(size=(5, 1))
+
+        def loss(net, example):
+            x, y = example
+            return tg.square(net(x) - y).sum()
+
+        found = tg.per_example_grad(loss, net, (x, y))
+        assert list(found) == list(net.state_dict())
+        whole = tg.grad(loss)(net, (x, y))
+        for name, g in found.items():
+            assert g.shape == (5, *whole[name].shape)
+            np.testing.assert_allclose(g.sum(0), whole[name], rtol=1e-10)
+            for k in range(5):
+                np.testing.assert_allclose(g[k], tg.grad(loss)(net, (x[k], y[k]))[name], rtol=1e-12)
+
+    def test_parameters_may_be_nested_arrays(self):
+        found = tg.per_example_grad(
+            lambda p, x: (p["w"] * x).sum() + p["b"], {"w": np.ones(3), "b": np.ones(())}, A
+        )
+        np.testing.assert_array_equal(found["w"], A)
+        np.testing.assert_array_equal(found["b"], np.ones(3))
+
+    @pytest.mark.parametrize(
+        ("xs", "words"), [((np.ones(2), np.ones(3)), r"\[2, 3\]"), (np.ones((0, 2)), r"\[0\]")]
+    )
+    def test_examples_that_do_not_match_are_refused(self, xs, words):
+        with pytest.raises(ValueError, match=words):
+            tg.per_example_grad(lambda p, x: (p * x).sum(), np.ones(()), xs)

@@ -20,6 +20,7 @@ from .autodiff import (
     hvp,
     jacobian,
     jvp,
+    per_example_grad,
     value_and_grad,
     vjp,
 )

@@ -201,6 +201,38 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     return lambda *args: both(*args)[1]
 
 
+def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
+    """The gradient of ``loss(params, x)`` by ``params`` for each example x of a batch.
+
+    In a loop: one forward and one backward pass for each example, whatever the loss does with it.
+
+    Parameters
+    ----------
+    loss : callable
+        Takes the parameters and one example, without the batch axis; returns a tensor of one element.
+    params : array, nested lists, tuples and dicts of arrays, or module
+    xs : array, or nested lists, tuples and dicts of arrays, (N, ...) each
+        The examples along the first axis; inputs and targets as a pair, say.
+
+    Returns
+    -------
+    gradients
+        In the structure of ``params`` (a dict of name to gradient for a module), (N, ...) each.
+
+    Raises
+    ------
+    ValueError
+        For no example, or arrays of different lengths.
+    """
+    lengths: list[int] = []
+    _map(lambda a: lengths.append(len(a)), xs)
+    if len(set(lengths)) != 1 or not lengths[0]:
+        raise ValueError(f"per_example_grad needs arrays of one length, 1 at least; got lengths {lengths}")
+    one = grad(loss)
+    gradients = [one(params, _map(lambda a, k=k: a[k], xs)) for k in range(lengths[0])]
+    return _map(lambda *parts: ops.stack(parts), *gradients)
+
+
 def elementwise_grad(f: Function, argnums: Argnums = 0) -> Function:
     """The derivative of a function that works element by element: the gradient of its sum."""
     return grad(lambda *args: f(*args).sum(), argnums)
