@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from .checking import EntryCheck, TapeCheck, check
 from .diagram import Diagram
+from .exploring import explore
 from .flows import StateFlow, flow, step_gradients
 from .gradients import contributions, gradient_flow, influence, influence_map
 from .kept import keep_values
@@ -24,6 +25,7 @@ __all__ = [
     "TapeCheck",
     "check",
     "contributions",
+    "explore",
     "flow",
     "gradient_flow",
     "graph",
