@@ -171,7 +171,7 @@ from .tensors import Tensor, get_default_dtype, set_default_dtype, tensor
 
 __version__ = "0.1.0"
 
-_ROOMS = ("data", "draw", "nn", "optim", "tasks")
+_ROOMS = ("convert", "data", "draw", "nn", "optim", "tasks")
 
 
 def __getattr__(name: str) -> _Any:
