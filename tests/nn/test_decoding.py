@@ -312,25 +312,33 @@ def test_generate_does_one_step_per_token_and_leaves_recording_on():
         assert (model.W * 2).requires_grad
 
 
-@pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
-def test_cells_carry_their_state(kind):
-    """Log-probabilities of a beam over a cell are those of the cell read from start to end."""
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_layers_carry_their_state(kind, batch_first):
+    """Log-probabilities of a beam over layers are those of the layers over the whole sequence."""
     rng = np.random.default_rng(0)
-    embedding, head = nn.Embedding(5, 3, rng=rng), nn.Linear(4, 5, rng=rng)
-    cell = kind(3, 4, rng=rng)
+    options = {"rng": rng, "dtype": np.float64}
+    embedding, head = nn.Embedding(5, 3, **options), nn.Linear(4, 5, **options)
+    layer = kind(3, 4, 2, batch_first=batch_first, **options)
+
+    def logits(tokens, state):
+        """(B, T) to (B, T, 5)."""
+        x = embedding(tokens if batch_first else tokens.T)
+        y, state = layer(x, state)
+        return head(y if batch_first else tg.swapaxes(y, 0, 1)) * 5, state
 
     def step(tokens, state):
-        y, state = cell(embedding(tokens), state)
-        return head(y) * 5, state
+        y, state = logits(tokens[:, None], state)
+        return y[:, 0], state
 
-    found = nn.beam_search(step, [1, 4], width=3, max_steps=6)
+    start = np.array([1, 4])
+    _, state = logits(np.array([[2, 3], [0, 1]]), None)
+    found = nn.beam_search(step, start, state, width=3, max_steps=6)
     for k in range(3):
-        before, state, total = np.array([1, 4]), None, 0
-        for tokens in found.tokens[:, k].T:
-            logits, state = step(before, state)
-            total = total + nn.cross_entropy(logits, tokens, reduction="none").numpy()
-            before = tokens
-        np.testing.assert_allclose(found.log_probs[:, k], -total, rtol=1e-5)
+        tokens = found.tokens[:, k]
+        y, _ = logits(np.concatenate([start[:, None], tokens[:, :-1]], axis=1), state)
+        losses = nn.cross_entropy(y, tokens, reduction="none").numpy().sum(axis=1)
+        np.testing.assert_allclose(found.log_probs[:, k], -losses, rtol=1e-10)
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 3), k=st.integers(1, 40))
@@ -362,7 +370,7 @@ STEP = fixed(LOGITS)
         (lambda: nn.greedy_search(fixed([-np.inf] * 2), [0], max_steps=1), ValueError, "-inf for all tokens"),
         (lambda: nn.beam_search(STEP, [0], {}, width=2, max_steps=2), TypeError, "a state that holds dict"),
         (lambda: nn.beam_search(STEP, [0], np.zeros((2, 1)), width=2, max_steps=2), ValueError,
-            r"must have the 1 sequences of the step, got \(2, 1\); .* batch_first"),
+            r"must have the 1 sequences of the step, got \(2, 1\); .* index"),
     ],
 )  # fmt: skip
 def test_bad_input(call, error, words):

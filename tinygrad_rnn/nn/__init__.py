@@ -2,6 +2,7 @@
 
 from .attention import AdditiveAttention, MultiplicativeAttention
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
+from .ctc import ctc_beam_decode, ctc_greedy_decode, ctc_loss
 from .decoding import beam_search, generate, greedy_search, sample
 from .files import load_state, save_state
 from .gated import GRU, LSTM, MGU, RNN
@@ -43,6 +44,9 @@ __all__ = [
     "beam_search",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "ctc_beam_decode",
+    "ctc_greedy_decode",
+    "ctc_loss",
     "generate",
     "greedy_search",
     "huber",

@@ -23,6 +23,7 @@ from .. import ops
 from ..random import default_generator
 from ..tensors import Tensor, as_tensor
 from .module import Module, uniform
+from .packing import valid_lengths
 
 Rng = np.random.Generator | int | None
 
@@ -269,17 +270,8 @@ def _readable(kind: str, shape: tuple[int, ...], mask: Any, lengths: Any) -> np.
         return mask
     if mask is not None:
         raise ValueError(f"{kind} takes a mask or lengths, got both; put the lengths into the mask")
-    lengths = np.asarray(lengths)
     batch, steps = shape
-    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
-        raise ValueError(
-            f"{kind} expected {batch} integer lengths, one per sequence, got {lengths.dtype}{lengths.shape}"
-        )
-    if batch and (lengths.min() < 0 or lengths.max() > steps):
-        raise ValueError(
-            f"{kind}: lengths must be between 0 and the {steps} steps of the keys, got {lengths.tolist()}"
-        )
-    readable: np.ndarray = np.arange(steps) < lengths[:, None]
+    readable: np.ndarray = np.arange(steps) < valid_lengths(lengths, batch, steps)[:, None]
     return readable
 
 

@@ -75,10 +75,9 @@ def ctc_loss(
     """
     log_probs = as_tensor(log_probs)
     if log_probs.ndim == 2:
-        one = [np.reshape(a, (1, -1)) for a in (targets, input_lengths, target_lengths)]
-        loss = ctc_loss(
-            expand_dims(log_probs, 1), one[0], *(a[0] for a in one[1:]), blank, reduction, zero_infinity
-        )
+        n, m = (np.reshape(a, -1) for a in (input_lengths, target_lengths))
+        batch_of_one = expand_dims(log_probs, 1)
+        loss = ctc_loss(batch_of_one, targets, n, m, blank, reduction, zero_infinity)
         return loss[0] if reduction == "none" else loss
     _check_log_probs("ctc_loss", log_probs, blank)
     steps, batch, _ = log_probs.shape
@@ -101,6 +100,8 @@ def _log_likelihood(
     """Of each target, (B,): the forward variables alpha of the paper, equations 6 to 8, in the log space."""
     batch = len(labels)
     longest = int(inputs.max(initial=0))
+    if not longest:  # a sum over no step, so that the result is on the tape here too
+        return log_probs[:0].sum(axis=(0, 2)) + np.where(lengths, -np.inf, 0).astype(log_probs.dtype)
     extended = np.full((batch, 2 * labels.shape[1] + 1), blank)
     extended[:, 1::2] = labels  # l': a blank before, between and after the labels
     skips = np.zeros(extended.shape, bool)  # a blank may be left out between two labels that differ
@@ -110,7 +111,7 @@ def _log_likelihood(
     outside = np.full((batch, 2), -np.inf, dtype)
     y = take_along_axis(log_probs[:longest], extended[None], axis=2)
     # Padding becomes 0 first: a NaN in it would meet a cotangent of 0, and 0 * NaN is NaN.
-    y = unstack(where((np.arange(longest)[:, None] < inputs)[:, :, None], y, 0), axis=0) if longest else ()
+    y = unstack(where((np.arange(longest)[:, None] < inputs)[:, :, None], y, 0), axis=0)
     # All begin before the first blank: one step on are the two beginnings that the paper has.
     alpha = tensor(np.where(np.arange(extended.shape[1]) == 0, 0, outside[:, :1]).astype(dtype))
     found, order = [], []
@@ -125,8 +126,6 @@ def _log_likelihood(
             with scope(f"t={t}", step=t):
                 ways = stack([before[:, 2:], before[:, 1:-1], before[:, :-2] + skip])
                 alpha = logsumexp(ways, axis=0) + y[t]
-    if not found:
-        return log_probs.sum(axis=(0, 2))
     return concatenate(found)[np.argsort(np.concatenate(order))]
 
 

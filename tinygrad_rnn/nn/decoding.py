@@ -26,6 +26,7 @@ from .. import ops
 from ..random import default_generator
 from ..state import no_grad
 from ..tensors import Tensor, as_array
+from .states import rebuilt
 
 Rng = np.random.Generator | int | None
 Step = Callable[[np.ndarray, Any], tuple[Any, Any]]
@@ -332,8 +333,7 @@ def _reordered(state: Any, rows: np.ndarray, count: int) -> Any:
     if getattr(type(state), "index", tuple.index) not in (tuple.index, list.index):
         return state.index(rows)
     if isinstance(state, (tuple, list)):
-        parts = [_reordered(part, rows, count) for part in state]
-        return getattr(state, "_make", type(state))(parts)  # named tuples do not take one argument
+        return rebuilt(state, [_reordered(part, rows, count) for part in state])
     if not isinstance(state, (Tensor, np.ndarray)):
         raise TypeError(
             f"beam_search cannot reorder a state that holds {type(state).__name__}: it takes tensors, "
@@ -342,7 +342,7 @@ def _reordered(state: Any, rows: np.ndarray, count: int) -> Any:
     if not state.ndim or len(state) != count:
         raise ValueError(
             f"beam_search reorders states along their first axis, which must have the {count} sequences of "
-            f"the step, got {state.shape}; a layer needs batch_first=True here"
+            f"the step, got {state.shape}; a state of another layout needs a method index(batch_ids)"
         )
     return state[rows]
 
