@@ -110,6 +110,9 @@ class Engine(RuleBasedStateMachine):
 
     @rule(target=values, x=values, name=st.sampled_from(sorted(UNARY)))
     def unary(self, x, name):
+        return self.unary_of(x, name)
+
+    def unary_of(self, x, name):
         t, n = x
         f, pulls = UNARY[name]
         y = f(np, n.value)
@@ -134,7 +137,14 @@ class Engine(RuleBasedStateMachine):
         """Four contributions to one cotangent."""
         return self.binary_of(self.binary_of(x, x, "multiply"), self.binary_of(x, x, "subtract"), "add")
 
-    @rule(target=values, x=values, used=st.sampled_from([(0, 1), (1, 0), (1,)]))
+    @rule(target=values, x=values, part_first=st.booleans())
+    def used_in_whole_and_in_part(self, x, part_first):
+        """One cotangent is made of arrays and of pieces, in either order."""
+        names = ["first row", "sin"] if part_first else ["sin", "first row"]
+        a, b = [self.unary_of(x, name) for name in names]
+        return self.binary_of(a, b, "subtract")
+
+    @rule(target=values, x=values, used=st.sampled_from([(0, 1), (1, 0), (0,), (1,)]))
     def several_outputs(self, x, used):
         """Rows taken apart, and put together in another order or in part."""
         t, n = x
