@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn
 from .orders import ORDERS, reorder
-from .steps import Recurrence, called, load_steps, option, refuse_step, retaining, steps
+from .steps import LAYERS, Recurrence, called, load_steps, option, refuse_step, retaining, steps
 
 _VARIABLE = re.compile(
-    r"^(?:(?P<scope>.*)/)?(?P<name>(?:gates/|candidate/|projection/)?(?:kernel|bias)|w_[ifo]_diag)(?::0)?$"
+    r"^(?:(?P<scope>.*?)/)?(?P<name>(?:gates/|candidate/|projection/)?(?:kernel|bias)|w_[ifo]_diag)(?::0)?$"
 )
+_BACKWARD = re.compile(r"(^|/)bw(/|$)")
 _SCOPES = {
     "basic_rnn_cell": "RNN", "lstm_cell": "LSTM", "basic_lstm_cell": "LSTM", "gru_cell": "GRU"
 }  # fmt: skip
@@ -99,11 +99,23 @@ def _grouped(variables: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     if not groups:
         raise ValueError("from_tf1 got no variables")
 
-    def place(scope: str) -> tuple[int, bool]:
-        number = re.search(r"(?:^|/)cell_(\d+)(?:/|$)", scope)
-        return int(number[1]) if number else 0, re.search(r"(?:^|/)bw(?:/|$)", scope) is not None
+    places = {_place(scope): scope for scope in groups}
+    if len(places) < len(groups):
+        raise ValueError(
+            f"from_tf1: {', '.join(groups)} are the scopes of several layers; pass the variables of one"
+        )
+    return {scope: groups[scope] for _, scope in sorted(places.items())}
 
-    return dict(sorted(groups.items(), key=lambda item: place(item[0])))
+
+def _place(scope: str) -> tuple[int, bool]:
+    """The layer, and whether it reads backwards."""
+    if re.search(r"(^|/)(fw|bw)/.*cell_\d", scope):
+        raise ValueError(
+            f"from_tf1: {scope} is part of a stack for one direction, and the two stacks meet at their tops "
+            f"alone. Load the variables of each into a side of nn.Bidirectional(nn.LSTM(..., num_layers=...))"
+        )
+    number = re.search(r"(?:^|/)cell_(\d+)(?:/|$)", scope)
+    return int(number[1]) if number else 0, _BACKWARD.search(scope) is not None
 
 
 def _new(groups: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
@@ -120,9 +132,9 @@ def _new(groups: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
             f"from_tf1: a kernel and a bias alone do not tell the cell, and the scope {scope!r} is none of "
             f"{', '.join(_SCOPES)}; pass the layer to load them into, from_tf1(variables, into=layer)"
         )
-    directions = 2 if any(re.search(r"(?:^|/)bw(?:/|$)", other) for other in groups) else 1
-    kernel = group["candidate/kernel" if kind == "GRU" else "kernel"]
-    hidden = kernel.shape[1] // (4 if kind == "LSTM" else 1)
+    directions = 2 if any(map(_BACKWARD.search, groups)) else 1
+    kernels = [g["candidate/kernel" if kind == "GRU" else "kernel"] for g in groups.values()]
+    sizes = [kernel.shape[1] // (4 if kind == "LSTM" else 1) for kernel in kernels[::directions]]
     options: dict[str, Any] = {}
     if "w_f_diag" in group:
         options["peephole"] = "diagonal"
@@ -130,12 +142,12 @@ def _new(groups: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
         options["proj_size"] = group["projection/kernel"].shape[1]
     if kind == "GRU":
         options["reset_after"] = False
-    return getattr(nn, kind)(
-        kernel.shape[0] - options.get("proj_size", hidden),
-        hidden,
-        len(groups) // directions,
+    return LAYERS[kind](
+        kernels[0].shape[0] - options.get("proj_size", sizes[0]),
+        sizes[0] if len(set(sizes)) == 1 else sizes,
+        len(sizes),
         bidirectional=directions == 2,
-        dtype=kernel.dtype,
+        dtype=kernels[0].dtype,
         **options,
     )
 
