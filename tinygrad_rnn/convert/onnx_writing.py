@@ -214,7 +214,8 @@ def _weights(where: str, step: Recurrence) -> list[Any]:
     refuse_step(where, step, _TAKEN, "ONNX")
     parts: list[list[Any]] = [[], [], [], []]
     for cell in step.cells:
-        state = retaining(where, cell, cell.state_dict())
+        state = {n: a for n, a in cell.state_dict().items() if n not in ("h0", "c0")}
+        state = retaining(where, cell, state)
         state = with_forget(state) if option(cell, "coupled") else state
         peephole = state.pop("peephole", None)
         state = {name: reorder(a, step.kind, "torch", "onnx") for name, a in state.items()}

@@ -83,8 +83,8 @@ def _levels(layer: Any, name: str) -> Iterator[tuple[str, Step]]:
         cells = tuple(getattr(layer, own) for own in names)
         starts: tuple[Any, ...] = ()
         if layer.learn_initial_state:
-            parts = "hc" if isinstance(cells[0], nn.LSTMCell) else "h"
-            starts = tuple(tuple(getattr(layer, f"{part}0_{own}").numpy() for part in parts) for own in names)
+            parts = ("h0", "c0") if isinstance(cells[0], nn.LSTMCell) else ("h0",)
+            starts = tuple(tuple(getattr(cell, part).numpy() for part in parts) for cell in cells)
         yield (
             joined(name, f"l{k}"),
             Recurrence(
