@@ -100,8 +100,8 @@ def _log_likelihood(
     """Of each target, (B,): the forward variables alpha of the paper, equations 6 to 8, in the log space."""
     batch = len(labels)
     longest = int(inputs.max(initial=0))
-    if not longest:  # a sum over no step, so that the result is on the tape here too
-        return log_probs[:0].sum(axis=(0, 2)) + np.where(lengths, -np.inf, 0).astype(log_probs.dtype)
+    if not longest:  # all targets are empty, or about to be zeroed; the sum over no step is on the tape
+        return log_probs[:0].sum(axis=(0, 2))
     extended = np.full((batch, 2 * labels.shape[1] + 1), blank)
     extended[:, 1::2] = labels  # l': a blank before, between and after the labels
     skips = np.zeros(extended.shape, bool)  # a blank may be left out between two labels that differ
