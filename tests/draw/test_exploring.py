@@ -106,6 +106,8 @@ def test_rules_are_shown_with_their_source_and_docstring(tmp_path):
     _, doc, forward, source = rules["sigmoid"]
     assert "elementwise" in doc
     assert forward.startswith("def sigmoid(")
+    assert '"""' not in forward  # the docstring stands by itself
+    assert "np.exp" in forward
     assert "defvjp" in source
     assert "lambda g" in source
 

@@ -10,7 +10,9 @@ picture; a module for each.
 
 from __future__ import annotations
 
+from .activations import gate_values, gates, hidden
 from .checking import EntryCheck, TapeCheck, check
+from .curves import loss_curves
 from .diagram import Diagram
 from .exploring import explore
 from .flows import StateFlow, flow, step_gradients
@@ -27,10 +29,14 @@ __all__ = [
     "contributions",
     "explore",
     "flow",
+    "gate_values",
+    "gates",
     "gradient_flow",
     "graph",
+    "hidden",
     "influence",
     "influence_map",
     "keep_values",
+    "loss_curves",
     "step_gradients",
 ]

@@ -309,12 +309,9 @@ def _rule(primitive: Primitive) -> list[str]:
     start = re.search(r"^(def|lambda) ", forward, re.MULTILINE)
     rules = [primitive.joint] if primitive.joint is not None else primitive.vjps
     sources = dict.fromkeys(_source(rule) for rule in rules if rule is not None)
-    return [
-        primitive.name,
-        inspect.cleandoc(primitive.__doc__ or ""),
-        forward[start.start() :] if start else forward,
-        "\n".join(sources),
-    ]
+    if start:
+        forward = re.sub(r'\n[ \t]*""".*?"""', "", forward[start.start() :], count=1, flags=re.DOTALL)
+    return [primitive.name, inspect.cleandoc(primitive.__doc__ or ""), forward, "\n".join(sources)]
 
 
 def _source(function: Any) -> str:

@@ -151,8 +151,10 @@ def whole_numbers(axis: Any) -> None:
     axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
 
 
-def time_axis(axes: Any, labels: Sequence[Any], most: int = 30) -> None:
-    """Names of the time steps along the horizontal axis, as many as there is room for."""
-    every = max(1, -(-len(labels) // most))
-    at = list(range(0, len(labels), every))
-    axes.set_xticks(at, [plain_text(str(labels[k])) for k in at])
+def time_axis(axes: Any, labels: Sequence[Any] | None, most: int = 30) -> None:
+    """Time steps along the horizontal axis: their numbers, or as many of their names as there is room for."""
+    if labels is None:
+        whole_numbers(axes.xaxis)
+        return
+    at = range(0, len(labels), max(1, -(-len(labels) // most)))
+    axes.set_xticks(list(at), [plain_text(str(labels[k])) for k in at])

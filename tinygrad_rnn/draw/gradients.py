@@ -239,7 +239,7 @@ def influence(model: Any, x: Any, *, labels: Sequence[Any] | None = None) -> Fig
     norm = LogNorm(low if low < high else high / 10, high)
     image = figures.heat_map(axes, values, norm=norm, colours="viridis", grey=values == 0)
     figure.colorbar(image, ax=axes, label="norm of d output_t / d input_s")
-    figures.time_axis(axes, range(values.shape[1]) if labels is None else labels)
+    figures.time_axis(axes, labels)
     axes.set_xlabel("input step s")
     axes.set_ylabel("output step t")
     figures.whole_numbers(axes.yaxis)
