@@ -303,6 +303,18 @@ def test_the_search_ends_when_all_have_ended():
     assert nn.greedy_search(step, np.zeros(0, int), end=2, max_steps=3).tokens.shape == (0, 0)
 
 
+def test_what_the_model_says_behind_the_end_does_not_matter():
+    def step(tokens, state):
+        return np.where((tokens == 2)[:, None], np.nan, np.log([0.1, 0.3, 0.6])), state
+
+    for found in (
+        nn.greedy_search(step, [0, 1], end=2, max_steps=3),
+        nn.sample(step, [0] * 50, end=2, max_steps=3, rng=0),
+        nn.beam_search(step, [0, 1], width=3, end=2, max_steps=3),
+    ):
+        assert np.isfinite(found.log_probs).all()
+
+
 def test_generate_does_one_step_per_token_and_leaves_recording_on():
     model = Model(4, 0)
     stream = nn.generate(model, [1], model.start(1), rng=0)
@@ -366,7 +378,7 @@ STEP = fixed(LOGITS)
         (lambda: nn.beam_search(STEP, [0], width=0, max_steps=1), ValueError, "width of at least 1, got 0"),
         (lambda: nn.greedy_search(lambda t, s: t, [0], max_steps=1), TypeError, r"a pair .* got ndar"),
         (lambda: nn.greedy_search(lambda t, s: (LOGITS, s), [0], max_steps=1), ValueError, r"got \(5,\)"),
-        (lambda: nn.greedy_search(fixed([0, np.nan]), [0], max_steps=1), ValueError, "sequence 0: its"),
+        (lambda: nn.greedy_search(fixed([0, np.nan]), [0], max_steps=1), ValueError, "for row 0 of 1"),
         (lambda: nn.greedy_search(fixed([-np.inf] * 2), [0], max_steps=1), ValueError, "-inf for all tokens"),
         (lambda: nn.beam_search(STEP, [0], {}, width=2, max_steps=2), TypeError, "a state that holds dict"),
         (lambda: nn.beam_search(STEP, [0], np.zeros((2, 1)), width=2, max_steps=2), ValueError,

@@ -208,8 +208,9 @@ def beam_search(
     for _ in range(max_steps):
         if ended.all():
             break
-        gains, state = _advance(step, tokens.ravel(), state, end)
+        gains, state = _advance(step, tokens.ravel(), state, end, ~ended.ravel())
         candidates = log_probs[:, :, None] + gains.reshape(*tokens.shape, -1)
+        _, beams, vocabulary = candidates.shape
         candidates[ended] = -np.inf
         if end is not None:  # one that has ended has one continuation, itself
             candidates[ended, end] = log_probs[ended]
@@ -217,13 +218,13 @@ def beam_search(
         ranked = (candidates / (((5 + lengths) / 6) ** length_penalty)[:, :, None]).reshape(batch, -1)
         exist = int((ranked > -np.inf).sum(axis=1).max(initial=1))
         best = largest(ranked, min(width, exist))
-        parents, tokens = np.divmod(best, gains.shape[1])
+        parents, tokens = np.divmod(best, vocabulary)
         scores = np.take_along_axis(ranked, best, axis=1)
         log_probs = np.take_along_axis(candidates.reshape(batch, -1), best, axis=1)
         lengths = np.take_along_axis(lengths, parents, axis=1)
         ended = np.isneginf(log_probs) | (False if end is None else tokens == end)
-        rows = (parents + np.arange(batch)[:, None] * candidates.shape[1]).ravel()
-        state = _reordered(state, rows, candidates.shape[0] * candidates.shape[1])
+        rows = parents + beams * np.arange(batch)[:, None]
+        state = _reordered(state, rows.ravel(), batch * beams)
         back.append((parents, tokens))
     lengths = np.where(np.isneginf(log_probs), 0, lengths)
     return Beams(_traced(back, lengths, end), lengths, log_probs, scores)
@@ -250,7 +251,7 @@ def _unrolled(
     for _ in itertools.count() if max_steps is None else range(max_steps):
         if not going.any():
             return
-        log_probs, state = _advance(step, tokens, state, end)
+        log_probs, state = _advance(step, tokens, state, end, going)
         tokens = choose(log_probs)
         gains = np.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
         if end is not None:
@@ -271,8 +272,13 @@ def _decoded(step: Step, start: Any, state: Any, end: int | None, max_steps: int
     return Decoded(np.concatenate(columns, axis=1), lengths, log_probs)
 
 
-def _advance(step: Step, tokens: np.ndarray, state: Any, end: int | None) -> tuple[np.ndarray, Any]:
-    """Log-probabilities of the next tokens, (N, V) in float64, and the next state."""
+def _advance(
+    step: Step, tokens: np.ndarray, state: Any, end: int | None, going: np.ndarray
+) -> tuple[np.ndarray, Any]:
+    """Log-probabilities of the next tokens, (N, V) in float64, and the next state.
+
+    What the model says of sequences that are not going on does not matter, be it NaN.
+    """
     with no_grad():
         result = step(tokens, state)
     if not isinstance(result, tuple) or len(result) != 2:
@@ -284,13 +290,14 @@ def _advance(step: Step, tokens: np.ndarray, state: Any, end: int | None) -> tup
         )
     if end is not None and not 0 <= end < logits.shape[1]:
         raise ValueError(f"end={end} is no token: step gives logits of 0 to {logits.shape[1] - 1}")
+    logits = np.where(going[:, None], logits.astype(np.float64), 0)
     broken = np.flatnonzero(~np.isfinite(logits.max(axis=1)))
     if len(broken):
         raise ValueError(
-            f"step gave no distribution for sequence {broken[0]}: its logits are NaN or inf, or -inf for all "
-            f"tokens"
+            f"step gave no distribution for row {broken[0]} of {len(tokens)}: its logits are NaN or inf, or "
+            f"-inf for all tokens"
         )
-    return ops.log_softmax(logits.astype(np.float64), axis=-1), result[1]
+    return ops.log_softmax(logits, axis=-1), result[1]
 
 
 def _likeliest(log_probs: np.ndarray) -> np.ndarray:
@@ -311,9 +318,15 @@ def _sampler(temperature: float, top_k: int | None, top_p: float | None, rng: Rn
     rng = default_generator(rng)
 
     def choose(log_probs: np.ndarray) -> np.ndarray:
-        tokens = largest(log_probs, min(top_k or log_probs.shape[1], log_probs.shape[1]))
-        ranked = np.take_along_axis(log_probs, tokens, axis=1)
-        p = np.exp((ranked - ranked[:, :1]) / temperature)
+        vocabulary = log_probs.shape[1]
+        if (
+            top_k is None and top_p is None
+        ):  # in any order, then, since sorting takes longer than all the rest
+            tokens = np.broadcast_to(np.arange(vocabulary), log_probs.shape)
+        else:
+            tokens = largest(log_probs, min(top_k or vocabulary, vocabulary))
+        kept = np.take_along_axis(log_probs, tokens, axis=1)
+        p = np.exp((kept - kept.max(axis=1, keepdims=True)) / temperature)
         if top_p is not None:
             reached = np.cumsum(p / p.sum(axis=1, keepdims=True), axis=1)
             p[:, 1:][reached[:, :-1] >= top_p] = 0
