@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,17 +19,6 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "forecast": {"color": "#D55E00", "linewidth": 2.0},
     "future": {"color": "#0072B2", "linewidth": 2.0},
 }
-_LETTERS = (
-    "DejaVu Sans",
-    "Noto Sans CJK KR",
-    "Noto Sans KR",
-    "NanumGothic",
-    "Malgun Gothic",
-    "Apple SD Gothic Neo",
-    "AppleGothic",
-    "Noto Sans CJK JP",
-)
-"""Fonts to take letters from, in turn: matplotlib's own has no Korean ones."""
 
 
 def save_figure(
@@ -67,10 +55,7 @@ def save_figure(
         The horizontal axis, with as many values as are drawn; 1, 2, ... by default.
     time_label : str
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.font_manager import fontManager
+    from ..draw import figures
 
     horizon = len(held.truth) if held is not None else 0
     ahead = 0 if future is None else len(future)
@@ -78,34 +63,25 @@ def save_figure(
     time = np.arange(1, count + ahead + 1) if time is None else time
     start = max(0, count - max(6 * max(horizon, ahead), 96))
     words = {name: name for name in _LOOKS} | (names or {})
-    there = set(fontManager.get_font_names())
-    # A figure of its own and no pyplot, which would keep it and choose a window system.
-    with rc_context({"font.family": [f for f in _LETTERS if f in there]}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support .* natively")
-        figure = Figure(figsize=(10, 1.6 + 3.4 * features), layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(title)
-        panels = figure.subplots(features, 1, sharex=True, squeeze=False)[:, 0]
-        for k, axes in enumerate(panels):
-            cut = count - horizon
-            past = series[start:cut, k]
-            axes.plot(time[start:cut], past, label=words["history"], **_LOOKS["history"])
-            if held is not None:
-                axes.axvspan(time[cut], time[count - 1], color="0.95", zorder=0)
-                curves = {"held out": held.truth, **held.forecasts}
-                for name in sorted(curves, key=list(_LOOKS).index):
-                    _continue(axes, time, series, cut, k, curves[name], words[name], _LOOKS[name])
-            if future is not None:
-                _continue(axes, time, series, count, k, future, words["future"], _LOOKS["future"])
-            axes.set_ylabel(labels[k])
-            axes.grid(color="0.9")
-            axes.margins(x=0.01)
-            axes.spines[["top", "right"]].set_visible(False)
-        panels[-1].set_xlabel(time_label)
-        handles, legend = panels[0].get_legend_handles_labels()
-        figure.legend(handles, legend, loc="outside lower center", ncols=min(3, len(handles)), frameon=False)
-        figure.savefig(path, dpi=150)
+    figure = figures.new_picture(10, 1.6 + 3.4 * features, title)
+    panels = figure.subplots(features, 1, sharex=True, squeeze=False)[:, 0]
+    for k, axes in enumerate(panels):
+        cut = count - horizon
+        past = series[start:cut, k]
+        axes.plot(time[start:cut], past, label=words["history"], **_LOOKS["history"])
+        if held is not None:
+            axes.axvspan(time[cut], time[count - 1], color="0.95", zorder=0)
+            curves = {"held out": held.truth, **held.forecasts}
+            for name in sorted(curves, key=list(_LOOKS).index):
+                _continue(axes, time, series, cut, k, curves[name], words[name], _LOOKS[name])
+        if future is not None:
+            _continue(axes, time, series, count, k, future, words["future"], _LOOKS["future"])
+        axes.set_ylabel(figures.plain_text(labels[k]))
+        axes.margins(x=0.01)
+        figures.tidy(axes)
+    panels[-1].set_xlabel(figures.plain_text(time_label))
+    figures.legend(figure, panels[0])
+    figures.finish(figure).savefig(path, dpi=150)
 
 
 def _continue(
