@@ -1,9 +1,19 @@
-"""Recurrent layers against PyTorch with random weights, and the laws that `scan` must keep."""
+"""Recurrent layers against PyTorch with random weights; flags; bad input."""
 
 import itertools
 
 import numpy as np
 import pytest
+from rnn_oracles import (
+    blocks,
+    parts_of,
+    randomise,
+    results,
+    state_of,
+    states_for,
+    torch_results,
+    torch_twin,
+)
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -11,23 +21,21 @@ from tinygrad_rnn import nn
 torch = pytest.importorskip("torch", reason="PyTorch is the oracle of these tests")
 
 KINDS = ["RNN", "LSTM", "GRU"]
+VARIANTS = {
+    "RNN": ("RNN", {}),
+    "RNN-relu": ("RNN", {"nonlinearity": "relu"}),
+    "LSTM": ("LSTM", {}),
+    "LSTM-proj": ("LSTM", {"proj_size": 2}),
+    "GRU": ("GRU", {}),
+}
 
 
-def pair(kind, *sizes, seed=0, **options):
-    """The same layer twice, with the same random weights: ours and PyTorch's, in float64."""
-    ours = getattr(nn, kind)(*sizes, rng=seed, dtype=np.float64, **options)
-    theirs = getattr(torch.nn, kind)(*sizes, **{"batch_first": True, **options}).double()
-    theirs.load_state_dict({name: torch.tensor(value) for name, value in ours.state_dict().items()})
-    return ours, theirs
-
-
-def as_tuple(state):
-    return state if isinstance(state, tuple) else (state,)
-
-
-def packed(kind, states):
-    """Initial states as the layers take them: (h, c) for an LSTM, else h; None for none."""
-    return None if not states else tuple(states) if kind == "LSTM" else states[0]
+def draw(kind, options, rng, **flags):
+    """A layer of random sizes and random weights, in float64."""
+    sizes = [int(n) for n in rng.integers([1, 3, 1], [5, 7, 4])]
+    drawn = {"bidirectional": bool(rng.integers(2)), "batch_first": bool(rng.integers(2))}
+    flags = {**drawn, "bias": bool(rng.random() < 0.8), **options, **flags}
+    return randomise(getattr(nn, kind)(*sizes, rng=rng, dtype=np.float64, **flags), rng)
 
 
 def weighted(tensors, weights, asarray):
@@ -35,140 +43,83 @@ def weighted(tensors, weights, asarray):
     return sum((t * asarray(w)).sum() for t, w in zip(tensors, weights, strict=True))
 
 
-def as_torch(states, batch_first=True):
-    """States as PyTorch lays them out: the batch second, whatever batch_first; and the way back."""
-    return [s.swapaxes(0, 1) if batch_first else s for s in states]
+def same(ours, theirs, tolerance=1e-10):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-def compare(kind, ours, theirs, x, states, rng, rtol=1e-10):
-    """Outputs, final states, and the gradients of input, initial states and all parameters."""
+@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_torch(variant, padded, seed):
+    """Outputs, final states and all gradients, in all flags that PyTorch has, at random sizes."""
+    rng = np.random.default_rng([seed, padded, *variant.encode()])
+    kind, options = VARIANTS[variant]
+    ours = draw(kind, options, rng)
+    without_bias = {} if ours.l0.bias_ih is not None else {"bias": False}
+    theirs = torch_twin(ours, **options, **without_bias)
+    batch, steps = int(rng.integers(1, 6)), int(rng.choice([1, 2, 5, 8]))
+    x = rng.standard_normal((batch, steps, ours.input_size))
+    lengths = rng.integers(1, steps + 1, batch) if padded else None
+    if padded:
+        lengths[rng.integers(batch)] = steps  # PyTorch cuts the output at the longest sequence
+        x[np.arange(steps) >= lengths[:, None]] = np.nan  # padding may hold anything
+    x = x if ours.batch_first else x.swapaxes(0, 1)
+    states = states_for(ours, batch, rng) if rng.integers(2) else []
     leaves = [tg.tensor(a, requires_grad=True) for a in (x, *states)]
-    twins = [torch.tensor(a, requires_grad=True) for a in (x, *states)]
-    y, state = ours(leaves[0], packed(kind, leaves[1:]))
-    y_t, state_t = theirs(twins[0], packed(kind, as_torch(twins[1:], ours.batch_first)))
-    results, expected = [y, *as_tuple(state)], [y_t, *as_torch(as_tuple(state_t), ours.batch_first)]
-    weights = [rng.standard_normal(r.shape) for r in results]
-    weighted(results, weights, np.asarray).backward()
+    twins = [torch.tensor(a, requires_grad=True) for a in (np.nan_to_num(x), *states)]
+    y, state = ours(leaves[0], state_of(ours, leaves[1:]), lengths=lengths)
+    computed = [y, *parts_of(state)]
+    expected = torch_results(
+        ours, theirs, twins[0], twins[1:], None if lengths is None else torch.tensor(lengths)
+    )
+    weights = [rng.standard_normal(r.shape) for r in computed]
+    weighted(computed, weights, np.asarray).backward()
     weighted(expected, weights, torch.tensor).backward()
-    for a, b in zip(results, expected, strict=True):
-        np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=rtol, atol=rtol)
-    for a, b in zip(leaves, twins, strict=True):
-        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=rtol, atol=rtol)
-    twin_parameters = dict(theirs.named_parameters())
-    for name, p in ours.named_parameters():
-        np.testing.assert_allclose(p.grad.numpy(), twin_parameters[name].grad.numpy(), rtol=rtol, atol=rtol)
+    same([r.numpy() for r in computed], [r.detach().numpy() for r in expected])
+    same([leaf.grad.numpy() for leaf in leaves], [twin.grad.numpy() for twin in twins])
+    gradients = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
+    assert list(gradients) == [name for name, _ in ours.named_parameters()]
+    same([p.grad.numpy() for p in ours.parameters()], gradients.values())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("batch_first", [True, False])
-def test_equals_torch(kind, num_layers, bidirectional, batch_first):
-    rng = np.random.default_rng(3)
-    ours, theirs = pair(
-        kind, 3, 5, num_layers, bidirectional=bidirectional, batch_first=batch_first, seed=rng
-    )
-    x = rng.standard_normal((4, 6, 3) if batch_first else (6, 4, 3))
-    count = num_layers * (2 if bidirectional else 1)
-    shape = (4, count, 5) if batch_first else (count, 4, 5)
-    states = [rng.standard_normal(shape) for _ in range(2 if kind == "LSTM" else 1)]
-    compare(kind, ours, theirs, x, states, rng)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("batch", "steps"), [(1, 1), (0, 3), (2, 50)])
-def test_equals_torch_at_other_sizes_and_from_zero_state(kind, batch, steps):
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("batch", "steps"), [(0, 3), (2, 50)])
+def test_equals_torch_at_other_sizes(variant, batch, steps):
+    kind, options = VARIANTS[variant]
     rng = np.random.default_rng(4)
-    ours, theirs = pair(kind, 2, 3, seed=rng)
-    compare(kind, ours, theirs, rng.standard_normal((batch, steps, 2)), [], rng)
+    ours = draw(kind, options, rng, batch_first=True, bias=True)
+    x = rng.standard_normal((batch, steps, ours.input_size))
+    expected = torch_results(ours, torch_twin(ours, **options), torch.tensor(x), [], None)
+    same(results(ours, x), [r.detach().numpy() for r in expected])
 
 
-def test_relu_and_no_bias_equal_torch():
-    rng = np.random.default_rng(5)
-    ours, theirs = pair("RNN", 3, 4, 2, nonlinearity="relu", bias=False, seed=rng)
-    compare("RNN", ours, theirs, rng.standard_normal((2, 5, 3)), [], rng)
+def orders(count):
+    return list(itertools.permutations(range(count)))[1:]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_lengths_equal_torch_packed_sequences(kind, bidirectional):
-    rng = np.random.default_rng(6)
-    ours, theirs = pair(kind, 3, 4, 2, bidirectional=bidirectional, seed=rng)
-    x = rng.standard_normal((5, 7, 3))
-    lengths = np.array([3, 7, 1, 5, 7])
-    x[np.arange(7) >= lengths[:, None]] = np.nan  # padding may hold anything
-    x_t = torch.tensor(np.nan_to_num(x))
-    packed = torch.nn.utils.rnn.pack_padded_sequence(
-        x_t, torch.tensor(lengths), batch_first=True, enforce_sorted=False
-    )
-    y, state = ours(x, lengths=lengths)
-    y_t, state_t = theirs(packed)
-    y_t, _ = torch.nn.utils.rnn.pad_packed_sequence(y_t, batch_first=True)
-    weights = [rng.standard_normal(r.shape) for r in (y, *as_tuple(state))]
-    state_t = as_torch(as_tuple(state_t))
-    weighted([y, *as_tuple(state)], weights, np.asarray).backward()
-    weighted([y_t, *state_t], weights, torch.tensor).backward()
-    for a, b in zip([y, *as_tuple(state)], [y_t, *state_t], strict=True):
-        np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-10)
-    twins = dict(theirs.named_parameters())
-    for name, p in ours.named_parameters():
-        np.testing.assert_allclose(p.grad.numpy(), twins[name].grad.numpy(), rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_wrong_gate_order_is_seen(kind):
-    """The comparison with PyTorch must fail for each other order of the gates: random weights see it."""
+@pytest.mark.parametrize(
+    ("kind", "names", "order"),
+    [
+        (kind, names, order)
+        for kind, gates in (("GRU", 3), ("LSTM", 4))
+        for names in (["weight_ih", "weight_hh", "bias_ih", "bias_hh"], ["weight_hh"])
+        for order in orders(gates)
+    ],
+)
+def test_every_wrong_gate_order_is_seen(kind, names, order):
+    """The comparison with PyTorch fails for each other order of the gates, of all parameters or of one."""
     rng = np.random.default_rng(7)
-    ours, theirs = pair(kind, 3, 5, seed=rng)
-    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
-    state = ours.state_dict()
+    ours = randomise(getattr(nn, kind)(3, 5, rng=rng, dtype=np.float64), rng)
     x = rng.standard_normal((2, 4, 3))
-    expected = theirs(torch.tensor(x))[0].detach().numpy()
-    for order in itertools.permutations(range(gates)):
-        rows = np.concatenate([np.arange(5) + 5 * g for g in order])
-        ours.load_state_dict({name: value[rows] for name, value in state.items()})
-        agrees = np.allclose(ours(x)[0].numpy(), expected, rtol=1e-3, atol=1e-3)
-        assert agrees == (order == tuple(range(gates)))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_cells_equal_torch_cells(kind):
-    rng = np.random.default_rng(8)
-    ours = getattr(nn, f"{kind}Cell")(3, 4, rng=rng, dtype=np.float64)
-    theirs = getattr(torch.nn, f"{kind}Cell")(3, 4).double()
-    theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
-    x = rng.standard_normal((2, 3))
-    h = rng.standard_normal((2, 4))
-    c = rng.standard_normal((2, 4))
-    if kind == "LSTM":
-        y, (h1, c1) = ours(tg.tensor(x), (tg.tensor(h), tg.tensor(c)))
-        h_t, c_t = theirs(torch.tensor(x), (torch.tensor(h), torch.tensor(c)))
-        np.testing.assert_allclose(c1.numpy(), c_t.detach().numpy(), rtol=1e-12)
-    else:
-        y, h1 = ours(tg.tensor(x), tg.tensor(h))
-        h_t = theirs(torch.tensor(x), torch.tensor(h))
-    np.testing.assert_allclose(y.numpy(), h_t.detach().numpy(), rtol=1e-12)
-    assert y is h1
-    first = ours(tg.tensor(x))[0].numpy()
-    expected = theirs(torch.tensor(x))
-    expected = expected[0] if kind == "LSTM" else expected
-    np.testing.assert_allclose(first, expected.detach().numpy(), rtol=1e-12)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_first_and_second_derivatives_through_time(kind):
-    rng = np.random.default_rng(9)
-    layer = getattr(nn, kind)(2, 2, bidirectional=True, rng=rng, dtype=np.float64)
-    names, values = zip(*layer.state_dict().items(), strict=True)
-
-    def run(x, *values):
-        for name, value in zip(names, values, strict=True):
-            setattr(layer, name, value)
-        y, state = layer(x, lengths=[x.shape[1], 1])
-        return (y, *as_tuple(state))
-
-    assert tg.gradcheck(run, rng.standard_normal((2, 3, 2)), *values)
-    assert tg.gradgradcheck(run, rng.standard_normal((2, 2, 2)), *values)
+    expected = torch_twin(ours)(torch.tensor(x))[0].detach().numpy()
+    same([results(ours, x)[0]], [expected])
+    gates = "".join(ours.l0.gate_names)
+    for name in names:
+        p = getattr(ours.l0, name)
+        p.assign_(blocks(p.numpy(), [gates[k] for k in order], gates))
+    with pytest.raises(AssertionError):
+        same([results(ours, x)[0]], [expected], 1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -177,30 +128,56 @@ def test_flags_choose_what_is_returned(kind, bidirectional):
     rng = np.random.default_rng(10)
     x = rng.standard_normal((3, 5, 2))
     lengths = [5, 2, 4]
-    whole = getattr(nn, kind)(2, 4, 2, bidirectional=bidirectional, rng=1)
-    y, state = whole(x, lengths=lengths)
-    only = getattr(nn, kind)(2, 4, 2, bidirectional=bidirectional, rng=1, return_state=False)
-    assert np.array_equal(only(x, lengths=lengths).numpy(), y.numpy())
-    last = getattr(nn, kind)(2, 4, 2, bidirectional=bidirectional, rng=1, return_sequences=False)
-    final, state_again = last(x, lengths=lengths)
-    h = as_tuple(state)[0].numpy()
-    directions = 2 if bidirectional else 1
+    sizes, options = (2, 4, 2), {"bidirectional": bidirectional, "rng": 1, "dtype": np.float64}
+    y, *states = results(getattr(nn, kind)(*sizes, **options), x, lengths=lengths)
+    only = getattr(nn, kind)(*sizes, **options, return_state=False)
+    assert np.array_equal(only(x, lengths=lengths).numpy(), y)
+    final, *again = results(getattr(nn, kind)(*sizes, **options, return_sequences=False), x, lengths=lengths)
     # Each direction's own final output is the top layer's final h of that direction.
-    assert np.array_equal(final.numpy(), h[:, -directions:].reshape(3, -1))
-    for a, b in zip(as_tuple(state), as_tuple(state_again), strict=True):
-        assert np.array_equal(a.numpy(), b.numpy())
+    directions = 2 if bidirectional else 1
+    assert np.array_equal(final, states[0][:, -directions:].reshape(3, -1))
+    same(states, again, 0)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "MGU"])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_all_states(kind, batch_first, masked):
+    """The states at every step are the final states of every beginning, and are carried over padding."""
+    rng = np.random.default_rng(11)
+    options = {"bidirectional": False, "batch_first": batch_first, "rng": 1, "dtype": np.float64}
+    x = rng.standard_normal((3, 5, 2))
+    mask = rng.random((3, 5)) < 0.6 if masked else np.ones((3, 5), bool)
+
+    def run(steps, **more):
+        layer = getattr(nn, kind)(2, 4, 2, **options, **more)
+        turned = (
+            (x[:, :steps], mask[:, :steps])
+            if batch_first
+            else (x[:, :steps].swapaxes(0, 1), mask[:, :steps].T)
+        )
+        return parts_of(layer(turned[0], mask=turned[1])[1])
+
+    whole = run(5, return_state="all")
+    for steps in range(1, 6):
+        for every, final in zip(whole, run(steps), strict=True):
+            at = every.numpy()[:, steps - 1] if batch_first else every.numpy()[steps - 1]
+            np.testing.assert_allclose(at, final.numpy(), rtol=1e-12, atol=1e-14)
+    part = whole[0]
+    assert part.shape == ((3, 5, 2, 4) if batch_first else (5, 2, 3, 4))
+    assert part.layer(1).shape == ((3, 5, 1, 4) if batch_first else (5, 1, 3, 4))
+    assert np.array_equal(part.index([2]).numpy(), np.take(part.numpy(), [2], 0 if batch_first else 2))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_state_passed_in_continues_a_sequence_bit_for_bit(kind):
-    layer = getattr(nn, kind)(2, 3, 2, rng=0)
-    x = np.random.default_rng(0).standard_normal((2, 6, 2)).astype(np.float32)
-    y, state = layer(x)
-    first, middle = layer(x[:, :4])
-    second, end = layer(x[:, 4:], middle)
-    assert np.array_equal(np.concatenate([first.numpy(), second.numpy()], axis=1), y.numpy())
-    for a, b in zip(as_tuple(state), as_tuple(end), strict=True):
-        assert np.array_equal(a.numpy(), b.numpy())
+def test_all_states_of_the_backward_direction_end_at_the_beginning(kind):
+    layer = getattr(nn, kind)(2, 3, bidirectional=True, rng=0, return_state="all", dtype=np.float64)
+    x = np.random.default_rng(0).standard_normal((3, 4, 2))
+    every = layer(x, lengths=[4, 0, 2])[1].direction("backward")
+    layer.return_state = True
+    for part, final in zip(parts_of(every), parts_of(layer(x, lengths=[4, 0, 2])[1]), strict=True):
+        assert np.array_equal(part.numpy()[:, 0], final.direction("backward").numpy())
+        assert not part.numpy()[2, 2:].any()  # not begun yet: the initial state
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -218,7 +195,7 @@ def test_padding_changes_nothing(kind):
         layer.zero_grad()
         y, state = layer(x, lengths=lengths)
         (y * weights).sum().backward()
-        return [t.numpy() for t in (y, x.grad, *as_tuple(state), *(p.grad for p in layer.parameters()))]
+        return [t.numpy() for t in (y, x.grad, *parts_of(state), *(p.grad for p in layer.parameters()))]
 
     y, x_grad, h, *rest = everything(0.0)
     for filling in (np.nan, 1e30):
@@ -231,72 +208,36 @@ def test_padding_changes_nothing(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sequences_of_no_steps(kind):
-    layer = getattr(nn, kind)(2, 3, bidirectional=True, rng=0)
-    y, state = layer(np.zeros((2, 0, 2), np.float32))
-    assert y.shape == (2, 0, 6)
-    assert all(s.shape == (2, 2, 3) and not s.numpy().any() for s in as_tuple(state))
-    layer = getattr(nn, kind)(2, 3, bidirectional=True, return_sequences=False, return_state=False)
-    assert layer(np.zeros((2, 0, 2), np.float32)).shape == (2, 6)
-
-
-@pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("lengths", [None, [4, 1, 0]])
-@pytest.mark.parametrize("return_sequences", [True, False])
-def test_bidirectional_wrapper_equals_the_flag(batch_first, lengths, return_sequences):
-    options = {"batch_first": batch_first, "return_sequences": return_sequences, "dtype": np.float64}
-    flagged = nn.LSTM(2, 3, bidirectional=True, rng=0, **options)
-    wrapped = nn.Bidirectional(nn.LSTM(2, 3, **options), rng=1)
-    values = flagged.state_dict()
-    wrapped.forward_layer.load_state_dict({k: v for k, v in values.items() if "reverse" not in k})
-    wrapped.backward_layer.load_state_dict(
-        {k.removesuffix("_reverse"): v for k, v in values.items() if "reverse" in k}
+@pytest.mark.parametrize("lengths", [None, [0, 0]])
+def test_sequences_of_no_steps(kind, lengths):
+    steps = 0 if lengths is None else 3
+    x = np.zeros((2, steps, 2), np.float32)
+    options = {"bidirectional": True, "learn_initial_state": True, "rng": 0}
+    layer = getattr(nn, kind)(2, 3, **options)
+    randomise(layer, np.random.default_rng(0))
+    y, state = layer(x, lengths=lengths)
+    assert y.shape == (2, steps, 6)
+    assert not y.numpy().any()
+    assert np.array_equal(
+        parts_of(state)[0].numpy()[1], np.stack([layer.h0_l0.numpy(), layer.h0_l0_reverse.numpy()])
     )
-    x = np.random.default_rng(0).standard_normal((3, 4, 2) if batch_first else (4, 3, 2))
-    y, (h, c) = flagged(x, lengths=lengths)
-    y2, ((h_f, c_f), (h_b, c_b)) = wrapped(x, lengths=lengths)
-    np.testing.assert_allclose(y2.numpy(), y.numpy(), rtol=1e-12, atol=1e-15)
-    axis = 1 if batch_first else 0
-    for both, whole in [((h_f, h_b), h), ((c_f, c_b), c)]:
-        joined = np.concatenate([part.numpy() for part in both], axis)
-        np.testing.assert_allclose(joined, whole.numpy(), rtol=1e-12, atol=1e-15)
+    layer.return_state = "all"
+    assert parts_of(layer(x, lengths=lengths)[1])[0].shape == (2, steps, 2, 3)
+    layer.return_sequences, layer.return_state = False, False
+    y = layer(x, lengths=lengths)
+    assert y.shape == (2, 6)
+    assert not y.numpy().any()
 
 
-def test_bidirectional_copy_has_parameters_of_its_own():
-    wrapped = nn.Bidirectional(nn.GRU(2, 3, rng=0), rng=1)
-    assert len(list(wrapped.parameters())) == 8
-    for a, b in zip(wrapped.forward_layer.parameters(), wrapped.backward_layer.parameters(), strict=True):
-        assert a is not b
-        assert not np.array_equal(a.numpy(), b.numpy())
-    with pytest.raises(ValueError, match="return_sequences"):
-        nn.Bidirectional(nn.GRU(2, 3), nn.GRU(2, 3, return_sequences=False))
-
-
-def test_a_cell_of_ones_own_runs_under_scan():
-    """Anything with the call, initial_state and output_size; here with a state of two tensors."""
-
-    class Leaky:
-        output_size = 2
-
-        def initial_state(self, batch):
-            return tg.tensor(np.zeros((batch, 2))), tg.tensor(np.ones((batch, 2)))
-
-        def __call__(self, x, state):
-            slow, fast = state
-            fast = 0.5 * fast + x
-            slow = 0.9 * slow + 0.1 * fast
-            return slow * fast, (slow, fast)
-
-    x = tg.tensor(np.random.default_rng(0).standard_normal((2, 3, 2)), requires_grad=True)
-    y, (slow, fast) = nn.scan(Leaky(), x, lengths=[3, 2])
-    s, f = np.zeros((2, 2)), np.ones((2, 2))
-    for t in range(3):
-        running = np.array([[True], [t < 2]])
-        f = np.where(running, 0.5 * f + x.numpy()[:, t], f)
-        s = np.where(running, 0.9 * s + 0.1 * f, s)
-        np.testing.assert_allclose(y.numpy()[:, t], np.where(running, s * f, 0), rtol=1e-12)
-    np.testing.assert_allclose(fast.numpy(), f, rtol=1e-12)
-    np.testing.assert_allclose(slow.numpy(), s, rtol=1e-12)
+def test_a_sequence_of_no_steps_among_others_gives_zeros_at_the_end():
+    layer = nn.LSTM(2, 3, bidirectional=True, return_sequences=False, rng=0)
+    x = np.random.default_rng(0).standard_normal((3, 4, 2)).astype(np.float32)
+    state = tuple(np.ones((3, 2, 3), np.float32) for _ in "hc")
+    y, (h, c) = layer(x, state, lengths=[2, 0, 4])
+    assert not y.numpy()[1].any()
+    assert y.numpy()[[0, 2]].all()
+    assert np.array_equal(h.numpy()[1], state[0][1])
+    assert np.array_equal(c.numpy()[1], state[1][1])
 
 
 def test_dropout_between_layers_only_while_training():
@@ -310,6 +251,136 @@ def test_dropout_between_layers_only_while_training():
     assert np.array_equal(single(x).numpy(), single(x).numpy())  # nothing between layers to drop
 
 
+class Remembering(nn.RNNCell):
+    """Keeps the masks that it is given."""
+
+    def forward(self, x, h=None, recurrent_mask=None):
+        self.seen = [*getattr(self, "seen", []), recurrent_mask]
+        return super().forward(x, h, recurrent_mask)
+
+
+def test_recurrent_dropout_is_one_mask_for_all_steps_of_a_sequence():
+    cell = Remembering(2, 50, rng=0)
+    layer = nn.Recurrent(cell, recurrent_dropout=0.25, rng=1)
+    x = np.ones((3, 4, 2), np.float32)
+    layer(x, lengths=[2, 4, 3])
+    masks = cell.seen
+    assert [len(m) for m in masks] == [3, 3, 2, 1]
+    for mask in masks:
+        assert np.array_equal(mask, masks[0][: len(mask)])
+    assert set(np.unique(masks[0])) == {np.float32(0), np.float32(1 / 0.75)}
+    assert 0.1 < (masks[0] == 0).mean() < 0.4
+    layer(x)
+    assert not np.array_equal(cell.seen[-1], masks[0])  # drawn anew in every call
+    layer.eval()(x)
+    assert cell.seen[-1] is None
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM", "MGU"])
+@pytest.mark.parametrize("options", [{}, {"reset_after": False}, {"layer_norm": True}])
+def test_a_recurrent_mask_is_what_the_products_see_of_h(kind, options):
+    """It is the same as a matrix whose columns are multiplied: nothing else of h is touched."""
+    if options and kind != {"reset_after": "GRU", "layer_norm": "LSTM"}[next(iter(options))]:
+        pytest.skip("not an option of this cell")
+    rng = np.random.default_rng(0)
+    cell = getattr(nn, f"{kind}Cell")(2, 4, rng=rng, dtype=np.float64, **options)
+    mask = np.array([[0.0, 2.0, 2.0, 0.0]])
+    x = tg.tensor(rng.standard_normal((3, 2)))
+    h = tg.tensor(rng.standard_normal((3, 4)))
+    state = (h, tg.tensor(rng.standard_normal((3, 4)))) if kind == "LSTM" else h
+    masked = cell(x, state, recurrent_mask=np.repeat(mask, 3, axis=0))[0].numpy()
+    cell.weight_hh.assign_(cell.weight_hh.numpy() * mask)
+    np.testing.assert_allclose(masked, cell(x, state)[0].numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave", None])
+@pytest.mark.parametrize("return_sequences", [True, False])
+def test_merging_of_directions(merge, return_sequences):
+    rng = np.random.default_rng(0)
+    options = {"return_sequences": return_sequences, "return_state": False, "dtype": np.float64, "rng": 1}
+    x = rng.standard_normal((2, 5, 3))
+    both = nn.GRU(3, 4, bidirectional=True, merge=merge, **options)
+    pair = nn.GRU(3, 4, bidirectional=True, merge=None, **options)
+    one, two = (t.numpy() for t in pair(x, lengths=[3, 5]))
+    expected = {
+        "concat": np.concatenate([one, two], -1),
+        "sum": one + two,
+        "mul": one * two,
+        "ave": (one + two) / 2,
+    }
+    merged = both(x, lengths=[3, 5])
+    if merge is None:
+        same([t.numpy() for t in merged], [one, two], 0)
+        assert both.output_size == (4, 4)
+    else:
+        np.testing.assert_allclose(merged.numpy(), expected[merge], rtol=1e-12)
+        assert both.output_size == merged.shape[-1]
+    wrapped = nn.Bidirectional(nn.GRU(3, 4, **options), nn.GRU(3, 4, **options), merge=merge)
+    for name, p in both.l0.named_parameters():
+        getattr(wrapped.forward_layer.l0, name).assign_(p.numpy())
+        getattr(wrapped.backward_layer.l0, name).assign_(getattr(both.l0_reverse, name).numpy())
+    again = wrapped(x, lengths=[3, 5])
+    same(*[[t.numpy() for t in (y if isinstance(y, tuple) else (y,))] for y in (again, merged)], 1e-12)
+    assert wrapped.output_size == both.output_size
+    stacked = nn.GRU(3, 4, 2, bidirectional=True, merge=merge, dtype=np.float64)
+    assert stacked.weight_ih_l1.shape == (12, 8 if merge in ("concat", None) else 4)
+    stacked(x)
+
+
+def test_go_backwards_reads_each_sequence_from_its_end():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4, 2))
+    options = {"rng": 1, "dtype": np.float64}
+    ahead, behind = nn.LSTM(2, 3, 2, **options), nn.LSTM(2, 3, 2, go_backwards=True, **options)
+    same(results(behind, x), results(ahead, x[:, ::-1]))
+    mask = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0]], bool)
+    turned = x.copy()
+    turned[0, [0, 2, 3]] = x[0, [3, 2, 0]]
+    turned[2, [1, 2]] = x[2, [2, 1]]
+    same(results(behind, x, mask=mask), results(ahead, turned, mask=mask))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_learned_initial_states(kind):
+    rng = np.random.default_rng(0)
+    options = {"bidirectional": True, "dtype": np.float64, "rng": 0}
+    layer = getattr(nn, kind)(2, 3, 2, learn_initial_state=True, **options)
+    x = rng.standard_normal((2, 4, 2))
+    same(results(layer, x), results(getattr(nn, kind)(2, 3, 2, **options), x))  # zeros to begin with
+    randomise(layer, rng)
+    names = ["h", "c"] if kind == "LSTM" else ["h"]
+    cells = ["l0", "l0_reverse", "l1", "l1_reverse"]
+    given = [np.stack([getattr(layer, f"{n}0_{cell}").numpy() for cell in cells]) for n in names]
+    same(results(layer, x), results(layer, x, [np.stack([g, g]) for g in given]))
+    layer(x)[0].sum().backward()
+    assert all(getattr(layer, f"{n}0_l0").grad.numpy().all() for n in names)
+
+
+def test_a_list_of_arrays_is_padded():
+    rng = np.random.default_rng(0)
+    layer = nn.GRU(2, 3, 2, bidirectional=True, rng=0)
+    sequences = [rng.standard_normal((n, 2)).astype(np.float32) for n in (3, 0, 5)]
+    x, lengths = nn.pad(sequences)
+    same(results(layer, x, lengths=lengths), results(layer, sequences), 0)
+    with pytest.raises(ValueError, match="neither lengths nor a mask"):
+        layer(sequences, lengths=[3, 0, 5])
+
+
+def test_hidden_sizes_in_a_list():
+    rng = np.random.default_rng(0)
+    layer = nn.LSTM(2, [5, 3], bidirectional=True, rng=0, dtype=np.float64)
+    assert layer.weight_ih_l1.shape == (12, 10)
+    y, state = layer(rng.standard_normal((4, 6, 2)))
+    assert isinstance(state, nn.LayerStates)
+    assert [s.h.shape for s in state] == [(4, 2, 5), (4, 2, 3)]
+    assert np.array_equal(state.layer(-1).direction("forward").h.numpy()[:, 0], y.numpy()[:, -1, :3])
+    layer(rng.standard_normal((4, 2, 2)), state)
+    with pytest.raises(ValueError, match=r"\(h, c\), a state of 2 tensors, got HiddenState"):
+        layer(rng.standard_normal((4, 2, 2)), state[0])
+    with pytest.raises(ValueError, match="a tuple of 2 states, one per layer, got HiddenState"):
+        layer(rng.standard_normal((4, 2, 2)), state[0].h)
+
+
 def test_step_scopes_are_named_and_numbered():
     layer = nn.GRU(2, 3, bidirectional=True, return_state=False)
     entries = tg.Tape(layer(np.zeros((1, 3, 2), np.float32))).entries
@@ -318,6 +389,23 @@ def test_step_scopes_are_named_and_numbered():
         *((f"gru/l0/t={t}", t) for t in (0, 1, 2)),
         *((f"gru/l0_reverse/t={t}", t) for t in (2, 1, 0)),
     ]
+
+
+def test_lengths_that_are_all_full_cost_nothing():
+    layer = nn.LSTM(2, 3, 2, bidirectional=True, rng=0)
+    x = np.zeros((2, 4, 2), np.float32)
+    plain = [e.primitive.name for e in tg.Tape(layer(x)[0]).entries]
+    assert [e.primitive.name for e in tg.Tape(layer(x, lengths=[4, 4])[0]).entries] == plain
+    assert [e.primitive.name for e in tg.Tape(layer(x, mask=np.ones((2, 4), bool))[0]).entries] == plain
+
+
+def test_a_default_lstm_step_records_what_is_published_and_no_more():
+    layer = nn.LSTM(2, 3, rng=0, return_state=False)
+    entries = tg.Tape(layer(np.zeros((2, 3, 2), np.float32))).entries
+    step = sorted(e.primitive.name for e in entries if e.scope.step == 1)
+    gates = ["linear", "add", "linear", "add", "add", "split"]
+    cell = ["sigmoid", "multiply", "sigmoid", "tanh", "multiply", "add"]
+    assert step == sorted([*gates, *cell, "sigmoid", "tanh", "multiply"])
 
 
 def test_flat_names_reach_the_cells():
@@ -340,31 +428,29 @@ X = np.zeros((2, 3, 8), np.float32)
         (lambda m: m(np.zeros((32, 10, 7))), ValueError, "LSTM expected features of size 8 in the last axis"),
         (lambda m: m(np.zeros((32, 10, 7))), ValueError, r"got \(32, 10, 7\); input_size was 8"),
         (lambda m: m(np.zeros((10, 8))), ValueError, r"\(batch, time, features\), got \(10, 8\)"),
-        (lambda m: m(np.zeros((2, 3, 8)), np.zeros((1, 2, 4))), ValueError, "a state of 2 tensors"),
-        (lambda m: m(np.zeros((2, 3, 8)), (np.zeros((1, 3, 4)),) * 2), ValueError, r"got \(1, 3, 4\)"),
-        (lambda m: m(np.zeros((2, 3, 8)), lengths=[1, 4]), ValueError, "between 0 and the 3 steps"),
-        (lambda m: m(np.zeros((2, 3, 8)), lengths=[1]), ValueError, "2 integers, one per sequence"),
-        (lambda m: m(np.zeros((2, 3, 8)), lengths=[1.5, 2]), ValueError, "integers"),
+        (lambda m: m(X, np.zeros((2, 1, 4))), ValueError, r"\(h, c\), a state of 2 tensors, got ndarray"),
+        (lambda m: m(X, (np.zeros((3, 1, 4)),) * 2), ValueError, r"\(2, 1, 4\), .* got \(3, 1, 4\)$"),
+        (lambda m: m(X, (np.zeros((1, 2, 4)),) * 2), ValueError, r"got \(1, 2, 4\): that is .* swap its"),
+        (lambda m: m(X, lengths=[1, 4]), ValueError, "between 0 and the 3 steps"),
+        (lambda m: m(X, lengths=[1]), ValueError, "2 integers, one per sequence"),
+        (lambda m: m(X, lengths=[1.5, 2]), ValueError, "integers"),
+        (lambda m: m(X, mask=np.ones((2, 3))), ValueError, r"booleans, .* \(2, 3\), .* got float64"),
+        (lambda m: m(X, mask=np.ones((3, 2), bool)), ValueError, r"got bool\(3, 2\)"),
+        (lambda m: m(X, lengths=[1, 2], mask=np.ones((2, 3), bool)), ValueError, "not both"),
         (lambda m: nn.LSTM(8, 0), ValueError, "hidden_size"),
         (lambda m: nn.LSTM(8, 4, 0), ValueError, "num_layers"),
+        (lambda m: nn.LSTM(8, [4, 3], 3), ValueError, "num_layers=3"),
+        (lambda m: nn.LSTM(8, []), ValueError, "num_layers"),
         (lambda m: nn.LSTM(8, 4, dropout=1.5), ValueError, "probability"),
+        (lambda m: nn.LSTM(8, 4, merge="max"), ValueError, "merge must be one of 'concat', .*'max'"),
+        (lambda m: nn.LSTM(8, 4, return_state="last"), ValueError, "must be True, False or 'all'"),
+        (lambda m: nn.LSTM(8, 4, go_backwards=True, bidirectional=True), ValueError, "go_backwards"),
         (lambda m: nn.RNN(8, 4, nonlinearity="than"), ValueError, "'sigmoid', 'tanh', 'relu', .* got 'than'"),
-        (lambda m: nn.LSTM(8, 4, bidirectonal=True), TypeError, "no option 'bidirectonal'; it takes bias"),
+        (lambda m: nn.LSTM(8, 4, bidirectonal=True), TypeError, "'bidirectonal'; it takes bias, .*peephole"),
         (lambda m: nn.GRU(8, 4, nonlinearity="relu"), TypeError, "GRU has no option 'nonlinearity'"),
-        (lambda m: nn.GRU(8, 4)(X, (np.zeros((1, 2, 4)),)), ValueError, "GRU expected h, .* got tuple of 1"),
-        (lambda m: nn.scan(lambda x, s: (x, s), tg.tensor(X)), TypeError, r"no initial_state\(batch\)"),
-        (
-            lambda m: nn.scan(nn.RNNCell(8, 4), tg.tensor([1.0])),
-            ValueError,
-            r"\(batch, time, ...\), got \(1,\)",
-        ),
-        (
-            lambda m: nn.scan(lambda x, s: (x, [x]), tg.tensor(X), [tg.tensor(X[:, 0])], lengths=[1, 2]),
-            TypeError,
-            "a tensor or a tuple of tensors, got list",
-        ),
+        (lambda m: nn.GRU(8, 4)(X, (np.zeros((2, 1, 4)),)), ValueError, "GRU expected h, .* got tuple of 1"),
     ],
-)
+)  # fmt: skip
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call(nn.LSTM(8, 4, rng=0))
