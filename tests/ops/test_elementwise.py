@@ -137,6 +137,16 @@ def test_settings_of_activations_are_checked() -> None:
 # ------------------------------------------------------------------------------------------ accuracy
 
 
+def test_sigmoid_down_to_where_its_exponential_overflows() -> None:
+    """There it is exp(x), and further to the left it stays what it was, without a warning, in every dtype."""
+    for dtype, bound in [("f2", -11), ("f4", -88), ("f8", -709), ("c16", -709)]:
+        x = np.array([bound + 0.25, bound, 10 * bound], dtype)
+        for y in (tg.sigmoid(x), np.array([tg.sigmoid(v) for v in x])):
+            assert y.dtype == dtype
+            np.testing.assert_allclose(y[:2], np.exp(x[:2]), rtol=4e-3 if dtype == "f2" else 1e-5)
+            assert 0 <= y[2].real <= y[1].real
+
+
 def test_sinc_near_0() -> None:
     """sinc'(x) = -pi**2 x / 3 and so on, where the quotient would lose all its digits."""
     x = np.array([0.0, 1e-12, -1e-8, 1e-4])

@@ -14,8 +14,8 @@ from .special import erfc
 def sigmoid(x, /):
     """Logistic function ``1 / (1 + exp(-x))``, elementwise; stable for any finite x.
 
-    Below -88 (float32) or -709 (float64) exp(-x) would overflow. The exponent is bounded there, so that the
-    result is the smallest normal number or so, in place of a yet smaller one.
+    Below -11 (float16), -88 (float32) or -709 (float64) exp(-x) would overflow. The exponent is bounded
+    there, so that the result is the smallest normal number or so, in place of a yet smaller one.
     """
     x = np.asarray(x)
     known = _SIGMOID.get(x.dtype.char)
@@ -30,7 +30,7 @@ def sigmoid(x, /):
     return np.reciprocal(y, out=y)
 
 
-_SIGMOID = {"f": (np.array(88.0, "f4"), np.array(1.0, "f4")), "d": (np.array(709.0), np.array(1.0))}
+_SIGMOID = {char: (np.array(n, char), np.array(1, char)) for char, n in {"e": 11, "f": 88, "d": 709}.items()}
 """By dtype character: an exponent whose exp is finite, and 1, as arrays, which meet less overhead."""
 
 sigmoid.defvjp(lambda g, y, _x: g * (y * (1 - y)))
