@@ -84,9 +84,9 @@ def equal(a, b, tolerance=1e-10):
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("one_after_another", [False, True])
 def test_equals_torch(reduction, one_after_another):
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng([REDUCTIONS.index(reduction), one_after_another])
     repeats = empty = 0
-    for _ in range(50):
+    for _ in range(30):
         logits, targets, inputs, lengths, blank = case(rng)
         repeats += (needed(targets, lengths) > lengths).any()
         empty += (lengths == 0).any()
@@ -94,13 +94,13 @@ def test_equals_torch(reduction, one_after_another):
             targets = joined(targets, lengths)
         arguments = (logits, targets, inputs, lengths, blank, reduction)
         equal(ours(*arguments), theirs(*arguments))
-    assert repeats > 10
-    assert empty > 10
+    assert repeats > 5
+    assert empty > 5
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_impossible_targets_are_zeroed_as_in_torch(reduction):
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng([REDUCTIONS.index(reduction), 2])
     impossible = 0
     for _ in range(20):
         logits, targets, inputs, lengths, blank = case(rng, batch=4, steps=6)

@@ -108,24 +108,24 @@ def _log_likelihood(
     skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
     dtype = log_probs.dtype
     skip = np.where(skips, 0, -np.inf).astype(dtype)
-    outside = np.full((batch, 2), -np.inf, dtype)
     y = take_along_axis(log_probs[:longest], extended[None], axis=2)
     # Padding becomes 0 first: a NaN in it would meet a cotangent of 0, and 0 * NaN is NaN.
     y = unstack(where((np.arange(longest)[:, None] < inputs)[:, :, None], y, 0), axis=0)
-    # All begin before the first blank: one step on are the two beginnings that the paper has.
-    alpha = tensor(np.where(np.arange(extended.shape[1]) == 0, 0, outside[:, :1]).astype(dtype))
-    found, order = [], []
+    # alpha, with two columns of nothing on its left. All begin in the first blank without having read
+    # anything: one step on are the two beginnings that the paper has.
+    start = np.full((batch, 2 + extended.shape[1]), -np.inf, dtype)
+    start[:, 2] = 0
+    alpha, found, order = tensor(start), [], []
     for t in range(longest + 1):
-        before = concatenate([outside, alpha], axis=1)
         ended = np.flatnonzero(inputs == t)
         if len(ended):  # in the last label or in the blank behind it
             at = 2 * lengths[ended, None] + [1, 2]
-            found.append(logsumexp(before[ended[:, None], at], axis=1))
+            found.append(logsumexp(alpha[ended[:, None], at], axis=1))
             order.append(ended)
         if t < longest:
             with scope(f"t={t}", step=t):
-                ways = stack([before[:, 2:], before[:, 1:-1], before[:, :-2] + skip])
-                alpha = logsumexp(ways, axis=0) + y[t]
+                ways = stack([alpha[:, 2:], alpha[:, 1:-1], alpha[:, :-2] + skip])
+                alpha = concatenate([start[:, :2], logsumexp(ways, axis=0) + y[t]], axis=1)
     return concatenate(found)[np.argsort(np.concatenate(order))]
 
 
