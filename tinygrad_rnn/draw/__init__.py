@@ -11,6 +11,7 @@ picture; a module for each.
 from __future__ import annotations
 
 from .activations import gate_values, gates, hidden
+from .anatomy import anatomy
 from .checking import EntryCheck, TapeCheck, check
 from .curves import loss_curves
 from .diagram import Diagram
@@ -25,6 +26,7 @@ __all__ = [
     "EntryCheck",
     "StateFlow",
     "TapeCheck",
+    "anatomy",
     "check",
     "contributions",
     "explore",

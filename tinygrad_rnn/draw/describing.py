@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import Entry, Leaf, Place
+from ..listing import Tape
+from ..observing import Observer, plain
+from ..tape import Entry, Leaf, Place, backward
+from .kept import Values
 
 SHOWN = ("shapes", "dtypes", "values", "gradients", "memory")
 
@@ -19,17 +22,22 @@ class Describe:
 
     Parameters
     ----------
-    show : collection of str
+    show : str or collection of str
         What is told, of `SHOWN`.
-    gradients : mapping of Place to array, optional
-        Gradients with respect to what entries computed, for those that have been looked at in a backward pass.
+    values : Values, optional
+        The values along the tape; without it none are known.
+    gradients : mapping of Place to float, optional
+        Norms of the gradients with respect to what entries computed.
     """
 
     def __init__(
-        self, show: str | Collection[str] = ("shapes",), gradients: Mapping[Place, Any] | None = None
+        self,
+        show: str | Collection[str] = ("shapes",),
+        values: Values | None = None,
+        gradients: Mapping[Place, float] | None = None,
     ) -> None:
         self.show = (show,) if isinstance(show, str) else tuple(show)
-        self.gradients = gradients or {}
+        self.values, self.gradients = values, gradients or {}
         for name in self.show:
             if name not in SHOWN:
                 raise ValueError(f"show takes any of {', '.join(SHOWN)}, got {name!r}")
@@ -39,20 +47,56 @@ class Describe:
         told = {
             "shapes": _shape,
             "dtypes": _dtype,
-            "values": _values,
+            "values": self._value,
             "gradients": self._gradient,
             "memory": _memory,
         }
         found = [told[name](thing) for name in SHOWN if name in self.show]
         return "\n".join(line for line in found if line)
 
-    def _gradient(self, thing: Any) -> str:
+    def _value(self, thing: Any) -> str:
         if not isinstance(thing, Place):
+            return summary(thing) if isinstance(thing, np.ndarray) else ""
+        known = None if self.values is None else self.values.of(thing)
+        if known is None and isinstance(thing, Entry) and thing.primitive.multiple:
             return ""
-        found = (
-            thing.grad if isinstance(thing, Leaf) and thing.grad is not None else self.gradients.get(thing)
-        )
-        return "grad: not computed" if found is None else f"grad: {summary(np.asarray(_plain(found)))}"
+        return "value: not kept" if known is None else summary(known)
+
+    def _gradient(self, thing: Any) -> str:
+        if isinstance(thing, Leaf):
+            norm = None if thing.grad is None else float(np.linalg.norm(thing.grad.numpy()))
+        elif isinstance(thing, Place):
+            norm = self.gradients.get(thing)
+        else:
+            return ""
+        return "grad: not computed" if norm is None else f"|grad| {norm:.3g}"
+
+
+class _Norms(Observer):
+    """Norms of the cotangents that arrive at entries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[Place, float] = {}
+
+    def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
+        if entry not in self.found:
+            parts = [plain(part) for part in (g if isinstance(g, list) else [g]) if part is not None]
+            self.found[entry] = float(np.sqrt(sum(np.square(np.abs(part)).sum() for part in parts)))
+
+
+def gradient_norms(tape: Tape) -> dict[Place, float]:
+    """Norms of the gradients of a tape's results with respect to what its entries computed.
+
+    By a backward pass of its own, which releases nothing and changes no ``grad``. Empty if an earlier
+    ``backward()`` has released what it needs.
+    """
+    if any(entry.args is None for entry in tape.entries):
+        return {}
+    roots = [(place, np.ones(place.shape, place.dtype)) for place in tape.places]
+    with _Norms() as norms:
+        backward(roots, retain_graph=True)
+    return norms.found
 
 
 def summary(array: np.ndarray) -> str:
@@ -74,10 +118,6 @@ def summary(array: np.ndarray) -> str:
     return f"{flat.min():.3g} … {flat.max():.3g}{told}"
 
 
-def _plain(value: Any) -> Any:
-    return value.numpy() if hasattr(value, "numpy") else value
-
-
 def _several(thing: Any) -> bool:
     return isinstance(thing, Entry) and thing.primitive.multiple
 
@@ -96,17 +136,6 @@ def _shape(thing: Any) -> str:
 def _dtype(thing: Any) -> str:
     found = getattr(thing, "dtype", "")
     return str(found[0]) if _several(thing) else str(found)
-
-
-def _values(thing: Any) -> str:
-    if isinstance(thing, Leaf):
-        return ""
-    out = thing.out if isinstance(thing, Entry) else thing
-    if out is None:
-        return "value: not kept"
-    if _several(thing):
-        return ""
-    return summary(out) if isinstance(out, np.ndarray) else ""
 
 
 def _memory(thing: Any) -> str:

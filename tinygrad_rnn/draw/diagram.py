@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from ..listing import Tape
 from .dot import dot_source
 from .layout import Drawing, place
 from .looks import THEMES, Theme
+from .mermaid import mermaid
 from .rendering import RenderError, render
 from .svg import svg
+from .text import plain_text
+from .tikz import tikz
 from .view import View
 
 _MOST_LINES = 200
@@ -72,12 +76,24 @@ class Diagram:
 
     @property
     def ids(self) -> dict[int, str]:
-        """The ids in the SVG of what is drawn, by the numbers that the tape's listing gives to entries."""
-        return {node.entry: f"{self.prefix}.{node.key}" for node in self.view.nodes if node.entry}
+        """By the numbers that the tape's listing gives to entries, the SVG's ids of what stands for them."""
+        return {n: f"{self.prefix}.{keys[0]}" for n, keys in sorted(self.view.stands.items()) if n > 0}
 
     def svg(self) -> str:
         """The picture as SVG. Raises `RenderError` where layout needs Graphviz and there is none."""
         return svg(self.drawing, self.prefix, self.theme)
+
+    def tikz(self) -> str:
+        """The picture as a ``tikzpicture``, to be put into a LaTeX document. Raises as `svg` does."""
+        return tikz(self.drawing, self.theme)
+
+    def mermaid(self) -> str:
+        """The diagram for Mermaid, which makes its own layout; `ValueError` if it is too large for that."""
+        return mermaid(self.view)
+
+    def text(self) -> str:
+        """The diagram in words."""
+        return plain_text(self.view)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the diagram to a file.
@@ -88,7 +104,8 @@ class Diagram:
         Parameters
         ----------
         path : path
-            Its suffix says what is written: .svg, .png, .pdf, or .dot for the DOT text.
+            Its suffix says what is written: a picture as .svg, .png or .pdf; .dot for Graphviz, .tex for
+            LaTeX (TikZ), .mmd for Mermaid; .txt for the diagram in words.
 
         Returns
         -------
@@ -98,48 +115,66 @@ class Diagram:
         Raises
         ------
         ValueError
-            For another suffix.
+            For another suffix, and for a diagram that is too large for Mermaid.
         FileNotFoundError
             If the folder does not exist.
         """
         target = Path(path)
         suffix = target.suffix.lower()
-        if suffix not in _SUFFIXES:
+        make = self._writers().get(suffix)
+        if make is None:
             raise ValueError(
-                f"a diagram is saved as .svg, .png, .pdf or .dot, by the path's suffix; got {str(target)!r}"
+                f"a diagram is saved as {', '.join(self._writers())}, by the path's suffix; "
+                f"got {str(target)!r}"
             )
         if not target.parent.is_dir():
             raise FileNotFoundError(f"the folder {str(target.parent)!r} of {str(target)!r} does not exist")
-        if suffix != ".dot":
-            try:
-                picture = render(self.source, suffix[1:])
-            except RenderError as error:
-                picture_path, target = target, target.with_suffix(".dot")
-                warnings.warn(f"{target} written instead of {picture_path}: {error}", stacklevel=2)
-            else:
-                target.write_bytes(picture)
-                return target
-        target.write_text(self.source, encoding="utf-8", newline="\n")
+        try:
+            content = make()
+        except RenderError as error:
+            picture, target = target, target.with_suffix(".dot")
+            content = self.source
+            warnings.warn(f"{target} written instead of {picture}: {error}", stacklevel=2)
+        if isinstance(content, bytes):
+            target.write_bytes(content)
+        else:
+            target.write_text(content, encoding="utf-8", newline="\n")
         return target
 
+    def _writers(self) -> dict[str, Callable[[], str | bytes]]:
+        return {
+            ".svg": self.svg,
+            ".png": lambda: self._rendered("png"),
+            ".pdf": lambda: self._rendered("pdf"),
+            ".dot": lambda: self.source,
+            ".tex": self.tikz,
+            ".mmd": self.mermaid,
+            ".txt": self.text,
+        }
+
+    def _rendered(self, kind: str) -> bytes:
+        return render(dot_source(self.view, self.drawing, self.theme), kind)
+
     def __repr__(self) -> str:
-        return f"<Diagram: {len(self.view.nodes)} nodes, {len(self.view.edges)} edges>"
+        notes = "".join(f"; {note}" for note in self.view.notes)
+        return f"<Diagram: {len(self.view.nodes)} nodes, {len(self.view.edges)} edges{notes}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """What a notebook shows: the picture, or the reason why there is none and the DOT text."""
+        """What a notebook shows: the picture, or the reason why there is none and the diagram in words."""
         try:
-            return {"image/svg+xml": render(self.source, "svg").decode("utf-8"), "text/plain": repr(self)}
+            return {"image/svg+xml": self.svg(), "text/plain": repr(self)}
         except Exception as error:  # a cell must not end in a traceback because of its display
             reason = str(error) or type(error).__name__
         try:
-            return {"text/plain": f"{self!r}\nNo picture: {reason}\n\n{_beginning(self.source)}"}
+            words = self.text() if self.tape is None else str(self.tape)
+            return {"text/plain": f"{self!r}\nNo picture: {reason}\n\n{_beginning(words)}"}
         except Exception as error:
-            return {"text/plain": f"<Diagram>\nNo picture: {reason}\nNo DOT text: {error}"}
+            return {"text/plain": f"<Diagram>\nNo picture: {reason}\nNo text: {error}"}
 
 
 def _beginning(text: str) -> str:
     lines = text.splitlines()
     if len(lines) > _MOST_LINES:
         left = len(lines) - _MOST_LINES
-        lines = [*lines[:_MOST_LINES], f"... {left} more lines: the attribute source has them all"]
+        lines = [*lines[:_MOST_LINES], f"... {left} more lines"]
     return "\n".join(lines)

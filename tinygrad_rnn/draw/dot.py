@@ -18,7 +18,6 @@ _FONT = "Helvetica,Arial,sans-serif"
 _MONOSPACED = "DejaVu Sans Mono,Courier,monospace"
 _SHAPES = {
     "round": "box",
-    "tab": "tab",
     "ellipse": "ellipse",
     "box": "box",
     "pill": "box",
@@ -154,7 +153,7 @@ class _Writer:
         found = {"color": colour, "penwidth": f"{thickness(edge):.3g}", "tooltip": _label(edge.tooltip)}
         if dashed(edge):
             found["style"] = dashed(edge)
-        if edge.kind == "plain":
+        if not edge.arrow:
             found["dir"] = "none"
         if edge.kind == "cut":
             found["arrowtail"], found["dir"] = "tee", "both"
@@ -163,7 +162,7 @@ class _Writer:
         if line is not None:
             if edge.label and line.label_at is not None:
                 found["lp"] = self._point(line.label_at)
-            found["pos"] = self._course(line.points, edge.kind != "plain")
+            found["pos"] = self._course(line.points, edge.arrow)
         return f"{quoted(edge.tail)} -> {quoted(edge.head)}{_attributes(found)}"
 
     def _course(self, points: list[Point], arrow: bool) -> str:

@@ -132,8 +132,14 @@ def label_place(edge: Edge, course: Sequence[Point]) -> Point | None:
     """Where an edge's label stands: beside the middle, on the outer side of a falling line."""
     if not edge.label:
         return None
+    if len(edge.via) > 2 and edge.tail != edge.head:
+        # Beside boxes there are other lines; above the last of them there is room.
+        (a, b), (c, _) = course[-7], course[-4]
+        return (a + c) / 2, b - 5
     (x, y), aside = middle(course), 2 + text_width(edge.label, DETAIL) / 2
     (a, b), (c, d) = course[0], course[-1]
+    if edge.tail == edge.head:
+        return max(x for x, _ in course) + aside, (b + d) / 2
     if abs(c - a) > abs(d - b) * 2:
         return x, y - 6
     return x + (aside if c >= a else -aside), y - 2

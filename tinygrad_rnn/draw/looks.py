@@ -58,8 +58,9 @@ LIGHT = Palette(
         "point": Ink("none", "none", "#1a1a1a"),
         "text": Ink("none", "none", "#1a1a1a"),
         "row": Ink("none", "none", "#1a1a1a"),
+        "ribbon": Ink("none", "#777777", "#1a1a1a"),
     },
-    edges={"data": "#555555", "state": _VERMILLION, "cut": _VERMILLION, "plain": "#555555"},
+    edges={"data": "#555555", "state": _VERMILLION, "cut": _VERMILLION},
     frames={
         "module": Ink("#ffffff", "#aaaaaa", "#444444"),
         "step": Ink("#f5f5f5", "#bbbbbb", "#444444"),
@@ -89,8 +90,9 @@ DARK = Palette(
         "point": Ink("none", "none", "#f2f2f2"),
         "text": Ink("none", "none", "#f2f2f2"),
         "row": Ink("none", "none", "#f2f2f2"),
+        "ribbon": Ink("none", "#888888", "#f2f2f2"),
     },
-    edges={"data": "#b0b0b0", "state": "#f08a4b", "cut": "#f08a4b", "plain": "#b0b0b0"},
+    edges={"data": "#b0b0b0", "state": "#f08a4b", "cut": "#f08a4b"},
     frames={
         "module": Ink("#16181d", "#5c626e", "#c8c8c8"),
         "step": Ink("#1f232b", "#4b515c", "#c8c8c8"),
@@ -110,7 +112,7 @@ PAPER = Palette(
     text="#000000",
     faint="#000000",
     kinds={
-        **{kind: _BLACK for kind in LIGHT.kinds},
+        **dict.fromkeys(LIGHT.kinds, _BLACK),
         **{kind: Ink("none", "none", "#000000") for kind in ("number", "gap", "point", "text", "row")},
     },
     edges=dict.fromkeys(LIGHT.edges, "#000000"),
@@ -128,12 +130,12 @@ PALETTES = {"auto": LIGHT, "light": LIGHT, "dark": DARK, "paper": PAPER}
 
 FORMS = {
     "operation": "round", "parameter": "ellipse", "data": "box", "number": "none", "state": "pill",
-    "cell": "round", "module": "tab", "gap": "none", "gate": "ellipse", "point": "none", "text": "none",
-    "row": "none",
+    "cell": "round", "module": "round", "gap": "none", "gate": "ellipse", "point": "none", "text": "none",
+    "row": "none", "ribbon": "box",
 }  # fmt: skip
 """The shape of each kind of node; none has just its text."""
 
-SIGNS = {"added": "+ ", "removed": "− ", "changed": "~ "}
+SIGNS = {"added": "+ ", "removed": "\N{MINUS SIGN} ", "changed": "~ "}
 """What stands before the titles of marked nodes, so that marks do not depend on colours."""
 
 
@@ -141,6 +143,8 @@ def dashed(thing: Node | Edge | Cluster) -> str:
     """How an outline or a line is broken: empty, ``dashed`` or ``dotted``."""
     if isinstance(thing, Cluster):
         return "dashed" if thing.kind == "padded" else ""
+    if thing.mark == "padded":
+        return "dashed"
     if thing.mark == "removed" or (isinstance(thing, Edge) and thing.kind == "cut"):
         return "dotted"
     return "dashed" if isinstance(thing, Node) and thing.shared else ""
@@ -159,6 +163,8 @@ def thickness(thing: Node | Edge | Cluster) -> float:
 def ink(node: Node, palette: Palette) -> Ink:
     """The colours of a node."""
     found = palette.result if node.result else palette.kinds[node.kind]
+    if node.mark == "padded":
+        return palette.frames["padded"]
     if node.level is not None:
         return Ink(palette.levels[node.level], found.stroke, found.text)
     return Ink(found.fill, palette.highlight, found.text) if node.mark == "highlighted" else found

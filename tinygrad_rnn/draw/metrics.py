@@ -14,7 +14,7 @@ from .view import Node
 TITLE, DETAIL = 10.0, 8.0
 """Sizes of type, in points."""
 
-SUBSCRIPTED = re.compile("([^\\W\\d_]′*)([₀-₉₊₋ₜ]+)")
+SUBSCRIPTED = re.compile("([^\\W\\d_]\N{PRIME}*)([₀-₉₊₋ₜ]+)")
 """A letter with an index, as `view` describes it."""
 
 _INDICES = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₜ", "0123456789+-t")
@@ -53,7 +53,8 @@ def _width(character: str) -> int:
 
 def lines(node: Node) -> list[tuple[str, float]]:
     """What is written in a node: lines, and their type sizes."""
-    title = [(line, TITLE) for line in node.title.split("\n")]
+    size = DETAIL if node.kind == "ribbon" else TITLE
+    title = [(line, size) for line in node.title.split("\n")]
     return title + [(line, DETAIL) for line in node.detail.split("\n") if line]
 
 
@@ -77,6 +78,8 @@ def node_size(node: Node) -> tuple[float, float]:
         return max(64.0, width + 20), max(38.0, height + 14)
     if node.kind == "module":
         return max(54.0, width + 20), max(26.0, height + 12)
+    if node.kind == "ribbon":
+        return width + 6, 14.0
     if node.kind == "row":
-        return width + 8, height
+        return len(node.title) * TITLE * 0.603 + 8, height
     return max(24.0, width + 12), height + 7

@@ -20,7 +20,7 @@ import numpy as np
 from ..listing import describe_static
 from ..tape import Entry, Leaf, Output, Place
 from .selection import Selection
-from .unrolled import Carried, Unrolled, identifier, source, subscripted
+from .unrolled import Carried, identifier, source, subscripted
 from .view import Cluster, Edge, Node, View
 
 _TIMES, _MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
@@ -84,11 +84,17 @@ class _Ops:
         for entry in self.tape.entries:
             if selection.shape(entry) is not None:
                 self._draw_closed(entry)
+                self.view.stands[self.tape.numbers[entry]] = [self._shape(entry)]
             elif entry not in self.sites:
                 self._draw(entry)
+                self.view.stands[self.tape.numbers[entry]] = [self._key(entry)]
         for place in self.tape.places:
             if isinstance(place, Leaf):
                 self._copy(place, None)
+        leaves = {leaf: -k for k, leaf in enumerate(self.tape.leaves, 1)}
+        for (place, _), key in self.copies.items():
+            number = leaves[place] if isinstance(place, Leaf) else self.tape.numbers[source(place)]
+            self.view.stands.setdefault(number, []).append(key)
 
     # ---- frames
 
@@ -143,7 +149,7 @@ class _Ops:
             if entry in self.unrolled.results or self.selection.shape(entry) is not None:
                 continue
             inputs = [
-                names.get(place, "") if place is not None else number(constant)
+                names.get(place, "") if place is not None else plain_number(constant)
                 for place, constant in zip(entry.parents, constants(entry), strict=True)
             ]
             if all(inputs):
@@ -211,8 +217,17 @@ class _Ops:
             return self._key(entry)
         return f"{closed}.gap" if closed in self.selection.gaps else closed
 
-    def _edge(self, tail: str, head: str, label: str = "", tooltip: str = "", kind: Any = "data") -> None:
-        self.view.edges.append(Edge(tail, head, label, tooltip, kind))
+    def _edge(
+        self,
+        tail: str,
+        head: str,
+        label: str = "",
+        tooltip: str = "",
+        kind: Any = "data",
+        carries: Place | None = None,
+    ) -> None:
+        number = 0 if carries is None else self.tape.numbers[source(carries)]
+        self.view.edges.append(Edge(tail, head, label, tooltip, kind, entry=number))
 
     def _edge_once(self, tail: str, head: str, label: str = "", tooltip: str = "") -> None:
         """An arrow at a shape that stands for many entries: one, however many of them there are."""
@@ -236,7 +251,8 @@ class _Ops:
                 title = self._state_title(place, origin)
                 if (self._shape(place), head, title) not in self.drawn:
                     self.drawn.add((self._shape(place), head, title))
-                    self._edge(self._shape(place), head, title, f"{title} to the steps left out", "state")
+                    told = f"{title} to the steps left out"
+                    self._edge(self._shape(place), head, title, told, "state", place)
             else:
                 self._edge_once(self._shape(place), head, "", self.tape.label(place))
 
@@ -324,7 +340,7 @@ class _Ops:
         if place is not None:
             tooltip = f"{title}: {self.tape.label(place)} {place.shape} {place.dtype}, a state"
             kind = "state" if crosses else "data"
-            self._edge(self._shape(place), key, "", tooltip, kind)
+            self._edge(self._shape(place), key, "", tooltip, kind, place)
         elif step == carried.first or before[1] is None:
             tooltip = f"{title}: the initial state, a constant {array_shape(constant)}"
         else:
@@ -354,13 +370,13 @@ class _Ops:
 
     def _text(self, place: Place | None, constant: Any) -> str:
         if place is None:
-            return number(constant) or f"data{array_shape(constant)}"
+            return plain_number(constant) or f"data{array_shape(constant)}"
         return self.names[place] if place in self.sites else self.tape.label(place)
 
     def _constant(self, key: str, text: str, constant: Any, frame: int | None) -> str:
         key = self._new(key)
         cluster = None if frame is None else self.clusters[frame]
-        if number(constant):
+        if plain_number(constant):
             self.view.nodes.append(Node(key, "number", text, cluster=cluster))
         else:
             tooltip = f"an array without gradients {array_shape(constant)} {getattr(constant, 'dtype', '')}"
@@ -404,7 +420,7 @@ def constants(entry: Entry) -> tuple[Any, ...]:
     return entry.args or entry.constants or (None,) * len(entry.parents)
 
 
-def number(constant: Any) -> str:
+def plain_number(constant: Any) -> str:
     """A plain number in a few characters; empty for arrays, whose values diagrams do not show."""
     if isinstance(constant, (bool, np.bool_)):
         return str(constant)

@@ -1,8 +1,8 @@
 """Layout in pieces: Graphviz's ``dot`` places one time step at a time, and steps that are alike only once.
 
-Laid out as one graph, a network over twenty steps would take ``dot`` minutes, and its columns would look as if
-they had nothing in common. So each time step is a piece, and what stands outside of all is one. Pieces are put
-together like type: steps side by side make a loop, and the loop is one box in the piece around it.
+Laid out as one graph, a network over twenty steps would take ``dot`` minutes, and its columns would look as
+if they had nothing in common. So each time step is a piece, and what stands outside of all is one. Pieces are
+put together like type: steps side by side make a loop, and the loop is one box in the piece around it.
 
 What passes from one piece to another leaves through a port at the bottom and comes in through one at the top;
 between steps of one loop it runs in the gutter between the columns.
@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .layout import MARGIN, TITLE_ROOM, Border, Drawing, Line, Shape, joined, label_place, polyline, swing
-from .metrics import DETAIL, TITLE, node_size, text_width
+from .metrics import TITLE, node_size, text_width
 from .rendering import lay_out
 from .view import Edge, Node, Point, View
 
-_PAD, _LANE = 8.0, 6.0
+_PAD, _LANE, _RIBBON = 8.0, 6.0, 14.0
 
 Container = int | None
 """A time step, as a position in `View.clusters`; None for what stands outside of all."""
@@ -30,7 +30,7 @@ Item = Hashable
 
 
 Wire = tuple[str, int, int, str]
-"""A tail, the columns that the wire leaves and enters, and the state it leads to, empty for all other heads."""
+"""A tail, the columns that the wire leaves and enters, and the state it leads to, empty for other heads."""
 
 
 def place_in_pieces(view: View) -> Drawing:
@@ -46,6 +46,7 @@ class _Piece:
 
     depth: int
     nodes: list[Node] = field(default_factory=list)
+    ribbons: list[Node] = field(default_factory=list)
     clusters: list[int] = field(default_factory=list)
     loops: dict[int | None, None] = field(default_factory=dict)
     tops: dict[Item, None] = field(default_factory=dict)
@@ -118,7 +119,8 @@ class _Pieces:
         for loop in self.loops.values():
             loop.columns.sort(key=lambda k: view.clusters[k].step or 0)
         for node in view.nodes:
-            self.pieces[self.home[node.key]].nodes.append(node)
+            piece = self.pieces[self.home[node.key]]
+            (piece.ribbons if node.kind == "ribbon" else piece.nodes).append(node)
         self.ways = [self._enter(edge) for edge in view.edges]
 
     def container(self, cluster: int | None) -> Container:
@@ -209,6 +211,15 @@ class _Pieces:
                 found = _Graph(graph)
                 for piece in same:
                     found.give(piece)
+                    self._add_ribbons(piece)
+
+    def _add_ribbons(self, piece: _Piece) -> None:
+        for node in piece.ribbons:
+            piece.width = max(piece.width, self.sizes[node.key][0])
+        for node in piece.ribbons:
+            self.sizes[node.key] = piece.width, _RIBBON
+            piece.at[node.key] = piece.width / 2, piece.height + _RIBBON / 2 + 4
+            piece.height += _RIBBON
 
     def column_size(self, step: int, loop: _Loop) -> tuple[float, float]:
         """The size of a column with its frame, and room for the lanes above and below its nodes."""
@@ -259,7 +270,7 @@ class _Pieces:
         return "\n".join([*out, "}"])
 
     def _beside(self, piece: _Piece) -> list[tuple[str, str]]:
-        """Sources that stand beside their reader, as above it they would lengthen a frame that is left there."""
+        """Sources beside their reader, as above it they would lengthen a frame that is left there."""
         readers: dict[Item, list[Item]] = {}
         read: dict[Item, list[Item]] = {}
         for tail, head, _ in piece.arrows:
@@ -273,7 +284,7 @@ class _Pieces:
                 continue
             others = [
                 self.nodes[key].cluster for key in read[head.key] if key != node.key and key in self.nodes
-            ]  # type: ignore[index]
+            ]
             if node.key not in read and any(cluster != node.cluster for cluster in others):
                 found.append((node.key, head.key))
         return found
@@ -345,7 +356,7 @@ class _Graph:
     """What `dot` answered about a piece."""
 
     def __init__(self, graph: dict[str, Any]) -> None:
-        _, bottom, self.width, self.height = map(float, graph.get("bb", "0,0,0,0").split(","))
+        _, _, self.width, self.height = map(float, graph.get("bb", "0,0,0,0").split(","))
         self.at: dict[int, Point] = {}
         self.borders: dict[int, tuple[float, float, float, float]] = {}
         for thing in graph.get("objects", ()):

@@ -6,11 +6,12 @@ stands in it is drawn; or it is closed, and one shape stands for all of it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ..tape import Entry
-from .unrolled import Unrolled, identifier
+from .unrolled import Unrolled
 
 HEAD = TAIL = 2
 """How many steps folding leaves at the beginning and at the end of a loop."""
@@ -63,26 +64,25 @@ class Selection:
         own: dict[int, str] = {}
         for loop, frames in unrolled.loops.items():
             for run in self._left_out(frames, fold, steps):
-                key = f"{unrolled.prefix(loop)}t{unrolled.time(run[0]):03d}-t{unrolled.time(run[-1]):03d}"
-                self.gaps[key] = (loop, run[0], run[-1], len(run))
-                own.update(dict.fromkeys(run, key))
+                gap = f"{unrolled.prefix(loop)}t{unrolled.time(run[0]):03d}-t{unrolled.time(run[-1]):03d}"
+                self.gaps[gap] = (loop, run[0], run[-1], len(run))
+                own.update(dict.fromkeys(run, gap))
         depths: list[int] = []
         wanted = {name.replace("/", ".") for name in group}
         for k, frame in enumerate(unrolled.frames):
-            outer = unrolled.around(k, self.closed)
             level = (unrolled.around(k, depths) or 0) + (frame.step is None)
             depths.append(level)
-            key = outer or own.get(k)
+            outside: str | None = unrolled.around(k, self.closed)
+            key = own.get(k) if outside is None else outside
             if key is None and frame.step is None:
                 named = frame.title in wanted or frame.key in wanted
                 if named or (depth is not None and level > depth):
                     key = frame.key
                     self.modules[key] = k
             self.closed.append(key)
-        for name in wanted:
-            known = {f.title for f in unrolled.frames} | {f.key for f in unrolled.frames}
-            if identifier(name) not in known and name not in known:
-                raise ValueError(f"group={name!r} names no module of this tape; it has {_some(known)}")
+        known = {name for f in unrolled.frames if f.step is None for name in (f.title, f.key)}
+        for name in sorted(wanted - known):
+            raise ValueError(f"group={name!r} names no module of this tape; it has {_some(known)}")
 
     def _left_out(
         self, frames: list[int], fold: Fold, steps: Collection[int] | None
@@ -98,7 +98,7 @@ class Selection:
             head, tail = _ends(fold)
             kept = [k for k in range(len(frames)) if k < head or k >= len(frames) - tail]
         ends = [-1, *kept, len(frames)]
-        runs = [frames[a + 1 : b] for a, b in zip(ends, ends[1:], strict=False)]
+        runs = [frames[a + 1 : b] for a, b in itertools.pairwise(ends)]
         # A gap for one step would take as much place as the step.
         return [run for run in runs if len(run) > (steps is None)]
 
@@ -111,12 +111,16 @@ class Selection:
         """The steps of a loop that are drawn."""
         return [k for k in self.unrolled.loops[loop] if self.closed[k] is None]
 
-    def size(self) -> int:
-        """About how many shapes a view has that draws every entry in open frames."""
-        inside = sum(
-            len(f.entries) for f, closed in zip(self.unrolled.frames, self.closed, strict=True) if not closed
-        )
-        return inside + len(self.unrolled.outside)
+    def size(self, view: str) -> int:
+        """About how many shapes a view of this selection has."""
+        if view == "rolled":
+            return len(self.unrolled.loops)
+        if view == "cells":
+            return 2 * sum(len(self.open_steps(loop)) for loop in self.unrolled.loops)
+        frames = zip(self.unrolled.frames, self.closed, strict=True)
+        inside = sum(len(frame.entries) for frame, closed in frames if closed is None)
+        # An operation has its share of parameters, data and states beside it.
+        return (inside + len(self.unrolled.outside)) * 4 // 3
 
 
 def _ends(fold: Any) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """From a drawing to SVG.
 
-The text is written here and not by Graphviz, so that a picture needs no fonts and no program, has ids that can
-be read, a title and a description for screen readers, and colours that follow the reader's light or dark mode.
+The text is written here and not by Graphviz, so that a picture needs no fonts and no program, has ids that
+can be read, a title and a description for screen readers, and colours that follow the reader's light or dark
+mode.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from .layout import Border, Drawing, Line, Shape
-from .looks import DARK, FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, ink, thickness
+from .looks import DARK, FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, thickness
 from .metrics import DETAIL, SUBSCRIPTED, TITLE, index, lines
 from .text import printable
 from .view import Point
 
 _FONT = "Helvetica,Arial,sans-serif"
+_FIRM = "\N{NO-BREAK SPACE}"
+"""A space that SVG does not merge with others, or drop."""
 _DASHES = {"dashed": "4 2.5", "dotted": "1 2.5"}
 
 
@@ -100,6 +103,8 @@ def _rules(scope: str, palette: Palette) -> str:
         rules.append(
             f"{scope} .edge.{kind} path.a{{fill:{colour}}}{scope} .edge.{kind} text{{fill:{colour}}}"
         )
+    grey = palette.frames["padded"]
+    rules.append(f"{scope} .cell.padded>.f{{fill:{grey.fill};stroke:{grey.stroke}}}")
     rules.append(f"{scope} .highlighted>.f,{scope} .edge.highlighted path{{stroke:{palette.highlight}}}")
     rules.append(
         f"{scope} .title text,{scope} .edge text{{stroke:{palette.paper};stroke-width:2.5;"
@@ -133,8 +138,9 @@ def _shape(shape: Shape, prefix: str) -> str:
     classes += [f"l{node.level}"] if node.level is not None else []
     told = f"<title>{_text(node.tooltip)}</title>" if node.tooltip else ""
     data = f' data-entry="{node.entry}"' if node.entry else ""
+    names = " ".join(filter(None, classes))
     return (
-        f'<g id="{_attribute(prefix)}.{_attribute(node.key)}" class="{" ".join(filter(None, classes))}"{data}>'
+        f'<g id="{_attribute(prefix)}.{_attribute(node.key)}" class="{names}"{data}>'
         f"{told}{_outline(shape)}{_inscription(shape)}</g>"
     )
 
@@ -172,6 +178,7 @@ def _inscription(shape: Shape) -> str:
     x = shape.x - shape.width / 2 + 4 if node.kind == "row" else shape.x
     out = []
     for k, (line, size) in enumerate(written):
+        line = line.replace(" ", _FIRM) if node.kind == "row" else line
         out.append(_words((SIGNS.get(node.mark, "") if not k else "") + line, x, y + size * 0.95, size))
         y += size * 1.2
     return "".join(out)
@@ -184,7 +191,7 @@ def _line(line: Line) -> Iterable[str]:
     classes = " ".join(filter(None, ["edge", edge.kind, edge.mark]))
     strokes = _strokes(thickness(edge), dashed(edge))
     yield f'<g class="{classes}">{told}<path d="{path(points)}"{strokes}/>'
-    if edge.kind != "plain":
+    if edge.arrow:
         yield f'<path class="a" d="{_arrowhead(points)}"/>'
     if edge.kind == "cut":
         yield f'<path d="{_scissors(points)}"{_strokes(1.6, "")}/>'
@@ -261,20 +268,27 @@ def _words(text: str, x: float, y: float, size: float) -> str:
 
 def _marked_up(text: str, size: float) -> str:
     """Letters with indices in italics and set low; everything else as it is."""
-    out, at = [], 0
+    out, at, lowered = [], 0, False
     small, drop = _number(size * 0.72), _number(size * 0.22)
+
+    def plain(words: str) -> None:
+        # A shift needs characters to carry it, and renderers drop a space at its end.
+        out.append(
+            f'<tspan dy="-{drop}">{_text(words.replace(" ", _FIRM))}</tspan>'
+            if lowered and words
+            else _text(words)
+        )
+
     for match in SUBSCRIPTED.finditer(text):
-        out.append(_text(text[at : match.start()]))
-        at = match.end()
+        plain(text[at : match.start()])
         letter, low = match.groups()
-        low = index(low).replace("-", "−")
-        out.append(f'<tspan class="i">{_text(letter)}</tspan>')
+        shift = f' dy="-{drop}"' if lowered and at == match.start() else ""
+        out.append(f'<tspan class="i"{shift}>{_text(letter)}</tspan>')
+        low = index(low).replace("-", "\N{MINUS SIGN}")
         out.append(f'<tspan dy="{drop}" font-size="{small}">{_text(low)}</tspan>')
-        if at < len(text):
-            # What follows stands on the line again; a shift needs a character to carry it.
-            out.append(f'<tspan dy="-{drop}">{_text(text[at])}</tspan>')
-            at += 1
-    return "".join([*out, _text(text[at:])])
+        at, lowered = match.end(), True
+    plain(text[at:])
+    return "".join(out)
 
 
 def _number(value: float) -> str:

@@ -18,6 +18,24 @@ from ..tape import Entry, Leaf, Output, Place
 _SUBSCRIPTS = str.maketrans("0123456789-+t", "₀₁₂₃₄₅₆₇₈₉₋₊ₜ")
 
 
+WIRING = frozenset(
+    {
+        "split",
+        "unstack",
+        "stack",
+        "concatenate",
+        "getitem",
+        "where",
+        "reshape",
+        "swapaxes",
+        "transpose",
+        "flip",
+    }
+    | {"scatter", "squeeze", "expand_dims", "broadcast_to", "moveaxis"}
+)
+"""Primitives that hand values on as they are."""
+
+
 @dataclass(slots=True, eq=False)
 class Frame:
     """A module's call, a time step, or another named scope.
@@ -212,7 +230,7 @@ class Unrolled:
                     if origin not in places:
                         places[origin] = {e.number: n for n, e in enumerate(entries, -len(entries))}
                     slots[sequence, k, j] = state = places[origin][source(place).number]
-                    if not entry.primitive.elementwise:
+                    if not entry.primitive.elementwise and entry.primitive.name not in WIRING:
                         mixed.add(state)
         first = min(self.loops[loop], key=self._began)
         return Carried(_state_names(sorted(set(slots.values())), mixed), slots, first)
@@ -263,7 +281,7 @@ class Unrolled:
                     if names and len(names) == len(place.entry.shape):
                         read.add(names[place.index])
                 elif place in before:
-                    read.add(before[place])  # type: ignore[index]
+                    read.add(before[place])
             if len(read) == 1:
                 found[entry] = gate = read.pop()
                 if len(entry.parents) > 1:
@@ -277,7 +295,7 @@ def _state_names(states: list[int], mixed: set[int]) -> dict[int, str]:
         return {states[0]: "h"}
     if len(states) == 2 and len(mixed) == 1:
         return {state: "h" if state in mixed else "c" for state in states}
-    return {state: f"s{'′' * k}" for k, state in enumerate(states)}
+    return {state: "s" + "\N{PRIME}" * k for k, state in enumerate(states)}
 
 
 def source(place: Place) -> Entry:

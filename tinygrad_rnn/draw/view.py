@@ -25,15 +25,17 @@ Kind = Literal[
     "point",
     "text",
     "row",
+    "ribbon",
 ]
 """What a node stands for.
 
 An operation; an array that gets gradients; an array that gets none; a plain number such as 1 in 1 - z; a
 state as it enters a time step; a cell, one time step of it; a module's call; what folding has left out; an
-operation of a textbook figure, in a circle; the bare meeting of lines; a word; a line of a table.
+operation of a textbook figure, in a circle; the bare meeting of lines; a word; a line of a table; a strip
+under a time step that tells a number of it by its shade.
 """
 
-Mark = Literal["", "highlighted", "faded", "added", "removed", "changed"]
+Mark = Literal["", "highlighted", "faded", "added", "removed", "changed", "padded"]
 
 Point = tuple[float, float]
 
@@ -98,12 +100,17 @@ class Edge:
     label : str
         Which of the tail's outputs it is, where there are several; which state.
     tooltip : str
-    kind : {"data", "state", "cut", "plain"}
-        Within a step; from step to step; from step to step, but no gradient goes back; without an arrowhead.
+    kind : {"data", "state", "cut"}
+        Within a step; from step to step; from step to step, but no gradient goes back.
+    arrow : bool
+        Whether the line ends in an arrowhead.
     mark : str
         One of `Mark`.
     weight : float
         Of the line, where it tells something: 1 for the usual one.
+    entry : int
+        The number that the tape's listing gives to the entry that computed what a state arrow carries; 0 for
+        other arrows.
     via : tuple of points
         Where the line turns, in columns and rows of the grid.
     """
@@ -112,9 +119,11 @@ class Edge:
     head: str
     label: str = ""
     tooltip: str = ""
-    kind: Literal["data", "state", "cut", "plain"] = "data"
+    kind: Literal["data", "state", "cut"] = "data"
+    arrow: bool = True
     mark: Mark = ""
     weight: float = 1.0
+    entry: int = 0
     via: tuple[Point, ...] = ()
 
 
@@ -153,6 +162,11 @@ class View:
         What is drawn, in a line.
     notes : list of str
         What the reader must be told, such as what was left out.
+    stands : dict of int to list of str
+        Which nodes stand for what is on the tape: for entries by the numbers that the tape's listing gives
+        them, for its leaves by -1, -2, ... in their order there.
+    unit : (float, float) or None
+        The size of a column and of a row of its grid, in points; None for what the nodes need.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -160,6 +174,8 @@ class View:
     clusters: list[Cluster] = field(default_factory=list)
     title: str = ""
     notes: list[str] = field(default_factory=list)
+    stands: dict[int, list[str]] = field(default_factory=dict)
+    unit: Point | None = None
 
     @property
     def on_grid(self) -> bool:

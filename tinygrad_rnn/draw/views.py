@@ -6,21 +6,33 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..listing import Tape
-from ..tape import Place
+from ..tape import Entry
 from ..tensors import Tensor
-from .describing import Describe
+from . import marks
+from .cells import cells, rolled
+from .describing import Describe, gradient_norms
 from .diagram import Diagram
+from .kept import Values, keep_values
 from .looks import Theme
 from .ops import ops
 from .selection import BUDGET, LONGEST, Fold, Selection
+from .tables import table
 from .unrolled import Unrolled
 from .view import View
 
-VIEWS: dict[str, tuple[Callable[[Selection, Describe], View], str]] = {
+Make = Callable[[Selection, Describe], View]
+
+VIEWS: dict[str, tuple[Make, str]] = {
     "ops": (ops, "every operation, one column per time step: to see what was computed"),
-    "folded": (ops, "the same with the middle of long loops left out: the default beyond 6 steps"),
+    "folded": (
+        ops,
+        "the same, the middle of each loop left out: for long sequences, and the default beyond 6 steps",
+    ),
+    "cells": (cells, "one box per cell and time step, states as arrows: for lectures and papers"),
+    "rolled": (rolled, "one box per cell, its states go back into it: the loop of the textbooks"),
+    "tape": (table, "the Wengert list as a table: to read along, and where there is no Graphviz"),
 }
-"""Each view with a line on when to use it."""
+"""Each view of a tape, with a line on when to use it."""
 
 
 def graph(
@@ -31,22 +43,129 @@ def graph(
     depth: int | None = None,
     group: str | Collection[str] = (),
     show: str | Collection[str] = ("shapes",),
-    gradients: Mapping[Place, Any] | None = None,
+    highlight: Any = None,
+    kept: keep_values | None = None,
+    errors: Mapping[Entry, float] | None = None,
+    title: str | None = None,
     theme: Theme = "auto",
     prefix: str | None = None,
-    budget: int = BUDGET,
+    budget: int | None = BUDGET,
 ) -> Diagram:
+    """Draw what tensors were computed by, unrolled over time.
+
+    Time steps stand side by side from left to right, modules in frames. Operations are rounded boxes,
+    parameters (whatever gets gradients) ellipses, arrays without gradients angular boxes; states, and the
+    arrows that carry them from step to step, are round and drawn thicker. A parameter appears in each step
+    that uses it, with a dashed outline when there are several. The tensors asked for have a double outline, a
+    detached state has a cut through its arrow, and steps that not all sequences have are grey.
+
+    Parameters
+    ----------
+    *tensors : Tensor
+        One or more results.
+    view : {"ops", "folded", "cells", "rolled", "tape"}, optional
+        See `VIEWS`. By default ops, and folded where a loop has more than 6 steps.
+    fold : bool, int, (int, int), optional
+        Leave the middle of loops out: all but 2 steps at either end, or but so many.
+    steps : collection of int, optional
+        Draw these time steps only.
+    depth : int, optional
+        Draw modules within more than so many others as one box.
+    group : str or collection of str, optional
+        Draw these modules as one box, by their names or paths.
+    show : str or collection of str
+        What stands under titles, any of shapes, dtypes, values, gradients, memory. With gradients, states
+        also have the norm of their gradient in a ribbon under the steps and as the weight of their arrows.
+    highlight : Tensor, str, or several, optional
+        Show all routes from these leaves to the results, and fade everything else.
+    kept : keep_values, optional
+        In which the tape was recorded: the source of values that the tape itself has no need to keep.
+    errors : mapping of Entry to float, optional
+        Shade operations by the errors of their gradients: ``errors=draw.check(loss).errors``.
+    title : str, optional
+    theme : {"auto", "light", "dark", "paper"}
+        auto follows the reader's light or dark mode; paper is black and white.
+    prefix : str, optional
+        See `Diagram`.
+    budget : int or None
+        Of more shapes than this the diagram folds itself, and its notes say so.
+
+    Returns
+    -------
+    Diagram
+        The same before and after ``backward()``, but for values and gradients that are gone by then.
+
+    Raises
+    ------
+    TypeError
+        Without a tensor, or for something else than a tensor.
+    ValueError
+        For a tensor that is not on the tape, and for options with an unknown value.
+    """
+    _check_tensors(tensors)
+    unrolled = Unrolled(Tape(*tensors))
+    tape = unrolled.tape
+    longest = max(map(len, unrolled.loops.values()), default=0)
+    if view is None:
+        view = "ops" if longest <= LONGEST or fold is not None or steps is not None else "folded"
+    if view not in VIEWS:
+        raise ValueError(f"draw.graph has the views {', '.join(VIEWS)}, got {view!r}")
+    if view == "folded" and fold is None and steps is None:
+        fold = True
+    options: dict[str, Any] = {"fold": fold, "steps": steps, "depth": depth}
+    options["group"] = (group,) if isinstance(group, str) else group
+    view, selection, notes = _within(budget, view, unrolled, options)
+    shown = (show,) if isinstance(show, str) else tuple(show)
+    norms = gradient_norms(tape) if "gradients" in shown else {}
+    values = Values(tape, kept) if "values" in shown else None
+    made = VIEWS[view][0](selection, Describe(shown, values, norms))
+    made.notes += notes
+    made.title = title or _title(unrolled, longest)
+    if "gradients" in shown:
+        marks.gradient_flow(made, tape, norms)
+    if errors is not None:
+        marks.errors(made, tape, errors)
+    if highlight is not None:
+        marks.highlight(made, tape, highlight)
+    return Diagram(made, tape, theme, prefix)
+
+
+def _check_tensors(tensors: tuple[Any, ...]) -> None:
+    if not tensors:
+        raise TypeError("draw.graph needs a tensor to draw the graph of, got nothing")
     for k, t in enumerate(tensors, 1):
         which = "its argument" if len(tensors) == 1 else f"argument {k}"
         if not isinstance(t, Tensor):
             raise TypeError(f"draw.graph draws the graph of tensors, got {which} of type {type(t).__name__}")
-    unrolled = Unrolled(Tape(*tensors))
-    longest = max(map(len, unrolled.loops.values()), default=0)
-    if view is None:
-        view = "folded" if longest > LONGEST else "ops"
-    if view == "folded" and fold is None:
-        fold = True
-    make, _ = VIEWS[view]
-    names = (group,) if isinstance(group, str) else group
-    selection = Selection(unrolled, fold, steps, depth, names)
-    return Diagram(make(selection, Describe(show, gradients)), unrolled.tape, theme, prefix)
+        if t.place is None:
+            raise ValueError(
+                f"draw.graph got {which} of shape {t.shape} off the tape: nothing it depends on has "
+                f"requires_grad=True, it was detached, or it was computed under no_grad()"
+            )
+
+
+def _within(
+    budget: int | None, view: str, unrolled: Unrolled, options: dict[str, Any]
+) -> tuple[str, Selection, list[str]]:
+    """The view and what it draws, within a budget of shapes, and what was done to stay within it."""
+    selection = Selection(unrolled, **options)
+    if budget is None or view == "tape" or selection.size(view) <= budget:
+        return view, selection, []
+    asked = selection.size(view)
+    if options["fold"] in (None, False) and options["steps"] is None:
+        options = {**options, "fold": True}
+        selection = Selection(unrolled, **options)
+        if selection.size(view) <= budget:
+            return view, selection, [f"folded: about {asked:,} shapes are more than the budget of {budget:,}"]
+    for depth in (3, 2, 1):
+        closed = Selection(unrolled, **{**options, "depth": min(depth, options["depth"] or depth)})
+        if closed.size(view) <= budget:
+            told = f"folded, and modules closed at depth {depth}"
+            return view, closed, [f"{told}: about {asked:,} shapes are more than the budget of {budget:,}"]
+    return "tape", selection, [f"as a table: about {asked:,} shapes are more than the budget of {budget:,}"]
+
+
+def _title(unrolled: Unrolled, longest: int) -> str:
+    count = len(unrolled.tape)
+    over = f", {longest} time step{'s' if longest > 1 else ''}" if longest else ""
+    return f"{count:,} operation{'s' if count != 1 else ''}{over}"
