@@ -82,6 +82,20 @@ def test_one_wrong_element_of_many_and_a_rule_of_nan(declared):
         assert [check.ok for check in found.entries] == [False, True]
 
 
+def test_one_wrong_input_of_a_great_many(declared):
+    @tg.primitive()
+    def total(*arrays):
+        """The sum of all."""
+        return sum(arrays[1:], start=arrays[0])
+
+    total.defvjp(joint=lambda g, _y, *_arrays: [g] * 20 + [g * 1.01] + [g] * 9)
+    xs = [tg.tensor(rng.standard_normal(2), requires_grad=True) for _ in range(30)]
+    loss, kept = recorded(lambda: total(xs))
+    assert not draw.check(loss, kept=kept)
+    good, kept = recorded(lambda: tg.stack(xs))
+    assert draw.check(good, kept=kept)
+
+
 def test_kinks_and_what_declares_to_be_analytic_and_is_not(declared):
     @tg.primitive(elementwise=True)
     def ramp(x, /):

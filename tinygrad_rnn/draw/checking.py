@@ -158,7 +158,7 @@ def _at_kink(entry: Entry, arrays: list[Any]) -> bool:
 
 
 def _error(entry: Entry, arrays: list[Any], method: str, rng: np.random.Generator) -> float:
-    """The worst relative error over all inputs that have a place on the tape."""
+    """The worst relative error over the inputs that have a place on the tape."""
     primitive, static = entry.primitive, entry.static
     y = primitive.forward(*arrays, **static)
     outputs = list(y) if primitive.multiple else [y]
@@ -166,42 +166,49 @@ def _error(entry: Entry, arrays: list[Any], method: str, rng: np.random.Generato
     g: Any = gs if primitive.multiple else gs[0]
     joint = None if primitive.joint is None else primitive.joint(g, y, *arrays, **static)
     worst = 0.0
-    for k, place in enumerate(entry.parents):
-        if place is None:
-            continue
-        rule: Any = primitive.vjps[k] if joint is None else None
-        gk = joint[k] if joint is not None else rule(g, y, *arrays, **static)
-        direction = rng.standard_normal(arrays[k].shape)
-        terms = dense(gk, _Double(place)) * direction
-        changes = _derivative(entry, arrays, k, direction, method)
-        weighted = [weights * change for weights, change in zip(gs, changes, strict=True)]
-        difference = abs(terms.sum() - sum(w.sum() for w in weighted))
-        scale = max(np.abs(terms).sum(), sum(np.abs(w).sum() for w in weighted))
+    for group in _groups(entry):
+        directions = {k: rng.standard_normal(arrays[k].shape) for k in group}
+        terms = []
+        for k, direction in directions.items():
+            rule: Any = primitive.vjps[k] if joint is None else None
+            gk = joint[k] if joint is not None else rule(g, y, *arrays, **static)
+            terms.append(dense(gk, _Double(entry.parents[k])) * direction)
+        changes = _derivative(entry, arrays, directions, method)
+        numeric = [weights * change for weights, change in zip(gs, changes, strict=True)]
+        difference = abs(sum(t.sum() for t in terms) - sum(w.sum() for w in numeric))
+        scale = max(sum(np.abs(t).sum() for t in terms), sum(np.abs(w).sum() for w in numeric))
         error = difference / scale if scale else difference
         worst = max(worst, np.inf if np.isnan(error) else float(error))
     return worst
 
 
+def _groups(entry: Entry) -> list[list[int]]:
+    """The inputs to be moved together: each by itself, but for operations on a great many."""
+    places = [k for k, place in enumerate(entry.parents) if place is not None]
+    return [places] if len(places) > 8 else [[k] for k in places]
+
+
 class _Double(Place):
     """A place as it would be in float64."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Any) -> None:
         self.shape, self.dtype = place.shape, np.dtype(np.float64)
 
 
-def _derivative(entry: Entry, arrays: list[Any], k: int, direction: np.ndarray, method: str) -> list[Any]:
-    """The derivative of each output when input k moves in a direction."""
+def _derivative(entry: Entry, arrays: list[Any], directions: dict[int, np.ndarray], method: str) -> list[Any]:
+    """The derivative of each output when some inputs move, each in its direction."""
 
     def outputs(step: Any) -> list[Any]:
         moved = list(arrays)
         if method == "complex":
             # All of them complex, so that none drops the step.
             moved = [np.asarray(a, complex) if np.asarray(a).dtype.kind == "f" else a for a in arrays]
-        moved[k] = moved[k] + step * direction
+        for k, direction in directions.items():
+            moved[k] = moved[k] + step * direction
         y = entry.primitive.forward(*moved, **entry.static)
         return list(y) if entry.primitive.multiple else [y]
 
     if method == "complex":
         return [np.imag(o) / _STEP for o in outputs(1j * _STEP)]
-    h = 6e-6 * max(1.0, float(np.abs(arrays[k]).max(initial=0.0)))
+    h = 6e-6 * max(1.0, *(float(np.abs(arrays[k]).max(initial=0.0)) for k in directions))
     return [(a - b) / (2 * h) for a, b in zip(outputs(h), outputs(-h), strict=True)]
