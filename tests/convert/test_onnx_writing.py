@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from exchange import KINDS, difference, other_orders, randomised
+from exchange import KINDS, difference, other_orders, randomised, some_sequential
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import convert, nn
@@ -124,46 +124,6 @@ def test_the_reference_agrees_in_float64(kind, options, sequences, both):
     model = randomised(KINDS[kind](3, 4, 2, **options), 4)
     x = data(2, 5, 3, dtype=np.float64)
     assert difference(refer(convert.to_onnx(model), x), model(x)) < 1e-10
-
-
-def some_sequential(seed):
-    """A random chain of layers, and its input."""
-    rng = np.random.default_rng(seed)
-    functions = [tg.tanh, tg.relu, tg.sigmoid, tg.softmax, tg.log_softmax, tg.elu, tg.leaky_relu, tg.softplus]
-    steps = []
-    if rng.random() < 0.5:
-        steps.append(nn.Embedding(9, 3))
-        x = rng.integers(0, 9, (2, 5))
-    else:
-        x = rng.standard_normal((2, 5, 3)).astype(np.float32)
-    size, timed = 3, True
-    for _ in range(rng.integers(2, 6)):
-        kind = rng.choice(["recurrent", "stacked", "linear", "norm", "dropout", "function"])
-        if kind == "recurrent" and timed:
-            timed = rng.random() < 0.7
-            layer = KINDS[rng.choice(list(KINDS))](
-                size, 4, int(rng.integers(1, 3)), bidirectional=bool(rng.integers(2)), return_state=False,
-                return_sequences=timed, dropout=float(rng.choice([0, 0.3])),
-            )  # fmt: skip
-            size = layer.output_size
-        elif kind == "stacked" and timed:
-            layer = nn.Stacked(
-                [nn.GRU(size, 4, return_state=False), nn.LSTM(4, 5, return_state=False)], dropout=0.2
-            )
-            size = 5
-        elif kind == "linear":
-            out = int(rng.integers(2, 5))
-            layer, size = nn.Linear(size, out, bool(rng.integers(2))), out
-        elif kind == "norm":
-            layer = nn.LayerNorm(size, eps=float(rng.choice([1e-5, 1e-3])))
-        elif kind == "function":
-            layer = functions[rng.integers(len(functions))]
-        else:
-            layer = nn.Dropout(0.3)
-        steps.append(layer)
-    if not any(hasattr(step, "return_sequences") for step in steps) and x.ndim == 3:
-        x = x[:, 0]  # without time there is no axis for it
-    return randomised(nn.Sequential(*steps), seed), x
 
 
 @pytest.mark.parametrize("seed", range(60))

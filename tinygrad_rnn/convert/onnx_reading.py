@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import nn
 from .functions import ATTRIBUTES, DEFAULTS, function_of
+from .onnx_aside import Aside
 from .onnx_layers import Node, RecurrentNode, built
 from .steps import need
 
@@ -68,6 +69,8 @@ class Value:
         Of states: the nodes whose states are stacked.
     turned : axis, optional
         Along which the values stand in reverse order.
+    picked : int, optional
+        Of a state: the only direction that is left.
     """
 
     axes: tuple[Any, ...]
@@ -75,6 +78,7 @@ class Value:
     part: str = "y"
     levels: tuple[str, ...] = ()
     turned: Any = None
+    picked: int | None = None
 
 
 class _Walk:
@@ -83,8 +87,7 @@ class _Walk:
     def __init__(self, onnx: Any, graph: Any) -> None:
         self.onnx = onnx
         self.constants = {c.name: onnx.numpy_helper.to_array(c) for c in graph.initializer}
-        self.filled: dict[str, np.ndarray] = {}
-        """Constants that are repeated to a size that the input decides."""
+        self.aside = Aside(self.constants)
         self.values: dict[str, Value] = {}
         self.sizes: dict[Any, int] = {}
         self.lengths: set[str] = set()
@@ -116,30 +119,18 @@ class _Walk:
         """Follow one node."""
         given = Node(node, self.onnx)
         known = [name for name in given.inputs if name in self.values]
-        if given.op == "Constant":
-            self.constants[given.outputs[0]] = given.constant()
-        elif given.op in ("Shape", "Size") or not known:
-            self._aside(given)
+        if given.op == "Shape" and known:
+            self.aside.shape(given, self.values[known[0]].axes)
+        elif given.op == "Cast" and given.inputs[0] in self.lengths:
+            self.lengths.add(given.outputs[0])
+        elif not known:
+            self.aside.read(given)
         elif given.op in ("LSTM", "GRU", "RNN"):
             self._recurrent(given)
         elif given.op in _HANDLERS:
             self.values[given.outputs[0]] = _HANDLERS[given.op](self, given, self.values[known[0]])
         else:
             self.values[given.outputs[0]] = self._function(given, self.values[known[0]])
-
-    def _aside(self, node: Node) -> None:
-        """Nodes that read no values of the chain: they compute sizes, and fill initial states."""
-        out = node.outputs[0]
-        if node.op == "ConstantOfShape":
-            self.filled[out] = node.attributes.get("value", np.zeros(1, np.float32))
-        elif node.op == "Expand" and node.inputs[0] in self.constants:
-            self.filled[out] = self.constants[node.inputs[0]]
-        elif node.op == "Expand" and node.inputs[0] in self.filled:
-            self.filled[out] = self.filled[node.inputs[0]]
-        elif node.op == "Cast" and node.inputs[0] in self.lengths:
-            self.lengths.add(out)
-        elif node.op == "Identity" and node.inputs[0] in self.constants:
-            self.constants[out] = self.constants[node.inputs[0]]
 
     def constant(self, node: Node, k: int) -> np.ndarray | None:
         """An input that must be constant; None where there is none."""
@@ -203,7 +194,7 @@ class _Walk:
     def _start(self, node: Node, k: int) -> np.ndarray | None:
         """An initial state, (D, 1, H); None for zeros."""
         name = node.input(k)
-        array = self.filled.get(name, self.constants.get(name))
+        array = self.aside.filled.get(name, self.constants.get(name))
         if name and array is None:
             raise node.refused(f"its initial state {name} is computed; it must be constant")
         if array is None or not array.any():
@@ -238,12 +229,14 @@ def _merged(node: Node, x: Value, merge: str | None, axes: tuple[Any, ...]) -> V
 
 
 def _reshape(walk: _Walk, node: Node, x: Value) -> Value:
-    target = walk.constant(node, 1)
-    shape = [] if target is None else target.tolist()
-    if x.axes[-2:] == ("D", "H") and len(shape) == len(x.axes) - 1:
-        size = x.steps[-1][1].size
-        kept = all(n in (0, -1) or n == walk.sizes.get(a) for n, a in zip(shape, x.axes[:-2], strict=False))
-        if kept and shape[-1] in (size, -1) and shape.count(-1) < 2:
+    shape = walk.aside.target(node.input(1))
+    if x.axes[-2:] == ("D", "H") and shape is not None and len(shape) == len(x.axes) - 1:
+        *leading, last = shape
+        kept = all(
+            size in (0, -1, (axis,), walk.sizes.get(axis))
+            for size, axis in zip(leading, x.axes, strict=False)
+        )
+        if kept and last in (-1, x.steps[-1][1].size, ("D", "H")) and shape.count(-1) < 2:
             return _merged(node, x, "concat", (*x.axes[:-2], "F"))
     raise node.refused(f"its shape {shape} does other than to put both directions side by side")
 
@@ -288,12 +281,15 @@ def _reverse_sequence(walk: _Walk, node: Node, x: Value) -> Value:
 
 def _concat(walk: _Walk, node: Node, x: Value) -> Value:
     parts = [walk.value(name, node.name) for name in node.inputs]
+    axis = x.axes[node.attributes["axis"]]
     if any(p.part == "y" or p.part != x.part or p.axes != x.axes for p in parts):
         raise node.refused("it joins other than final states of one kind")
-    if x.axes[node.attributes["axis"]] != "D":
-        raise node.refused("it joins states along another axis than that of layers and directions")
     last = max(parts, key=lambda p: len(p.steps))
-    return replace(last, levels=tuple(name for p in parts for name in p.levels))
+    if axis == "D":
+        return replace(last, levels=tuple(name for p in parts for name in p.levels))
+    if axis == "H" and [(p.picked, p.levels) for p in parts] == [(0, last.levels), (1, last.levels)]:
+        return _merged(node, last, "concat", tuple("F" if a == "H" else a for a in x.axes))
+    raise node.refused("it joins other than the states of layers and directions, in their order")
 
 
 # ---- layers without time
@@ -307,15 +303,34 @@ def _gather(walk: _Walk, node: Node, x: Value) -> Value:
             raise node.refused("its table is no matrix, looked up by rows")
         return walk.then(node, x, ("Embedding", {"weight": table}), (*x.axes, "F"))
     index = walk.constant(node, 1)
-    name, step = x.steps[-1] if x.steps else ("", None)
-    if not isinstance(step, RecurrentNode):
+    if not x.steps or not isinstance(x.steps[-1][1], RecurrentNode) or index is None or index.size != 1:
         raise node.refused("it picks an entry of something else than a recurrent node's output")
-    forward = step.directions == 1 and not step.reverse
-    if index is None or index.ndim or int(index) != -1 or not forward or walk.lengths:
-        raise node.refused("it picks an entry other than the last step of a layer that reads forwards alone")
-    if x.axes[axis] != step.time:
-        raise node.refused("it picks an entry along another axis than time")
-    axes = tuple(a for k, a in enumerate(x.axes) if k != axis)
+    if index.ndim:
+        raise node.refused("it keeps an axis of length 1")
+    axes = tuple(a for k, a in enumerate(x.axes) if k != axis % len(x.axes))
+    return _picked(walk, node, x, x.axes[axis], int(index), axes)
+
+
+def _picked(walk: _Walk, node: Node, x: Value, axis: Any, k: int, axes: tuple[Any, ...]) -> Value:
+    """The last step of all, or the final state of one layer and direction."""
+    name, step = x.steps[-1]
+    if axis == "D" and x.part == "h":
+        count = step.directions
+        states = count * len(x.levels)
+        if k % states < states - count:
+            raise node.refused("it picks a final state of another layer than the last")
+        if count == 1:
+            return _merged(
+                node, replace(x, levels=(name,)), None, tuple("F" if a == "H" else a for a in axes)
+            )
+        return replace(x, axes=axes, levels=(name,), picked=k % count)
+    if axis != step.time or x.part != "y" or k != -1:
+        raise node.refused("it picks other than the last step of all, or a final h")
+    if step.directions == 2 or step.reverse or step.turned or walk.lengths:
+        raise node.refused(
+            "it picks the last step of a layer that reads backwards too, or is given lengths; only of one "
+            "that reads whole sequences forwards is that the final output"
+        )
     return Value(axes, (*x.steps[:-1], (name, replace(step, return_sequences=False))))
 
 

@@ -1,0 +1,379 @@
+"""ONNX files read as layers: those written here come back bit for bit, others compute the same."""
+
+import io
+import itertools
+import os
+
+import numpy as np
+import pytest
+from exchange import KINDS, arrays, difference, other_orders, randomised, same_weights, some_sequential
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import convert, nn
+from tinygrad_rnn.convert import orders
+
+onnx = pytest.importorskip("onnx", reason="ONNX models are made with it")
+reference = pytest.importorskip("onnx.reference", reason="the ONNX reference is an oracle of these tests")
+helper, numpy_helper = onnx.helper, onnx.numpy_helper
+
+
+def data(*shape, dtype=np.float32, seed=1):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+FLAGS = list(itertools.product(KINDS, (1, 2), (False, True), (True, False), (True, False), (True, False)))
+
+
+@pytest.mark.parametrize(("kind", "layers", "both", "batch_first", "sequences", "state"), FLAGS)
+def test_recurrent_layers_come_back(kind, layers, both, batch_first, sequences, state):
+    flags = {"batch_first": batch_first, "return_sequences": sequences, "return_state": state}
+    dropout = 0.25 if layers > 1 else 0.0
+    model = KINDS[kind](3, 4, layers, bidirectional=both, dropout=dropout, bias=sequences, **flags)
+    randomised(model, seed=layers)
+    back = convert.from_onnx(convert.to_onnx(model, lengths=state))
+    assert repr(back) == repr(model)
+    assert same_weights(model, back)
+    x = data(*((2, 6, 3) if batch_first else (6, 2, 3)))
+    assert difference(back.eval()(x), model(x)) == 0
+    lengths = np.array([4, 6])
+    assert difference(back(x, lengths=lengths), model(x, lengths=lengths)) == 0
+
+
+OPTIONS = [
+    nn.LSTM(3, 4, peephole="diagonal"),
+    nn.LSTM(3, 4, clip=0.3),
+    nn.LSTM(3, 4, coupled=True, peephole="diagonal", bidirectional=True),
+    nn.LSTM(3, 4, gate_activation="hard_sigmoid", cell_activation="elu", output_activation="leaky_relu"),
+    nn.LSTM(3, 4, 2, learn_initial_state=True, bidirectional=True),
+    nn.LSTM(3, 4, 2, go_backwards=True),
+    nn.LSTM(3, 4, go_backwards=True, batch_first=False),
+    nn.LSTM(3, [4, 5], return_state=False, dropout=0.5),
+    nn.LSTM(3, 4, 2, bidirectional=True, merge="sum"),
+    nn.GRU(3, 4, bidirectional=True, merge="ave", return_sequences=False),
+    nn.RNN(3, 4, bidirectional=True, merge="mul", batch_first=False),
+    nn.GRU(3, 4, reset_after=False, dtype=np.float64),
+    nn.GRU(3, 4, learn_initial_state=True, batch_first=False),
+    nn.RNN(3, 4, nonlinearity="relu"),
+    nn.Sequential(nn.Embedding(5, 3), nn.LSTM(3, 4, return_state=False), nn.LSTM(4, 4, return_state=False)),
+    nn.Sequential(
+        nn.LayerNorm((3,), eps=1e-4), nn.Dropout(0.3), nn.Linear(3, 2), tg.tanh, nn.Linear(2, 1, False)
+    ),
+]
+
+
+@pytest.mark.parametrize("model", OPTIONS, ids=lambda m: type(m).__name__)
+def test_options_come_back(model):
+    randomised(model, 2)
+    back = convert.from_onnx(convert.to_onnx(model)).eval()
+    assert same_weights(model, back)
+    embedded = isinstance(model, nn.Sequential) and isinstance(model[0], nn.Embedding)
+    x = np.random.default_rng(0).integers(0, 5, (2, 6)) if embedded else 2 * data(2, 6, 3)
+    assert difference(back(x), model(x)) == 0
+    assert repr(back) == repr(model)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whole_models_come_back(seed):
+    model, x = some_sequential(seed)
+    back = convert.from_onnx(convert.to_onnx(model)).eval()
+    assert difference(back(x), model(x)) == 0
+    ours, theirs = (list(m.state_dict().values()) for m in (model, back))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(ours, theirs, strict=True))
+
+
+def test_an_update_gate_that_replaces_comes_back_as_one_that_retains():
+    model = randomised(nn.GRU(3, 4, 2, update_gate="replace"), 0)
+    back = convert.from_onnx(convert.to_onnx(model))
+    x = data(2, 6, 3)
+    assert difference(back(x), model(x)) < 1e-6
+    assert back.l0.update_gate == "retain"
+
+
+def test_a_wrapper_comes_back_as_one_layer_in_both_directions():
+    model = randomised(nn.Bidirectional(nn.GRU(3, 4, return_state=False)), 0)
+    back = convert.from_onnx(convert.to_onnx(model))
+    assert isinstance(back, nn.GRU)
+    assert difference(back(data(2, 6, 3)), model(data(2, 6, 3))) == 0
+
+
+def test_from_a_file(tmp_path):
+    model = randomised(nn.Sequential(nn.GRU(3, 4, return_state=False), nn.Linear(4, 1)), 0)
+    convert.to_onnx(model, tmp_path / "model.onnx")
+    assert same_weights(convert.from_onnx(tmp_path / "model.onnx"), model)
+    assert same_weights(convert.from_onnx(str(tmp_path / "model.onnx")), model)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "peephole"])
+def test_every_wrong_gate_order_is_seen(kind, monkeypatch):
+    layer = nn.GRU(3, 4) if kind == "GRU" else nn.LSTM(3, 4, peephole="diagonal")
+    model = randomised(layer, 0)
+    proto, x = convert.to_onnx(model), data(2, 5, 3)
+    assert difference(convert.from_onnx(proto)(x), model(x)) == 0
+    for order in other_orders("onnx", kind):
+        monkeypatch.setitem(orders.ORDERS["onnx"], kind, order)
+        assert difference(convert.from_onnx(proto)(x), model(x)) > 1e-3, order
+
+
+# ---- files of others
+
+
+def graph(nodes, constants, shape=("T", "B", 3), outputs=("y",), inputs=()):
+    """A model of nodes, with the input x."""
+    kind = onnx.TensorProto.FLOAT
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "theirs",
+            [helper.make_tensor_value_info("x", kind, list(shape)), *inputs],
+            [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+            [numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+    )
+
+
+def weights(kind, directions=1, hidden=4, bias=True, peephole=False):
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
+    shapes = {"W": (gates * hidden, 3), "R": (gates * hidden, hidden)}
+    shapes |= {"B": (2 * gates * hidden,)} if bias else {}
+    shapes |= {"P": (3 * hidden,)} if peephole else {}
+    return {
+        name: 0.5 * data(directions, *shape, seed=k)
+        for k, (name, shape) in enumerate(shapes.items(), start=5)
+    }
+
+
+def recurrent(kind, directions=1, inputs=("x", "W", "R", "B"), outputs=("Y",), **attributes):
+    direction = attributes.pop("direction", "bidirectional" if directions == 2 else "forward")
+    return helper.make_node(
+        kind, list(inputs), list(outputs), direction=direction, hidden_size=4, **attributes
+    )
+
+
+def agrees(proto, x, tolerance=1e-5):
+    expected = reference.ReferenceEvaluator(proto).run(None, {"x": x})
+    ours = arrays(convert.from_onnx(proto)(x))
+    for a, b in zip(ours, expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def squeeze(name, axis):
+    return helper.make_node("Squeeze", [name, "axis"], ["y"]), {"axis": np.array([axis])}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_smallest_files(kind, bias):
+    inputs = ("x", "W", "R", "B") if bias else ("x", "W", "R")
+    node, axis = squeeze("Y", 1)
+    agrees(graph([recurrent(kind, inputs=inputs), node], weights(kind, bias=bias) | axis), data(5, 2, 3))
+    node, axis = squeeze("h", 0)
+    final = recurrent(kind, inputs=inputs, outputs=("", "h"))
+    agrees(graph([final, node], weights(kind, bias=bias) | axis), data(5, 2, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reading_from_the_end_to_one_output(kind):
+    node, axis = squeeze("h", 0)
+    last = recurrent(kind, outputs=("", "h"), direction="reverse")
+    proto = graph([last, node], weights(kind) | axis)
+    back = convert.from_onnx(proto)
+    assert back.go_backwards
+    turned = helper.make_node("Slice", ["x", "m", "end", "zero", "m"], ["z"])
+    forwards = recurrent(kind, inputs=("z", "W", "R", "B"), outputs=("", "h"))
+    limits = {"m": [-1], "end": [-(2**62)], "zero": [0]}
+    agrees(graph([turned, forwards, node], weights(kind) | axis | limits), data(5, 2, 3))
+    mirrored = graph([recurrent(kind, outputs=("", "h")), node], weights(kind) | axis)
+    x = data(5, 2, 3)
+    (expected,) = reference.ReferenceEvaluator(mirrored).run(None, {"x": x[::-1]})
+    assert difference(back(x), expected) < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("directions", [1, 2])
+def test_batch_first_files(kind, directions):
+    """With the batch first by nodes around the layer, and by layout 1, which few programs run."""
+    constants = weights(kind, directions) | {"shape": [0, 0, 4 * directions]}
+    flat = helper.make_node("Reshape", ["Z", "shape"], ["y"])
+    timed = graph(
+        [
+            helper.make_node("Transpose", ["x"], ["xt"], perm=[1, 0, 2]),
+            recurrent(kind, directions, inputs=("xt", "W", "R", "B")),
+            helper.make_node("Transpose", ["Y"], ["Z"], perm=[2, 0, 1, 3]),
+            flat,
+        ],
+        constants,
+        shape=("B", "T", 3),
+    )
+    x = data(2, 5, 3)
+    agrees(timed, x)
+    layer = convert.from_onnx(timed)
+    assert layer.batch_first
+    other = graph([recurrent(kind, directions, outputs=("Z",), layout=1), flat], constants, ("B", "T", 3))
+    assert difference(convert.from_onnx(other)(x), layer(x)) == 0
+
+
+def test_constants_as_nodes_and_other_dense_layers():
+    w, b = data(3, 2), data(2, seed=2)
+    constant = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(w))
+    for node in (
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"])],
+        [helper.make_node("Gemm", ["x", "w", "b2"], ["y"])],
+        [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["b", "m"], ["y"])],
+        [helper.make_node("Gemm", ["x", "v", "b"], ["y"], transB=1)],
+        [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Identity", ["m"], ["y"])],
+    ):
+        agrees(graph([constant, *node], {"b": b, "b2": b[None], "v": data(2, 3)}, shape=("B", 3)), data(4, 3))
+
+
+def gather(name, out):
+    return helper.make_node("Gather", [name, "k"], [out], axis=0)
+
+
+REFUSED = [
+    ("Conv", [helper.make_node("Conv", ["x", "W"], ["y"])], {}, "Conv.*it has no counterpart here"),
+    ("Exp", [helper.make_node("Exp", ["x"], ["y"], name="there")], {}, r"the node there \(Exp\)"),
+    ("add", [helper.make_node("Add", ["x", "x"], ["y"])], {}, "must be a constant|adds to something else"),
+    ("directions", [recurrent("LSTM", outputs=("y",))], {}, "both directions unmerged"),
+    ("cell state", [recurrent("LSTM", outputs=("", "", "y"))], {}, "unmerged|cell state"),
+    ("reversed", [recurrent("LSTM", direction="reverse"), squeeze("Y", 1)[0]], {"axis": [1]}, "go_backwards"),
+    ("clip", [recurrent("GRU", clip=1.0), squeeze("Y", 1)[0]], {"axis": [1]}, "clip=1.0, and our GRU has no"),
+    ("activation", [recurrent("RNN", activations=["Affine"]), squeeze("Y", 1)[0]], {"axis": [1]}, "Affine"),
+    ("alpha", [helper.make_node("Elu", ["x"], ["y"], alpha=0.5)], {}, "alpha=0.5, and ours has 1.0"),
+    ("softmax", [helper.make_node("Softmax", ["x"], ["y"], axis=0)], {}, "axis=0, and ours has -1"),
+    ("transposed", [helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0, 2])], {}, "in another order"),
+    ("domain", [helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")], {}, "domain com.microsoft"),
+    ("slice", [helper.make_node("Slice", ["x", "a", "b"], ["y"])], {"a": [0], "b": [2]}, "reverse a whole"),
+    ("third", [recurrent("LSTM", 1), gather("Y", "g"), helper.make_node("Squeeze", ["g", "axis"], ["y"])],
+     {"k": 2, "axis": [0]}, "picks other than the last"),
+    ("last of both", [recurrent("LSTM", 2), gather("Y", "g"), helper.make_node("Reshape", ["g", "s"], ["y"])],
+     {"k": -1, "s": [0, 8]}, "reads backwards too"),
+    ("first layer",
+     [recurrent("RNN", outputs=("", "h")), helper.make_node("Concat", ["h", "h"], ["hh"], axis=0),
+      gather("hh", "y")], {"k": 0}, "another layer than the last"),
+    ("scrambled", [recurrent("LSTM", 2), helper.make_node("Reshape", ["Y", "s"], ["y"])], {"s": [0, 0, 8]},
+     "does other than to put both directions side by side"),
+    ("initial", [helper.make_node("Exp", ["q"], ["h0"]),
+                 recurrent("GRU", inputs=("x", "W", "R", "B", "", "h0")), squeeze("Y", 1)[0]],
+     {"axis": [1], "q": np.zeros((1, 2, 4), np.float32)}, "initial state h0 is computed"),
+    ("initial rows", [recurrent("GRU", inputs=("x", "W", "R", "B", "", "h0")), squeeze("Y", 1)[0]],
+     {"axis": [1], "h0": data(1, 2, 4)}, "differs from sequence to sequence"),
+    ("unknown weights", [helper.make_node("Exp", ["W"], ["V"]),
+                         recurrent("GRU", inputs=("x", "V", "R")), squeeze("Y", 1)[0]], {"axis": [1]},
+     "V is computed, and must be a constant"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nodes", "constants", "why"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
+def test_what_has_no_counterpart_is_refused_with_the_node(nodes, constants, why):
+    kind = next((n.op_type for n in nodes if n.op_type in KINDS), "LSTM")
+    two = any(a.name == "direction" and a.s == b"bidirectional" for n in nodes for a in n.attribute)
+    with pytest.raises(ValueError, match=why):
+        convert.from_onnx(graph(nodes, weights(kind, 1 + two) | constants))
+
+
+def test_several_inputs_are_refused():
+    other = helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["B", 3])
+    node, axis = squeeze("Y", 1)
+    with pytest.raises(ValueError, match=r"reads graphs of one input.*x, z"):
+        convert.from_onnx(graph([recurrent("GRU"), node], weights("GRU") | axis, inputs=[other]))
+
+
+def computed_shapes(swapped):
+    """As PyTorch's newer exporter writes an LSTM in both directions: the graph computes sizes of axes."""
+    node, order = helper.make_node, [1, 0] if swapped else [0, 1]
+    return graph(
+        [
+            node("Shape", ["x"], ["batch"], start=1, end=2),
+            node("Concat", ["four", "batch", "four"], ["zeros shape"], axis=0),
+            node("Expand", ["zero", "zeros shape"], ["zeros"]),
+            node("Slice", ["zeros", "0", "2", "0"], ["initial"]),
+            recurrent("LSTM", 2, inputs=("x", "W", "R", "B", "", "initial", "initial")),
+            node("Transpose", ["Y"], ["Z"], perm=[0, 2, 1, 3]),
+            node("Shape", ["Z"], ["shape"]),
+            *(node("Slice", ["shape", str(k), str(k + 1)], [f"size {k}"]) for k in range(4)),
+            node("Mul", ["size 2", "size 3"], ["product"]),
+            node("Reshape", ["product", "-1"], ["features"]),
+            node("Concat", [f"size {order[0]}", f"size {order[1]}", "features"], ["flat"], axis=0),
+            node("Reshape", ["Z", "flat"], ["y"]),
+        ],
+        weights("LSTM", 2)
+        | {str(k): np.array([k]) for k in range(-1, 5)}
+        | {"four": np.array([4]), "zero": np.zeros(1, np.float32)},
+    )
+
+
+def test_shapes_computed_in_the_graph():
+    agrees(computed_shapes(swapped=False), data(5, 2, 3))
+    with pytest.raises(ValueError, match="does other than to put both directions side by side"):
+        convert.from_onnx(computed_shapes(swapped=True))
+
+
+# ---- PyTorch's exporters
+
+
+def exported(module, x, dynamo):
+    torch = pytest.importorskip("torch", reason="PyTorch writes the files of these tests")
+    if dynamo:
+        pytest.importorskip("onnxscript", reason="PyTorch's newer exporter needs it")
+        any_size = torch.export.Dim.AUTO
+        program = torch.onnx.export(
+            module, (x,), dynamo=True, verbose=False, dynamic_shapes=({0: any_size, 1: any_size},)
+        )
+        return program.model_proto
+    file = io.BytesIO()
+    torch.onnx.export(
+        module, (x,), file, dynamo=False, input_names=["x"], dynamic_axes={"x": {0: "a", 1: "b"}}
+    )
+    return onnx.load_from_string(file.getvalue())
+
+
+def torch_model(rnn, use):
+    """A PyTorch module that uses a recurrent layer in one of the ways in which people do."""
+    torch = pytest.importorskip("torch", reason="PyTorch writes the files of these tests")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = rnn
+            self.head = torch.nn.Linear(rnn.hidden_size * (1 + rnn.bidirectional), 2)
+
+        def forward(self, x):
+            y, state = self.rnn(x)
+            h = state[0] if isinstance(state, tuple) else state
+            picked = {
+                "all steps": lambda: y,
+                "last step": lambda: y[:, -1] if self.rnn.batch_first else y[-1],
+                "last state": lambda: h[-1],
+                "both last states": lambda: torch.cat([h[-2], h[-1]], 1),
+            }
+            return (y, state) if use == "everything" else self.head(picked[use]())
+
+    return Model().eval()
+
+
+USES = [
+    (1, False, True, "all steps"), (1, True, False, "all steps"), (2, True, True, "all steps"),
+    (1, False, True, "last step"), (2, False, True, "last state"), (2, True, True, "both last states"),
+    (1, False, False, "everything"), (2, True, False, "everything"),
+]  # fmt: skip
+EXPORTS = [(False, kind, *use) for kind in KINDS for use in USES]
+SLOW = pytest.mark.skipif(
+    os.environ.get("HYPOTHESIS_PROFILE") != "thorough",
+    reason="PyTorch's newer exporter takes seconds for a file; HYPOTHESIS_PROFILE=thorough tries it",
+)
+EXPORTS += [pytest.param(True, kind, *use, marks=SLOW) for kind in ("LSTM", "GRU") for use in USES if use[2]]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("dynamo", "kind", "layers", "both", "batch_first", "use"), EXPORTS)
+def test_what_pytorch_exports(dynamo, kind, layers, both, batch_first, use):
+    torch = pytest.importorskip("torch", reason="PyTorch writes the files of these tests")
+    torch.manual_seed(0)
+    rnn = getattr(torch.nn, kind)(3, 4, layers, bidirectional=both, batch_first=batch_first)
+    theirs = torch_model(rnn, use)
+    ours = convert.from_onnx(exported(theirs, torch.randn(2, 5, 3), dynamo))
+    x = data(3, 7, 3)
+    assert difference(ours(x), theirs(torch.tensor(x))) < 1e-5
+    assert list(ours.modules())[0 if use == "everything" else 1].batch_first == batch_first
