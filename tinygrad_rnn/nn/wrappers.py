@@ -14,7 +14,7 @@ from .layers import Dropout
 from .module import Module
 from .packing import Packing, pack, valid_lengths
 from .recurrent import MERGES, Recurrent, fresh_copy, merged_size, padded
-from .states import DirectionStates, LayerStates, map_state
+from .states import DirectionStates, LayerStates
 
 Rng = np.random.Generator | int | None
 
@@ -113,6 +113,11 @@ class Bidirectional(Module):
             if getattr(layer, flag, None) != getattr(self.backward_layer, flag, None):
                 raise ValueError(f"Bidirectional: the two layers differ in {flag}")
         flags: Any = layer
+        if flags.return_state == "all":
+            raise ValueError(
+                "Bidirectional turns outputs around, not states: for those of all steps use a layer with "
+                "bidirectional=True"
+            )
         self.return_sequences, self.return_state = flags.return_sequences, flags.return_state
         self.batch_first = flags.batch_first
         self.merge = merge
@@ -134,8 +139,6 @@ class Bidirectional(Module):
             (one, ahead), (two, behind) = one, two
         if self.return_sequences:
             two = self._turned(two, packing)
-        if self.return_state == "all":
-            behind = map_state(lambda part: self._turned(part, packing), behind)
         output = MERGES[self.merge]([one, two])
         return (output, DirectionStates(ahead, behind)) if self.return_state else output
 
