@@ -16,10 +16,16 @@ runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is the oracle 
 reference = pytest.importorskip("onnx.reference", reason="the ONNX reference is an oracle of these tests")
 
 
+def session_of(model):
+    """A session of one thread: these models are too small for more."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def run(proto, x, **more):
     """All outputs, by ONNX Runtime."""
-    session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x, **more})
+    return session_of(proto.SerializeToString()).run(None, {"x": x, **more})
 
 
 def refer(proto, x):
@@ -138,7 +144,7 @@ def test_batch_and_time_of_any_size():
     )
     randomised(model, 0)
     proto = convert.to_onnx(model)
-    session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = session_of(proto.SerializeToString())
     for batch, time in ((1, 1), (3, 7), (5, 2), (1, 60)):
         ids = np.random.default_rng(batch).integers(0, 9, (batch, time))
         (y,) = session.run(None, {"x": ids})
@@ -159,7 +165,7 @@ def test_the_file_and_what_is_returned_are_the_same(tmp_path):
     proto = convert.to_onnx(model, path)
     assert onnx.load(path) == proto
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = session_of(str(path))
     assert [i.name for i in session.get_inputs()] == ["x"]
     assert [o.name for o in session.get_outputs()] == ["y"]
 
