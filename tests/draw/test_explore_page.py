@@ -96,7 +96,9 @@ def test_to_the_end_and_back_by_keys(opened, pages, wanted, scheme):
             for (;;) {
                 seen.push(document.getElementById("where").textContent);
                 if (slider.value === slider.max) return seen;
-                document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+                const before = slider.value;
+                document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+                if (slider.value === before) throw new Error(`stuck at ${before}`);
             }
         }""",
         "ArrowRight" if every else "PageDown",
@@ -184,6 +186,29 @@ def test_the_table_by_keys(opened, pages):
     page.keyboard.press("Enter")
     assert where(page).startswith("forward 40 of ")
     assert page.locator("#row-39").get_attribute("aria-current") == "step"
+
+
+def test_the_diagram_by_keys(opened, pages):
+    path, _ = pages(400)
+    page = opened(path)
+    page.keyboard.press("PageDown")
+    stops = page.locator("#diagram [data-entry][tabindex='0']")
+    assert stops.count() == 1
+    stops.focus()
+    assert page.locator("#rows .chosen").get_attribute("id") == "row-10"
+    assert stops.get_attribute("aria-label").startswith("%11 ")
+    for _ in range(5):
+        page.keyboard.press("ArrowDown")
+    assert page.locator("#rows .chosen").get_attribute("id") == "row-15"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    assert where(page).startswith("forward 15 of ")
+    page.keyboard.press("ArrowRight")
+    assert where(page).startswith("forward 16 of ")
+    assert page.evaluate("document.activeElement.dataset.entry") == "16"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "entry"
+    assert page.locator("#rows .chosen").count() == 0
 
 
 def test_slider_and_buttons_by_keys_do_not_step_twice(opened, pages):

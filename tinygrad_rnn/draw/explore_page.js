@@ -246,11 +246,28 @@ for (const shape of picture.querySelectorAll("[data-entry]")) {
   const number = Number(shape.dataset.entry) - 1;
   if (!shapes.has(number)) shapes.set(number, []);
   shapes.get(number).push(shape);
+  shape.setAttribute("role", "button");
+  shape.setAttribute("aria-label", `%${number + 1} ${rows[number][CALL]}`);
+  shape.setAttribute("tabindex", -1);
 }
+// An image to those who made it; here its parts can be used, and only the one at this step is a tab stop.
+for (const svg of picture.querySelectorAll("svg")) svg.setAttribute("role", "group");
 
 function mark(className, number) {
-  for (const shape of picture.querySelectorAll(`.${className}`)) shape.classList.remove(className);
-  for (const shape of shapes.get(number) || []) shape.classList.add(className);
+  for (const shape of picture.querySelectorAll(`.${className}`)) {
+    shape.classList.remove(className);
+    if (className === "now") shape.setAttribute("tabindex", -1);
+  }
+  for (const shape of shapes.get(number) || []) {
+    shape.classList.add(className);
+    if (className === "now") shape.setAttribute("tabindex", 0);
+  }
+}
+
+function focusShape(from, by) {
+  for (let number = from + by; number >= 0 && number < count; number += by) {
+    if (shapes.has(number)) return shapes.get(number)[0].focus();
+  }
 }
 
 function revealShape(number) {
@@ -287,6 +304,7 @@ function render() {
   reveal(entryAt(step));
   drawTable();
   mark("now", entryAt(step));
+  if (document.activeElement.dataset.entry) shapes.get(entryAt(step))?.[0].focus({ preventScroll: true });
   revealShape(entryAt(step));
 }
 
@@ -349,6 +367,11 @@ document.addEventListener("keydown", (event) => {
     reveal(to);
     choose(to);
     revealShape(to);
+  } else if (target.dataset?.entry && ["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) {
+    event.preventDefault();
+    const number = Number(target.dataset.entry) - 1;
+    if (event.key === "Enter") go(stepOf(number));
+    else focusShape(number, event.key === "ArrowDown" ? 1 : -1);
   } else if (KEYS[event.key]) {
     event.preventDefault(); // the slider would step by itself, and the page would scroll
     KEYS[event.key]();
@@ -387,6 +410,15 @@ for (const [area, attribute] of [[list, "row"], [picture, "entry"]]) {
     if (over >= 0) go(stepOf(over));
   });
 }
+picture.addEventListener("focusin", (event) => {
+  const number = event.target.dataset?.entry ? Number(event.target.dataset.entry) - 1 : -1;
+  choose(number);
+  if (number >= 0) {
+    reveal(number);
+    drawTable();
+  }
+});
+picture.addEventListener("focusout", () => choose(-1));
 table.addEventListener("focus", () => chosen < 0 && count && choose(entryAt(step)));
 table.addEventListener("blur", () => choose(-1));
 
