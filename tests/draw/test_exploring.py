@@ -212,6 +212,12 @@ def test_a_checkpoint_is_one_entry(tmp_path):
     data = explored(tmp_path, tg.checkpoint(lambda a: tg.tanh(a) * 2.0)(x).sum())
     assert [row[2].partition("(")[0] for row in data["rows"]] == ["checkpoint", "sum"]
     np.testing.assert_allclose(values(data, data["leaves"][0][4]), [2 / np.cosh([1.0, 2.0]) ** 2], rtol=1e-3)
+    # What it computes again within its rule is on another tape, though with the same leaves.
+    loss = (tg.checkpoint(lambda a: a * x)(tg.tensor([3.0, 4.0], requires_grad=True)) * x).sum()
+    data = explored(tmp_path, loss)
+    loss.backward()
+    number = next(k for k, leaf in enumerate(tg.Tape(loss).leaves) if leaf is x.place)
+    np.testing.assert_allclose(values(data, data["leaves"][number][4])[0], x.grad.numpy(), rtol=1e-3)
 
 
 def test_without_graphviz_the_reason_is_said(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.draw.flows import flow, step_gradients
+from tinygrad_rnn.observing import dense
 
 rng = np.random.default_rng(7)
 
@@ -141,7 +142,7 @@ def test_parts_of_what_is_computed_before_the_loop_belong_to_the_steps():
         total = 0.0
         for t in steps:
             with tg.scope(f"t={t}", step=t):
-                total = total + (tg.tanh(projected[t]) * (x[t] @ turned.T)).sum()
+                total = total + (tg.tanh(projected[t]) * (x[t] @ turned.T) + projected[t] ** 2).sum()
         return total + (w * w).sum() * head
 
     parts = step_gradients(loss(range(4), 1.0), w)
@@ -150,6 +151,49 @@ def test_parts_of_what_is_computed_before_the_loop_belong_to_the_steps():
         w.grad = None
         (loss([], 1.0) if t is None else loss([t], 0.0)).backward()
         np.testing.assert_allclose(part, w.grad.numpy(), rtol=1e-12)
+
+
+def test_what_a_checkpoint_computes_again_is_not_counted_twice():
+    w = tg.tensor(rng.standard_normal((2, 2)), requires_grad=True)
+    h = tg.tensor(np.ones((1, 2)), requires_grad=True)
+    for t in range(3):
+        with tg.scope(f"t={t}", step=t):
+            h = tg.checkpoint(lambda h: tg.tanh(h @ w))(h)
+    parts = step_gradients(h, w)
+    h.sum().backward()
+    assert list(parts) == [("", 0), ("", 1), ("", 2)]
+    np.testing.assert_allclose(sum(parts.values()), w.grad.numpy(), rtol=1e-12)
+
+
+def test_norms_of_states_among_several_outputs():
+    w = tg.tensor(rng.standard_normal((2, 4)), requires_grad=True)
+    h, c = (tg.tensor(rng.standard_normal((1, 2)), requires_grad=True) for _ in range(2))
+    probes = []
+    for t in range(3):
+        with tg.scope(f"t={t}", step=t):
+            h, c = tg.split(h @ w + tg.concatenate([c, c * 3.0], axis=1), 2, axis=1)
+        probes.append((h, c))
+    loss = (h * 2.0 + c).sum()
+    found = by_name(flow(loss))
+    for k, name in enumerate("hc"):
+        for t, states in enumerate(probes):
+            direct = np.linalg.norm(cotangent(loss, states[k].place))
+            np.testing.assert_allclose(found["", name].norms[t], direct, rtol=1e-12)
+
+
+def cotangent(loss, place):
+    """What arrives at a place, added up from the shares."""
+    total = 0
+
+    class Add(tg.Observer):
+        def carried(self, entry, k, g, gk):
+            nonlocal total
+            if entry.parents[k] is place:
+                total = total + dense(gk, place)
+
+    with Add():
+        loss.backward(retain_graph=True)
+    return total
 
 
 def test_parts_without_any_loop():

@@ -222,6 +222,7 @@ class _Shares(Observer):
     def __init__(self, listing: Tape, leaf: Leaf) -> None:
         super().__init__()
         self.leaf = leaf
+        self.entries = set(listing.entries)
         self.before: set[Entry | None] = set()
         self.shares: dict[Share, dict[Place, np.ndarray]] = {}
         self.step = {
@@ -236,12 +237,10 @@ class _Shares(Observer):
                 self.before.add(entry)
 
     def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
+        if entry not in self.entries or entry in self.before:
+            return  # what a checkpoint computes again within its rule is not on the tape
         place = entry.parents[k]
-        if (
-            place is not None
-            and entry not in self.before
-            and (place is self.leaf or source(place) in self.before)
-        ):
+        if place is not None and (place is self.leaf or source(place) in self.before):
             self.add(self.step.get(entry, ("", None)), place, dense(gk, place))
 
     def add(self, share: Share, place: Place, g: np.ndarray) -> None:
