@@ -203,6 +203,7 @@ NOT_BUILT = [
     (lambda: built(L.LayerNormalization(axis=1), 5, 2), "axis"),
     (lambda: built(L.Dense(2, activation="exponential"), 3), "activation 'exponential'"),
     (lambda: L.LSTM(3), "is not built"),
+    (lambda: built(L.Bidirectional(L.LSTM(3, go_backwards=True)), 5, 2), "go_backwards=True"),
     (lambda: built(L.Conv1D(2, 2), 5, 2), "makes no Conv1D"),
     (lambda: built(L.Bidirectional(L.LSTM(3), backward_layer=L.GRU(3, go_backwards=True)), 5, 2), "differ"),
 ]

@@ -252,6 +252,15 @@ REFUSED = [
     ("first layer",
      [recurrent("RNN", outputs=("", "h")), helper.make_node("Concat", ["h", "h"], ["hh"], axis=0),
       gather("hh", "y")], {"k": 0}, "another layer than the last"),
+    ("one direction", [recurrent("RNN", 2, outputs=("", "h")), gather("h", "g"),
+                       helper.make_node("MatMul", ["g", "m"], ["y"])], {"k": 0, "m": data(4, 2)}, "before"),
+    ("over time", [helper.make_node("Transpose", ["x"], ["z"], perm=[1, 2, 0]),
+                   helper.make_node("Softmax", ["z"], ["y"])], {}, "last axis .* is not that of features"),
+    ("features as time", [helper.make_node("Transpose", ["x"], ["z"], perm=[2, 1, 0]),
+                          recurrent("RNN", inputs=("z", "W", "R")), squeeze("Y", 1)[0]], {"axis": [1]},
+     "axes are not time, batch and features"),
+    ("residual", [helper.make_node("Tanh", ["x"], ["z"]), helper.make_node("Add", ["x", "z"], ["y"])], {},
+     "z is computed"),
     ("scrambled", [recurrent("LSTM", 2), helper.make_node("Reshape", ["Y", "s"], ["y"])], {"s": [0, 0, 8]},
      "does other than to put both directions side by side"),
     ("initial", [helper.make_node("Exp", ["q"], ["h0"]),
@@ -271,6 +280,13 @@ def test_what_has_no_counterpart_is_refused_with_the_node(nodes, constants, why)
     two = any(a.name == "direction" and a.s == b"bidirectional" for n in nodes for a in n.attribute)
     with pytest.raises(ValueError, match=why):
         convert.from_onnx(graph(nodes, weights(kind, 1 + two) | constants))
+
+
+def test_an_input_without_shape_is_refused():
+    proto = graph([helper.make_node("Tanh", ["x"], ["y"])], {})
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(ValueError, match="input x must have a declared shape"):
+        convert.from_onnx(proto)
 
 
 def test_several_inputs_are_refused():

@@ -209,10 +209,11 @@ REFUSED = [
     (nn.GRU(3, 4, reset_after=False), "reset_after=False.*no weights turn one into the other"),
     (nn.RNN(3, 4, nonlinearity="sigmoid"), "nonlinearity=sigmoid"),
     (nn.LSTM(3, 4, learn_initial_state=True), "learn_initial_state"),
-    (nn.LSTM(3, [4, 5]), "hidden sizes 4, 5"),
+    (nn.LSTM(3, [4, 5]), "cells of hidden_size 4, 5; a PyTorch layer has one for all"),
     (nn.MGU(3, 4), "MGUCell"),
     (nn.Recurrent([nn.LSTMCell(3, 4), nn.GRUCell(4, 4)]), "LSTMCell and GRUCell|kind"),
     (nn.Bidirectional(nn.LSTM(3, 4, 2)), "Bidirectional must be"),
+    (nn.Bidirectional(nn.LSTM(3, 4), nn.GRU(3, 4)), "LSTMCell and GRUCell"),
 ]
 
 

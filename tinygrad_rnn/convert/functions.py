@@ -46,3 +46,8 @@ def name_of(function: Any, framework: str) -> str | None:
 def function_of(name: str, framework: str) -> Callable[[Any], Any] | None:
     """Our function for a framework's name, or None where there is none such."""
     return next((row[0] for row in _TABLE if row[_COLUMNS[framework]] == name), None)
+
+
+def listed(framework: str) -> str:
+    """Our functions that a framework has, for errors."""
+    return ", ".join(f"tg.{row[0].name}" for row in _TABLE if row[_COLUMNS[framework]])

@@ -30,8 +30,8 @@ def from_keras(source: Any, into: Any = None) -> Any:
     source : Keras layer or Sequential, or list of arrays
         With ``into``, either; a list is what ``get_weights()`` gives, of one layer or of a whole Sequential.
         Without, SimpleRNN, LSTM, GRU, Bidirectional, Dense, Embedding, LayerNormalization, Dropout,
-        Activation, or a Sequential of them, built: the equal layer is made. A Dense layer's activation
-        becomes a step of its own.
+        Activation, or a Sequential of them, built: the equal layer is made, in evaluation mode, which is that
+        of a Keras layer that is called. A Dense layer's activation becomes a step of its own.
     into : Module, optional
         Where to load the weights: a layer that Keras has, or a Sequential of such.
 
@@ -61,6 +61,7 @@ def from_keras(source: Any, into: Any = None) -> Any:
             )
         made = list(_built(source))
         into = made[0] if len(made) == 1 else nn.Sequential(*made)
+        into = into.eval() if isinstance(into, nn.Module) else into
     arrays = list(source.get_weights() if hasattr(source, "get_weights") else source)
     table, place = [], 0
     for name, step in steps(into):

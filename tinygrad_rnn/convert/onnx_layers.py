@@ -178,7 +178,8 @@ def built(outputs: Sequence[Any]) -> Any:
     if states and (not recurrent or recurrent[-1] is not groups[-1] or _nodes(recurrent[-1]) != together):
         raise ValueError("from_onnx: the states in the graph's outputs are not those of its last layer")
     layers = [_layer(group, return_state=bool(states) and group is groups[-1]) for group in groups]
-    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+    model = layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+    return model.eval() if isinstance(model, nn.Module) else model
 
 
 def _nodes(group: Sequence[tuple[str, Any]]) -> tuple[str, ...]:

@@ -35,10 +35,10 @@ def from_onnx(source: Any) -> Any:
     Returns
     -------
     Module
-        The layer, or a Sequential of several, that computes the same; weights are bit for bit those in the
-        file. ``batch_first`` follows from which axis of the input is time. A second and third output that are
-        final states of the last layer make it return its state, in this library's layout. A second input, of
-        lengths, becomes the argument ``lengths=``.
+        The layer, or a Sequential of several, that computes the same, in evaluation mode; weights are bit for
+        bit those in the file. ``batch_first`` follows from which axis of the input is time. A second and
+        third output that are final states of the last layer make it return its state, in this library's
+        layout. A second input, of lengths, becomes the argument ``lengths=``.
 
     Raises
     ------
@@ -104,8 +104,10 @@ class _Walk:
                 )
             self.lengths.add(given.name)
         rank = _rank(inputs[0])
-        # Without a declared shape, as Linear layers take them, there is nothing to turn and any rank will do.
-        self.values[inputs[0].name] = Value(tuple(range(rank or 2)))
+        if not rank:
+            raise ValueError(f"from_onnx: the graph's input {inputs[0].name} must have a declared shape")
+        self.features = ("F", rank - 1)
+        self.values[inputs[0].name] = Value(tuple(range(rank)))
         for axis, size in enumerate(inputs[0].type.tensor_type.shape.dim):
             if size.dim_value:
                 self.sizes[axis] = size.dim_value
@@ -158,10 +160,12 @@ class _Walk:
 
     def then(self, node: Node, x: Value, step: Any, axes: tuple[Any, ...] | None = None) -> Value:
         """The value after one more step."""
-        if "D" in x.axes or x.turned is not None:
+        if {"D", "H"} & set(x.axes) or x.turned is not None:
             raise node.refused(
-                "it reads a recurrent node's output before its directions are merged, or reversed"
+                "it reads what a recurrent node gives before its directions are merged, or reversed values"
             )
+        if x.axes[-1] not in self.features:
+            raise node.refused("the last axis of what it reads is not that of features")
         return Value(x.axes if axes is None else axes, (*x.steps, (node.name, step)))
 
     def _recurrent(self, node: Node) -> None:
@@ -176,8 +180,10 @@ class _Walk:
             raise node.refused(
                 f"its lengths {node.input(4)} are computed; they must be an input of the graph"
             )
-        if x.turned not in (None, T):
-            raise node.refused("it reads a value that is reversed, and not in time")
+        if {T, B} != {0, 1} or x.axes[2] not in self.features or x.turned not in (None, T):
+            raise node.refused(
+                "it reads a value whose axes are not time, batch and features, or are reversed"
+            )
         arrays = {name: self.constant(node, k) for name, k in (("W", 1), ("R", 2), ("B", 3), ("P", 7))}
         starts = [self._start(node, k) for k in (5, 6)]
         turned = x.turned is not None
@@ -299,9 +305,9 @@ def _gather(walk: _Walk, node: Node, x: Value) -> Value:
     axis = node.attributes.get("axis", 0)
     if node.inputs[0] in walk.constants:
         table = walk.constants[node.inputs[0]]
-        if table.ndim != 2 or axis:
-            raise node.refused("its table is no matrix, looked up by rows")
-        return walk.then(node, x, ("Embedding", {"weight": table}), (*x.axes, "F"))
+        if table.ndim != 2 or axis or x.steps or x.turned is not None:
+            raise node.refused("it is no look-up of the input's ids in the rows of a matrix")
+        return Value((*x.axes, "F"), (*x.steps, (node.name, ("Embedding", {"weight": table}))))
     index = walk.constant(node, 1)
     if not x.steps or not isinstance(x.steps[-1][1], RecurrentNode) or index is None or index.size != 1:
         raise node.refused("it picks an entry of something else than a recurrent node's output")
@@ -367,6 +373,8 @@ def _layer_norm(walk: _Walk, node: Node, x: Value) -> Value:
     axis = node.attributes.get("axis", -1)
     if weight is None or weight.ndim != (-axis if axis < 0 else len(x.axes) - axis):
         raise node.refused("its scale has another shape than the axes that it normalises")
+    if x.axes[-weight.ndim :] != tuple(sorted(x.axes, key=str))[-weight.ndim :]:
+        raise node.refused("it normalises axes that stand in another order than in the graph's input")
     # An attribute has single precision: its shortest decimal form is what was meant.
     eps = float(str(np.float32(node.attributes.get("epsilon", 1e-5))))
     arrays = {"weight": weight, "bias": np.zeros_like(weight) if bias is None else bias}

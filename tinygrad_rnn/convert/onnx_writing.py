@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import nn
 from ..nn.files import write_atomically
-from .functions import ATTRIBUTES, name_of
+from .functions import ATTRIBUTES, listed, name_of
 from .orders import reorder, with_forget
 from .steps import ACTIVATIONS, Backwards, Recurrence, called, need, option, refuse_step, retaining, steps
 
@@ -52,7 +52,8 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, *, lengths: 
     -------
     onnx.ModelProto
         Inputs ``x``, as the model's own, with batch and time of any size (ids are int64), and ``lengths``.
-        Outputs ``y``, and ``h`` (and ``c``) where the model returns a state; in the model's own layout.
+        Outputs ``y``, and ``h`` (and ``c``) where the model returns a state, all its layers and directions
+        side by side; in the model's own layout.
 
     Raises
     ------
@@ -80,13 +81,11 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None, *, lengths: 
         else:
             x = _plain(graph, name, step, x)
     outputs = [x]
-    sizes = {
-        step.cells[0].hidden_size for _, step in chain if isinstance(step, Recurrence) and step.return_state
-    }
-    if len(sizes) > 1:
+    stacked = [step for _, step in chain if isinstance(step, Recurrence) and step.return_state]
+    if len({(step.kind, step.cells[0].hidden_size) for step in stacked}) > 1:
         raise ValueError(
-            f"to_onnx: the states of layers of sizes {', '.join(map(str, sorted(sizes)))} cannot stand side "
-            f"by side in one output; make the layers with return_state=False"
+            "to_onnx: states of layers of different kinds or sizes cannot stand side by side in one output; "
+            "make the layers with return_state=False"
         )
     for name, part in zip("hc", zip(*finals, strict=True), strict=False):
         outputs.append(_stacked(graph, name, part, chain[-1][1]))
@@ -141,7 +140,10 @@ def _plain(graph: _Graph, name: str, step: Any, x: str) -> str:
         return graph.node("Dropout", [x, ratio], name)
     op = name_of(step, "onnx")
     if op is None:
-        raise TypeError(f"to_onnx: ONNX has no operator that is known for {called(name, step)}")
+        raise TypeError(
+            f"to_onnx: ONNX has no operator that is known for {called(name, step)}; known are "
+            f"{listed('onnx')}"
+        )
     return graph.node(op, [x], name, **ATTRIBUTES.get(op, {}))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn, ops
-from .functions import function_of, name_of
+from .functions import function_of, listed, name_of
 from .steps import called, cell_names, kind_of, need, option, refuse, retaining, single
 
 _LAYERS = (nn.RNN, nn.LSTM, nn.GRU)
@@ -145,12 +145,24 @@ class _Entry:
 def _entries(module: Any) -> Iterator[_Entry]:
     """All parameters of a module."""
     if isinstance(module, nn.Bidirectional):
-        for child, suffix in (("forward_layer", ""), ("backward_layer", "_reverse")):
-            for entry in _entries(single(getattr(module, child))):
+        layers = [single(module.forward_layer), single(module.backward_layer)]
+        _alike("Bidirectional", [layer.l0 for layer in layers])
+        for child, suffix, layer in zip(
+            ("forward_layer", "backward_layer"), ("", "_reverse"), layers, strict=True
+        ):
+            for entry in _entries(layer):
                 yield replace(entry, ours=f"{child}.{entry.ours}", theirs=entry.theirs + suffix)
     elif isinstance(module, (nn.Recurrent, *_CELLS)):
-        cell = _cell_of(module)
-        yield from (_Entry(name, name, cell) for name in module.state_dict())
+        where, cells = type(module).__name__, [module]
+        if isinstance(module, nn.Recurrent):
+            cells = [getattr(module, name) for level in cell_names(module) for name in level]
+            if module.learn_initial_state:
+                raise ValueError(
+                    f"{where} has learn_initial_state=True, and PyTorch's layers have no such parameters. "
+                    f"Hold them in a module of your own, which passes them to the layer"
+                )
+        _alike(where, cells)
+        yield from (_Entry(name, name, cells[0]) for name in module.state_dict())
     else:
         below = dict(module.named_children())
         yield from (_Entry(n, n) for n in module.state_dict() if n.partition(".")[0] not in below)
@@ -158,27 +170,18 @@ def _entries(module: Any) -> Iterator[_Entry]:
             yield from (entry.under(child) for entry in _entries(part))
 
 
-def _cell_of(module: Any) -> Any:
-    """A cell that tells how all cells of a layer are to be converted, if they can be."""
-    where = type(module).__name__
-    cells = [module]
-    if isinstance(module, nn.Recurrent):
-        cells = [getattr(module, name) for level in cell_names(module) for name in level]
-        if module.learn_initial_state:
-            raise ValueError(
-                f"{where} has learn_initial_state=True, and PyTorch's layers have no such parameters. Hold "
-                f"them in a module of your own, which passes them to the layer"
-            )
+def _alike(where: str, cells: list[Any]) -> None:
+    """Refuse cells that are not those of one PyTorch layer."""
     kind_of(where, cells)
     for cell in cells:
         refuse(where, cell, _TAKEN, "PyTorch")
-    sizes = list(dict.fromkeys(cell.hidden_size for cell in cells))
-    if len(sizes) > 1 or len({option(cell, "update_gate") for cell in cells}) > 1:
-        raise ValueError(
-            f"{where} has hidden sizes {', '.join(map(str, sizes))}; PyTorch's layers have one for all, as "
-            f"they have one update gate. Use nn.Stacked, and a PyTorch layer for each of its layers"
-        )
-    return cells[0]
+    for name in ("hidden_size", "proj_size", "update_gate", "nonlinearity"):
+        values = list(dict.fromkeys(getattr(cell, name, None) for cell in cells))
+        if len(values) > 1:
+            raise ValueError(
+                f"{where} has cells of {name} {', '.join(map(str, values))}; a PyTorch layer has one for "
+                f"all. Use nn.Stacked, and a PyTorch layer for each of its layers"
+            )
 
 
 def _renamed(theirs: str, names: Mapping[str, str]) -> str:
@@ -318,7 +321,10 @@ def _build_torch(torch: Any, model: Any, name: str) -> Any:
         return theirs.Dropout(model.p)
     kind_name = name_of(model, "torch")
     if kind_name is None:
-        raise TypeError(f"to_torch_module: torch.nn has no counterpart that is known for {where}")
+        raise TypeError(
+            f"to_torch_module: torch.nn has no counterpart that is known for {where}; known functions are "
+            f"{listed('torch')}"
+        )
     needs_axis = kind_name in ("Softmax", "LogSoftmax")
     return getattr(theirs, kind_name)(**({"dim": -1} if needs_axis else {}))
 

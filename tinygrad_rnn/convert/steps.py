@@ -81,22 +81,21 @@ def _levels(layer: Any, name: str) -> Iterator[tuple[str, Step]]:
     for k, names in enumerate(cell_names(layer)):
         top = k == layer.num_layers - 1
         cells = tuple(getattr(layer, own) for own in names)
+        kind = kind_of(joined(name, f"l{k}"), cells)
         starts: tuple[Any, ...] = ()
         if layer.learn_initial_state:
-            parts = ("h0", "c0") if isinstance(cells[0], nn.LSTMCell) else ("h0",)
+            parts = ("h0", "c0") if kind == "LSTM" else ("h0",)
             starts = tuple(tuple(getattr(cell, part).numpy() for part in parts) for cell in cells)
-        yield (
-            joined(name, f"l{k}"),
-            Recurrence(
-                kind=kind_of(joined(name, f"l{k}"), cells),
-                cells=cells,
-                merge=layer.merge if top else layer.merge or "concat",
-                return_sequences=layer.return_sequences or not top,
-                return_state=layer.return_state,
-                batch_first=layer.batch_first,
-                starts=starts,
-            ),
+        level = Recurrence(
+            kind=kind,
+            cells=cells,
+            merge=layer.merge if top else layer.merge or "concat",
+            return_sequences=layer.return_sequences or not top,
+            return_state=layer.return_state,
+            batch_first=layer.batch_first,
+            starts=starts,
         )
+        yield joined(name, f"l{k}"), level
         if not top and layer.dropout.p:
             yield joined(name, f"dropout{k}"), layer.dropout
 
