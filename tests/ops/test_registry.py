@@ -113,7 +113,7 @@ def cases(draw: Any, p: Operation) -> Case:
 
 def assert_first_derivatives(p: Operation, case: Case) -> None:
     report = tg.gradcheck(case, *case.arrays)
-    assert report, report
+    assert report, str(report)
     assert_method(p, report)
 
 
@@ -141,7 +141,7 @@ def test_first_derivatives_of_composites(p: Composite, data: st.DataObject) -> N
 def test_second_derivatives(p: Operation, data: st.DataObject) -> None:
     case = data.draw(cases(p))
     report = tg.gradgradcheck(case, *case.arrays)
-    assert report, report
+    assert report, str(report)
     assert_method(p, report)
 
 
@@ -299,7 +299,7 @@ def test_a_wrong_rule_is_found() -> None:
         return x * x * x
 
     bogus.defvjp(lambda g, _y, x: g * 3 * x)
-    with pytest.raises(AssertionError, match="ok=False"):
+    with pytest.raises(AssertionError, match="gradcheck FAILED"):
         test_first_derivatives(bogus)
 
     @composite(samples=[sample((2, 3))])
@@ -307,7 +307,7 @@ def test_a_wrong_rule_is_found() -> None:
         """Cube less a constant."""
         return bogus(x) - 1
 
-    with pytest.raises(AssertionError, match="ok=False"):
+    with pytest.raises(AssertionError, match="gradcheck FAILED"):
         test_first_derivatives_of_composites(bogus_too)
 
 
