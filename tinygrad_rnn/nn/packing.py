@@ -41,12 +41,14 @@ class Packing:
         self.even = valid is None or bool(valid.all())
         if valid is None or self.even:
             self.counts = [batch] * steps
-            self.order = np.arange(batch)
+            self.order = self._rank = np.arange(batch)
+            self._sorted = True
             return
         self._valid = valid
         lengths = valid.sum(axis=1)
         self.order = np.argsort(-lengths, kind="stable")
         self._rank = np.argsort(self.order)
+        self._sorted = bool((self._rank == np.arange(batch)).all())
         self._lengths = lengths = lengths[self.order]
         # Each sorted sequence's own steps come first in its row of `own`.
         own = np.argsort(~valid[self.order], axis=1, kind="stable")[:, : lengths[0]]
@@ -116,11 +118,11 @@ class Packing:
 
     def sort(self, part: Tensor) -> Tensor:
         """Rows (B, ...) in the order of sorted sequences."""
-        return part if self.even else part[self.order]
+        return part if self._sorted else part[self.order]
 
     def unsort(self, part: Tensor) -> Tensor:
         """Rows (B, ...) back in the order of the batch."""
-        return part if self.even else part[self._rank]
+        return part if self._sorted else part[self._rank]
 
     def trace(self, start: Tensor, parts: Sequence[Tensor], reverse: bool) -> Tensor:
         """The states after every step, (B, T, ...): at padding, the state that was carried over it.

@@ -14,8 +14,8 @@ from ..state import scope
 from ..tensors import Tensor, as_tensor
 from .layers import Dropout
 from .module import Module, Parameter
-from .packing import Packing, pack, pad
-from .scan import run, traced
+from .packing import pack, pad
+from .scan import run
 from .states import HiddenState, LayerStates, State, StateTuple, hidden_state, map_state, refilled, tensors_of
 
 Rng = np.random.Generator | int | None
@@ -195,32 +195,28 @@ class Recurrent(Module):
             x = swapaxes(x, 0, 1)
             mask = mask if mask is None else np.swapaxes(np.asarray(mask), 0, 1)
         packing = pack(x.shape[0], x.shape[1], lengths, mask)
-        before = self._unpack(state, packing)
+        before = self._unpack(state, packing.batch)
         sequence = packing.enter(x)
         if self.go_backwards:
             sequence = packing.backwards(sequence)
         after: list[State] = []
-        traces: list[State] | None = [] if self.return_state == "all" else None
         for k in range(self.num_layers):
             top = k == self.num_layers - 1
             outputs = []
             for suffix in self._suffixes():
                 start = before[len(after)]
-                history: list[State] | None = None if traces is None else []
                 with scope(f"l{k}{suffix}"):
                     output, final = run(
                         self._step(getattr(self, f"l{k}{suffix}"), start),
                         sequence,
                         start,
                         packing,
-                        bool(suffix),
-                        self.return_sequences or not top,
-                        history,
+                        reverse=bool(suffix),
+                        return_sequences=self.return_sequences or not top,
+                        return_state=self.return_state,
                     )
                 outputs.append(output)
                 after.append(final)
-                if traces is not None and history is not None:
-                    traces.append(traced(packing, start, history, bool(suffix)))
             if not top:
                 merge = MERGES[self.merge or "concat"]
                 sequence = self.dropout(merge(outputs) if self.bidirectional else outputs[0])
@@ -228,9 +224,7 @@ class Recurrent(Module):
             outputs = [packing.leave(y) for y in outputs]
             outputs = outputs if self.batch_first else [swapaxes(y, 0, 1) for y in outputs]
         merged = MERGES[self.merge](outputs) if self.bidirectional else outputs[0]
-        if not self.return_state:
-            return merged
-        return merged, self._pack(after, packing) if traces is None else self._packed(traces, 2)
+        return (merged, self._packed(after)) if self.return_state else merged
 
     def _check_input(self, x: Tensor) -> None:
         layout = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
@@ -247,16 +241,16 @@ class Recurrent(Module):
 
     # ---- states
 
-    def _unpack(self, state: State, packing: Packing) -> list[State]:
-        """The states of the single cells, layer by layer, forward before backward, rows sorted."""
+    def _unpack(self, state: State, batch: int) -> list[State]:
+        """The states of the single cells, layer by layer, forward before backward."""
         names = self._names()
-        fresh = [getattr(self, name).initial_state(packing.batch) for name in names]
+        fresh = [getattr(self, name).initial_state(batch) for name in names]
         if state is None:
-            if self.learn_initial_state:
-                fresh = [self._learned(*pair) for pair in zip(names, fresh, strict=True)]
-            return [map_state(packing.sort, s) for s in fresh]
+            if not self.learn_initial_state:
+                return fresh
+            return [self._learned(*pair) for pair in zip(names, fresh, strict=True)]
         if not self._by_layer:
-            return self._unpacked(state, fresh, packing)
+            return self._unpacked(state, fresh)
         if not isinstance(state, (tuple, list)) or len(state) != self.num_layers:
             raise ValueError(
                 f"{type(self).__name__} expected a tuple of {self.num_layers} states, one per layer, got "
@@ -264,9 +258,7 @@ class Recurrent(Module):
             )
         n = len(self._suffixes())
         pairs = [fresh[k * n : (k + 1) * n] for k in range(self.num_layers)]
-        return [
-            s for layer, own in zip(state, pairs, strict=True) for s in self._unpacked(layer, own, packing)
-        ]
+        return [s for layer, own in zip(state, pairs, strict=True) for s in self._unpacked(layer, own)]
 
     def _learned(self, name: str, start: State) -> State:
         parts = []
@@ -274,7 +266,7 @@ class Recurrent(Module):
             parts.append(broadcast_to(getattr(self, f"{own}0_{name}"), part.shape))
         return refilled(start, parts)
 
-    def _unpacked(self, state: State, fresh: list[State], packing: Packing) -> list[State]:
+    def _unpacked(self, state: State, fresh: list[State]) -> list[State]:
         """The states of cells that share one packed state, each in the form of its fresh one."""
         wanted = tensors_of(fresh[0])
         parts = tensors_of(state)
@@ -288,7 +280,7 @@ class Recurrent(Module):
         rows = []
         for part, own in zip(map(as_tensor, parts), wanted, strict=True):
             self._check_state(part, len(fresh), own.shape)
-            rows.append(unstack(packing.sort(part if self.batch_first else swapaxes(part, 0, 1)), axis=1))
+            rows.append(unstack(part, axis=1 if self.batch_first else 0))
         return [refilled(like, tensors) for like, tensors in zip(fresh, zip(*rows, strict=True), strict=True)]
 
     def _check_state(self, part: Tensor, count: int, own: tuple[int, ...]) -> None:
@@ -310,20 +302,16 @@ class Recurrent(Module):
             f"{type(self).__name__} expected a state of shape {shape}, {axes}, got {part.shape}{mend}"
         )
 
-    def _pack(self, states: list[State], packing: Packing) -> State:
-        """Final states, sorted, of all cells as one state in the order of the batch."""
-        if packing.even:
-            return self._packed(states, 1)
-        return self._packed([map_state(packing.unsort, s) for s in states], 1)
-
-    def _packed(self, states: list[State], axis: int) -> State:
-        """States (B, ...) or (B, T, ...) of all cells, with the cells along a new axis."""
+    def _packed(self, states: list[State]) -> State:
+        """The states of all cells as one, or as one for each layer."""
         if not self._by_layer:
-            return self._stacked(states, axis)
+            return self._stacked(states)
         n = len(self._suffixes())
-        return LayerStates([self._stacked(states[k : k + n], axis) for k in range(0, len(states), n)])
+        return LayerStates([self._stacked(states[k : k + n]) for k in range(0, len(states), n)])
 
-    def _stacked(self, states: list[State], axis: int) -> State:
+    def _stacked(self, states: list[State]) -> State:
+        """States (B, ...), or (B, T, ...) for all steps, with the cells along a new axis."""
+        axis = 2 if self.return_state == "all" else 1
         directions = len(self._suffixes())
 
         def joined(*parts: Tensor) -> HiddenState:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import concatenate, split
+from ..ops import concatenate
 from ..state import scope
 from ..tensors import Tensor, as_tensor, tensor
 from .packing import Packing, pack
-from .states import State, map_state, refilled, tensors_of
+from .states import State, map_state, tensors_of
 
 
 def scan(
@@ -74,16 +74,10 @@ def scan(
                 f"scan expected a state of {packing.batch} rows, one per sequence of x {x.shape}, got "
                 f"{part.shape}"
             )
-    start = map_state(packing.sort, state)
-    history: list[State] | None = [] if return_state == "all" else None
-    output, final = run(cell, packing.enter(x), start, packing, reverse, return_sequences, history)
-    if return_sequences:
-        output = packing.leave(output)
-    if not return_state:
-        return output
-    if history is None:
-        return output, map_state(packing.unsort, final)
-    return output, traced(packing, start, history, reverse)
+    sequence = packing.enter(x)
+    output, state = run(cell, sequence, state, packing, reverse, return_sequences, return_state)
+    output = packing.leave(output) if return_sequences else output
+    return (output, state) if return_state else output
 
 
 def run(
@@ -93,75 +87,81 @@ def run(
     packing: Packing,
     reverse: bool = False,
     return_sequences: bool = True,
-    history: list[State] | None = None,
+    return_state: bool | str = True,
 ) -> tuple[Tensor, State]:
-    """`scan` over sequences in their packed form, between states that are sorted as they are.
+    """`scan` over sequences in their packed form; without return_state the returned state is None.
 
     A cell that can take the whole loop over has a method ``scan_packed(rows, state, counts, reverse) ->
     (rows, state)``: inputs (N, ...) in order of steps, the states (counts[0], ...) before the first step, how
     many rows each step has, and whether to begin at the last step; it returns outputs (N, F) and each row's
-    final state.
-
-    Parameters
-    ----------
-    history : list, optional
-        Is given the states after every step, first step first.
+    final state. It is asked for everything but the states of all steps.
     """
+    start = map_state(packing.sort, state)
     if not packing.counts:
-        return _nothing(cell, sequence, packing, return_sequences), state
+        after = _traced(packing, start, [], reverse) if return_state == "all" else state
+        return _nothing(cell, sequence, packing, return_sequences), after
     over = getattr(cell, "scan_packed", None)
-    if over is not None and history is None:
-        running, idle = _cut(state, packing.counts[0], packing.batch)
+    if over is not None and return_state != "all":
+        running = _rows(start, 0, packing.counts[0], packing)
         rows, final = over(packing.to_rows(sequence), running, packing.counts, reverse)
-        final = final if idle is None else map_state(_joined, final, idle)
+        idle = _rows(start, packing.counts[0], packing.batch, packing)
+        final = map_state(_joined, final, idle) if packing.counts[0] < packing.batch else final
         output = packing.from_rows(rows)
         if not return_sequences:
             output = packing.last(packing.take_apart(output), reverse)
-        return output, final
+        return output, map_state(packing.unsort, final)
     loop = _backward if reverse else _forward
-    outputs, final = loop(cell, packing.take_apart(sequence), state, packing, history)
-    if return_sequences:
-        return packing.put_together(outputs), final
-    return packing.last(outputs, reverse), final
+    history: list[State] | None = [] if return_state == "all" else None
+    outputs, state, others = loop(cell, packing.take_apart(sequence), start, packing, history)
+    output = packing.put_together(outputs) if return_sequences else packing.last(outputs, reverse)
+    if history is not None:
+        return output, _traced(packing, start, history, reverse)
+    if not return_state:
+        return output, None
+    if others:
+        state = map_state(_joined, state, *[_rows(s, a, b, packing) for s, a, b in others])
+    return output, map_state(packing.unsort, state)
+
+
+Others = list[tuple[State, int, int]]
+"""States of sequences that are not in the last step computed: rows from one number to another of a state."""
 
 
 def _forward(
     cell: Any, inputs: Sequence[Tensor], state: State, packing: Packing, history: list[State] | None
-) -> tuple[list[Tensor], State]:
+) -> tuple[list[Tensor], State, Others]:
     """From the first step to the last; the rows of sequences that have ended leave."""
     owner = getattr(cell, "_cell", cell)
     outputs = []
-    ended = []
+    ended: Others = []
     running = packing.batch
     for k, count in enumerate(packing.counts):
         with scope(f"t={k}", step=k, owner=owner):
             if count != running:
-                state, rest = _cut(state, count, running)
-                ended.append(rest)
+                ended.append((state, count, running))
+                state = _rows(state, 0, count, packing)
                 running = count
             y, state = cell(inputs[k], state)
             outputs.append(y)
         if history is not None:
             history.append(state)
-    if ended:
-        state = map_state(_joined, state, *reversed(ended))
-    return outputs, state
+    return outputs, state, ended[::-1]
 
 
 def _backward(
     cell: Any, inputs: Sequence[Tensor], start: State, packing: Packing, history: list[State] | None
-) -> tuple[list[Tensor], State]:
+) -> tuple[list[Tensor], State, Others]:
     """From the last step to the first; rows of shorter sequences join, with their initial states."""
     owner = getattr(cell, "_cell", cell)
     outputs = []
     running = packing.counts[-1]
-    state = _rows(start, 0, running, packing.batch)
+    state = _rows(start, 0, running, packing)
     for k in reversed(range(len(packing.counts))):
+        count = packing.counts[k]
         with scope(f"t={k}", step=k, owner=owner):
-            if packing.counts[k] != running:
-                joining = _rows(start, running, packing.counts[k], packing.batch)
-                state = map_state(_joined, state, joining)
-                running = packing.counts[k]
+            if count != running:
+                state = map_state(_joined, state, _rows(start, running, count, packing))
+                running = count
             y, state = cell(inputs[k], state)
             outputs.append(y)
         if history is not None:
@@ -169,25 +169,23 @@ def _backward(
     outputs.reverse()
     if history is not None:
         history.reverse()
-    if running != packing.batch:
-        state = map_state(_joined, state, _rows(start, running, packing.batch, packing.batch))
-    return outputs, state
+    return outputs, state, [(start, running, packing.batch)] if running < packing.batch else []
 
 
-def _cut(state: State, count: int, total: int) -> tuple[State, State]:
-    """The first rows of a state, and the others; None where there are none."""
-    if count == total:
-        return state, None
-    first, rest = zip(*[split(part, [count], axis=0) for part in tensors_of(state)], strict=True)
-    return refilled(state, first), refilled(state, rest)
-
-
-def _rows(state: State, start: int, stop: int, total: int) -> State:
-    return state if (start, stop) == (0, total) else map_state(lambda part: part[start:stop], state)
+def _rows(state: State, start: int, stop: int, packing: Packing) -> State:
+    """The rows of some sorted sequences; a state of all of them as it is."""
+    if stop - start == packing.batch:
+        return state
+    return map_state(lambda part: part[start:stop], state)
 
 
 def _joined(*parts: Tensor) -> Tensor:
     return concatenate(parts, axis=0)
+
+
+def _traced(packing: Packing, start: State, history: Sequence[State], reverse: bool) -> State:
+    """The states after every step, (B, T, ...)."""
+    return map_state(lambda first, *parts: packing.trace(first, parts, reverse), start, *history)
 
 
 def _nothing(cell: Any, sequence: Tensor, packing: Packing, return_sequences: bool) -> Tensor:
@@ -202,8 +200,3 @@ def _nothing(cell: Any, sequence: Tensor, packing: Packing, return_sequences: bo
     if return_sequences:
         return packing.empty(features, sequence.dtype)
     return tensor(np.zeros((packing.batch, *features), sequence.dtype))
-
-
-def traced(packing: Packing, start: State, history: Sequence[State], reverse: bool) -> State:
-    """The states after every step, (B, T, ...)."""
-    return map_state(lambda first, *parts: packing.trace(first, parts, reverse), start, *history)
