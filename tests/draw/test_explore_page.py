@@ -284,6 +284,17 @@ def test_names_are_shown_as_they_are(opened, tmp_path, name):
     assert "no elements" in page.locator("#entry").inner_text()
 
 
+def test_of_a_great_many_inputs_only_some_are_drawn(opened, tmp_path):
+    xs = [tg.tensor(float(k), requires_grad=True) for k in range(300)]
+    page = opened(draw.explore(tg.stack(xs), tmp_path / "stack.html"))
+    for key in "Home", "End":
+        page.keyboard.press(key)
+        text = page.locator("#entry").inner_text()
+        assert "and 276 more" in text
+        assert len(page.locator("h2").inner_text()) < 200
+        assert page.locator("#entry figure").count() < 80
+
+
 def test_a_leaf_alone(opened, tmp_path):
     page = opened(draw.explore(tg.tensor([1.0], requires_grad=True), tmp_path / "leaf.html"))
     assert "No operation was recorded" in page.locator("#entry").inner_text()

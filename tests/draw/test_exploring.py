@@ -4,12 +4,16 @@ import base64
 import json
 import math
 import re
+from html import unescape
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import draw, nn
+from tinygrad_rnn.draw.exploring import _page
 from tinygrad_rnn.draw.summaries import Summaries
 from tinygrad_rnn.observing import dense
 from tinygrad_rnn.tape import Output
@@ -205,6 +209,15 @@ def test_names_cannot_break_the_page(tmp_path, name):
     page = path.read_text(encoding="utf-8")
     assert page.count("<script") == page.count("</script>") == 2
     assert "alert(1)</script>" not in page
+
+
+@given(st.text(), st.text())
+def test_any_text_comes_through_the_page_as_it_is(title, name):
+    page = _page(title, "", {"scopes": [name]})
+    (text,) = re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert json.loads(text) == {"title": title, "scopes": [name]}
+    assert page.count("<script") == page.count("</script>") == 2
+    assert unescape(re.search(r"<title>(.*?)</title>", page, re.DOTALL)[1]) == title
 
 
 def test_a_checkpoint_is_one_entry(tmp_path):

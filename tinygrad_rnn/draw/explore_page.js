@@ -8,6 +8,8 @@ const { rows, pool, leaves } = data;
 const count = rows.length;
 const steps = data.released ? count : 2 * count;
 const ROW = 26;
+const MOST = 24; // arrays shown of one kind: a stack over time has hundreds
+const LONG = 160; // characters of a call
 
 const by = (id) => document.getElementById(id);
 const [slider, table, list, panel, picture] = ["slider", "table", "rows", "entry", "diagram"].map(by);
@@ -53,6 +55,7 @@ function colour(value, low, high) {
   return mix(middle, value < 0 ? BLUE : ORANGE, Math.min(1, Math.abs(value) / most));
 }
 
+const short = (text) => (text.length > LONG ? `${text.slice(0, LONG)} …` : text);
 const rgb = (c) => `rgb(${c.join(",")})`;
 const inkOn = (c) => (0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2] > 140 ? "#000" : "#fff");
 const show = (v) => (typeof v === "string" ? { NaN: "NaN", Infinity: "∞", "-Infinity": "−∞" }[v] : String(v).replace("-", "−"));
@@ -128,9 +131,15 @@ function valueOf(input) {
   return typeof input[0] === "string" ? input[1] : rows[input[0]][VALUES][input[1]];
 }
 
+/** At most so many of the items, drawn, and a word on the others. */
+function first(items, draw) {
+  const rest = items.length - MOST;
+  return [...items.slice(0, MOST).map(draw), ...(rest > 0 ? [element("p", "none", `and ${rest} more`)] : [])];
+}
+
 const section = (title, ...children) => [element("h3", "", title), ...children];
 const several = (name, numbers, missing) =>
-  element("div", "arrays", ...numbers.map((index, k) => figure(numbers.length > 1 ? `${name}.${k}` : name, index, missing)));
+  element("div", "arrays", ...first(numbers, (index, k) => figure(numbers.length > 1 ? `${name}.${k}` : name, index, missing)));
 
 function facts(pairs) {
   const made = element("dl");
@@ -146,12 +155,12 @@ function showEntry() {
   const way = isBackward() ? "backward" : "forward";
   const flags = (data.flags[number] || []).map((text) => element("span", "badge flag", `! ${text}`));
   const parts = [
-    element("h2", "", `${name} = ${row[CALL]}`),
+    element("h2", "", `${name} = ${short(row[CALL])}`),
     element("p", "", element("span", `badge ${way}`, way), ...flags),
     facts([["scope", data.scopes[row[SCOPE]] || "(none)"], ["shape", row[SHAPE]], ["dtype", row[DTYPE]]]),
   ];
   const inputs = row[INPUTS].map((input) => [nameOf(input), valueOf(input)]).filter(([, index]) => index !== -2);
-  const ins = inputs.length ? section("Inputs", element("div", "arrays", ...inputs.map(([label, index]) => figure(label, index, "value not kept")))) : [];
+  const ins = inputs.length ? section("Inputs", element("div", "arrays", ...first(inputs, ([label, index]) => figure(label, index, "value not kept")))) : [];
   const out = section("Value", several(name, row[VALUES], "not kept"));
   if (isBackward()) {
     const arrived = row[COTANGENTS];
@@ -159,11 +168,10 @@ function showEntry() {
       ...section(`Incoming cotangent, dL/d${name}`, arrived ? several(`dL/d${name}`, arrived, "not computed: nothing arrived") : element("p", "none", "not computed: nothing arrived")),
     );
     if (arrived) {
-      const given = row[SHARES].flatMap((share, k) => {
-        if (!share) return [];
-        const label = nameOf(row[INPUTS][k]);
-        const total = share[0] === share[1] ? element("p", "none", "the first to arrive there") : figure(`dL/d${label} so far`, share[1], "");
-        return [element("div", "arrays", figure(`to dL/d${label}`, share[0], ""), total)];
+      const named = row[SHARES].map((share, k) => [nameOf(row[INPUTS][k]), share]).filter(([, share]) => share);
+      const given = first(named, ([label, [share, total]]) => {
+        const sum = share === total ? element("p", "none", "the first to arrive there") : figure(`dL/d${label} so far`, total, "");
+        return element("div", "arrays", figure(`to dL/d${label}`, share, ""), sum);
       });
       parts.push(...section("What its rule gives, and what has added up there", ...given));
     }
@@ -175,7 +183,7 @@ function showEntry() {
 }
 
 function showGradients() {
-  const found = leaves.map(([name, shape, dtype, , gradient]) => {
+  const found = first(leaves, ([name, shape, dtype, , gradient]) => {
     const made = figure(`dL/d${name}`, gradient, "not computed");
     made.querySelector("figcaption").append(` ${shape} ${dtype}`);
     return made;
@@ -194,7 +202,7 @@ function passed(number) {
 
 function fillRow(number) {
   const row = rows[number];
-  const made = element("div", "", ...[`%${number + 1}`, row[CALL], row[SHAPE], row[DTYPE], data.scopes[row[SCOPE]]].map((text) => cell(text)), cell((data.flags[number] || []).map((t) => `! ${t}`).join("; "), "flag"));
+  const made = element("div", "", ...[`%${number + 1}`, short(row[CALL]), row[SHAPE], row[DTYPE], data.scopes[row[SCOPE]]].map((text) => cell(text)), cell((data.flags[number] || []).map((t) => `! ${t}`).join("; "), "flag"));
   made.id = `row-${number}`;
   made.setAttribute("role", "row");
   made.setAttribute("aria-rowindex", number + 2);
@@ -247,7 +255,7 @@ for (const shape of picture.querySelectorAll("[data-entry]")) {
   if (!shapes.has(number)) shapes.set(number, []);
   shapes.get(number).push(shape);
   shape.setAttribute("role", "button");
-  shape.setAttribute("aria-label", `%${number + 1} ${rows[number][CALL]}`);
+  shape.setAttribute("aria-label", `%${number + 1} ${short(rows[number][CALL])}`);
   shape.setAttribute("tabindex", -1);
 }
 // An image to those who made it; here its parts can be used, and only the one at this step is a tab stop.

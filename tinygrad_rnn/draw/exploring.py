@@ -48,7 +48,9 @@ def explore(
     what has added up. Saturated gates and values that are not finite are flagged. Arrow keys step, Home and
     End go to the ends, the space bar plays.
 
-    The backward pass for the page is its own: no ``grad`` changes and nothing is released.
+    The backward pass for the page is its own: no ``grad`` changes and nothing is released. Of large arrays it
+    holds thumbnails (every so-many-th row and column), of tapes of more than 20,000 entries only lowest,
+    highest and norm; beyond 1,000 entries the diagram is folded.
 
     Parameters
     ----------
