@@ -111,6 +111,12 @@ def test_the_map_is_the_norm_of_the_jacobian(bidirectional):
     assert all(p.grad is None for p in net.parameters())
 
 
+def test_layers_that_want_time_first():
+    x = rng.standard_normal((5, 3)).astype(np.float32)
+    first, last = (nn.GRU(3, 2, rng=0, batch_first=flag) for flag in (True, False))
+    np.testing.assert_array_equal(influence_map(first, x), influence_map(last, x))
+
+
 def test_tiny_is_not_zero(tmp_path):
     decay = tg.tensor(np.full(1, 1e-30))
 

@@ -12,7 +12,7 @@ from ..listing import Tape
 from ..state import enable_grad
 from ..tape import Entry, Place
 from ..tensors import Tensor, tensor
-from .gradients import _evaluated
+from .gradients import evaluated
 from .kept import Values, keep_values
 from .loops import Loop, loops
 from .unrolled import Unrolled
@@ -126,7 +126,7 @@ def _run(function: str, layer: Any, x: Any, encode: Encode | None) -> tuple[Tape
     array = _one_sequence(function, layer, x, encode)
     # Gradients by x: then the tape holds everything also where all parameters are frozen.
     inputs = tensor(array, requires_grad=array.dtype.kind == "f")
-    with _evaluated(layer), enable_grad(), keep_values() as kept:
+    with evaluated(layer), enable_grad(), keep_values() as kept:
         result = layer(inputs)
     outputs = [y for y in _tensors(result) if y.place is not None]
     if not outputs:

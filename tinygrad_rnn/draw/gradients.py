@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import tape
+from ..ops import swapaxes
 from ..state import enable_grad
 from ..tensors import Tensor, tensor
 from .flows import StateFlow, flow, step_gradients
@@ -164,7 +165,8 @@ def influence_map(model: Any, x: Any) -> np.ndarray:
     ----------
     model : callable
         Takes (B, T, F), gives (B, T, O), or a tuple that begins with it, and treats the sequences of a batch
-        each by itself. A module is run as in ``eval()``.
+        each by itself. With ``batch_first=False`` the first two axes are the other way round. A module is run
+        as in ``eval()``.
     x : array or Tensor, (T, F) or (1, T, F)
         One sequence.
 
@@ -191,12 +193,12 @@ def influence_map(model: Any, x: Any) -> np.ndarray:
             f"draw.influence needs a floating-point sequence, got {array.dtype}: nothing can be "
             f"differentiated by token numbers. Pass their embedding as x, and the rest of the model"
         )
-    with _evaluated(model), enable_grad():
-        features = _sequence(model(tensor(array))).shape[-1]
+    with evaluated(model), enable_grad():
+        features = _sequence(model, tensor(array)).shape[-1]
         # A copy of the sequence for each feature of the output: one backward pass then gives the gradients of
         # all features at one time step.
         inputs = tensor(np.repeat(array, features, axis=0), requires_grad=True)
-        y = _sequence(model(inputs))
+        y = _sequence(model, inputs)
     found = np.zeros((y.shape[1], array.shape[1]))
     if y.place is None or not features:
         return found
@@ -247,18 +249,21 @@ def influence(model: Any, x: Any, *, labels: Sequence[Any] | None = None) -> Fig
     return figures.finish(figure)
 
 
-def _sequence(result: Any) -> Tensor:
+def _sequence(model: Any, x: Tensor) -> Tensor:
+    """The model's output sequences (B, T, O) for (B, T, F), also where it wants time to come first."""
+    batch_first = getattr(model, "batch_first", True)
+    result = model(x if batch_first else swapaxes(x, 0, 1))
     y = result[0] if isinstance(result, tuple) else result
     if not isinstance(y, Tensor) or y.ndim != 3:
         raise ValueError(
             f"draw.influence needs a model that gives one output per time step, (B, T, O), got "
             f"{y.shape if isinstance(y, Tensor) else type(y).__name__}; a layer needs return_sequences=True"
         )
-    return y
+    return y if batch_first else swapaxes(y, 0, 1)
 
 
 @contextmanager
-def _evaluated(model: Any) -> Iterator[None]:
+def evaluated(model: Any) -> Iterator[None]:
     """A module in evaluation mode, and afterwards in the mode that each of its parts was in."""
     modules = list(model.modules()) if hasattr(model, "modules") else []
     before = [module.training for module in modules]
