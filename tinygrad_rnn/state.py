@@ -18,7 +18,7 @@ class State:
     scope : Scope or None
         The innermost open scope.
     watch : Watch or None
-        Looks at every entry and cotangent, inside ``tg.detect_anomaly()``.
+        Looks at every entry and cotangent: ``tg.detect_anomaly()``, an ``Observer``.
     """
 
     __slots__ = ("recording", "scope", "watch")
