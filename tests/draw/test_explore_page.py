@@ -242,7 +242,7 @@ def test_the_space_bar_plays_and_stops(opened, pages):
 def test_flags_and_values_that_are_not_finite(opened, tmp_path):
     x = tg.tensor([[9.0, -9.0, 1.0]], requires_grad=True)
     with np.errstate(all="ignore"), draw.keep_values() as kept:
-        loss = tg.sigmoid(x * 1.0).sum() + tg.log(x * 0.0 - 1.0).sum() + (x / 0.0).sum()
+        loss = tg.sigmoid(x * 1.0).sum() + tg.log(x * 0.0 - 1.0).sum() + (x * 2.0 / 0.0).sum()
         page = opened(draw.explore(loss, tmp_path / "flags.html", kept=kept))
     page.keyboard.press("n")
     assert where(page).startswith("forward 2 ")
@@ -253,6 +253,9 @@ def test_flags_and_values_that_are_not_finite(opened, tmp_path):
     assert page.locator("#entry .flag").count() == 1
     assert "NaN" in texts
     assert page.locator("#entry td.strange").count() >= 3
+    assert "cotangent" not in page.locator("body").inner_text()
+    page.keyboard.press("End")
+    assert "infinite of 3 in the cotangent" in page.locator("#rows").inner_text()
 
 
 def test_after_backward_there_is_a_notice_and_no_way_back(opened, pages, tmp_path):

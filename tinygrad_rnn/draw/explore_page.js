@@ -22,6 +22,11 @@ let timer = null;
 
 const isBackward = () => step >= count;
 const entryAt = (s) => (s < count ? s : 2 * count - 1 - s);
+// Of the cotangent nothing is said before the way back.
+function flagsOf(entry, backward) {
+  const [values, cotangents] = data.flags[entry] || [[], []];
+  return backward ? [...values, ...cotangents] : values;
+}
 const stepOf = (entry) => (isBackward() ? 2 * count - 1 - entry : entry);
 
 function element(tag, className, ...children) {
@@ -105,7 +110,8 @@ function figure(label, index, missing) {
   context.putImageData(image, 0, 0);
   const strange = [nans ? `${nans} NaN` : "", infinities ? `${infinities} infinite` : ""].filter(Boolean).join(", ");
   const partial = down < rowCount || across < columnCount ? `; ${down} × ${across} of ${rowCount} × ${columnCount} shown` : "";
-  const facts = `from ${show(low)} to ${show(high)}, norm ${show(norm)}${partial}`;
+  const finite = nans + infinities < size ? `from ${show(low)} to ${show(high)}, norm ${show(norm)}` : "nothing finite";
+  const facts = finite + partial;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `${label}: ${rowCount} × ${columnCount}, ${facts} ${strange}`);
   caption.append(facts, strange ? element("span", "flag", ` ${strange}`) : "");
@@ -141,6 +147,9 @@ const section = (title, ...children) => [element("h3", "", title), ...children];
 const several = (name, numbers, missing) =>
   element("div", "arrays", ...first(numbers, (index, k) => figure(numbers.length > 1 ? `${name}.${k}` : name, index, missing)));
 
+/** A docstring, with code between double backquotes. */
+const explained = (doc) => element("p", "doc", ...doc.split("``").map((text, k) => (k % 2 ? element("code", "", text) : text)));
+
 function facts(pairs) {
   const made = element("dl");
   for (const [name, text] of pairs) made.append(element("dt", "", name), element("dd", "", text));
@@ -153,7 +162,7 @@ function showEntry() {
   const name = `%${number + 1}`;
   const [, doc, forward, rules] = data.rules[row[RULE]];
   const way = isBackward() ? "backward" : "forward";
-  const flags = (data.flags[number] || []).map((text) => element("span", "badge flag", `! ${text}`));
+  const flags = flagsOf(number, isBackward()).map((text) => element("span", "badge flag", `! ${text}`));
   const parts = [
     element("h2", "", `${name} = ${short(row[CALL])}`),
     element("p", "", element("span", `badge ${way}`, way), ...flags),
@@ -175,9 +184,9 @@ function showEntry() {
       });
       parts.push(...section("What its rule gives, and what has added up there", ...given));
     }
-    parts.push(...section("Local rule", element("pre", "", rules)), element("p", "doc", doc), ...out, ...ins);
+    parts.push(...section("Local rule", element("pre", "", rules)), explained(doc), ...out, ...ins);
   } else {
-    parts.push(...ins, ...out, ...section("Operation", element("p", "doc", doc), element("pre", "", forward)), ...section("Its gradient rule", element("pre", "", rules)));
+    parts.push(...ins, ...out, ...section("Operation", explained(doc), element("pre", "", forward)), ...section("Its gradient rule", element("pre", "", rules)));
   }
   panel.replaceChildren(...parts);
 }
@@ -202,7 +211,7 @@ function passed(number) {
 
 function fillRow(number) {
   const row = rows[number];
-  const made = element("div", "", ...[`%${number + 1}`, short(row[CALL]), row[SHAPE], row[DTYPE], data.scopes[row[SCOPE]]].map((text) => cell(text)), cell((data.flags[number] || []).map((t) => `! ${t}`).join("; "), "flag"));
+  const made = element("div", "", ...[`%${number + 1}`, short(row[CALL]), row[SHAPE], row[DTYPE], data.scopes[row[SCOPE]]].map((text) => cell(text)), cell("", "flag"));
   made.id = `row-${number}`;
   made.setAttribute("role", "row");
   made.setAttribute("aria-rowindex", number + 2);
@@ -232,6 +241,8 @@ function drawTable() {
   for (const number of wanted) {
     if (!drawn.has(number)) drawn.set(number, list.appendChild(fillRow(number)));
     const made = drawn.get(number);
+    const flags = flagsOf(number, passed(number) === "backward").map((text) => `! ${text}`).join("; ");
+    made.lastChild.textContent = made.lastChild.title = flags;
     const now = number === entryAt(step);
     made.className = `${passed(number)}${now ? " now" : ""}${number === chosen ? " chosen" : ""}`;
     if (now) made.setAttribute("aria-current", "step");
@@ -303,7 +314,7 @@ function render() {
   const text = describe();
   slider.setAttribute("aria-valuetext", text);
   by("where").textContent = text;
-  if (!timer) by("announce").textContent = [text, ...(data.flags[entryAt(step)] || [])].join(", ");
+  if (!timer) by("announce").textContent = [text, ...flagsOf(entryAt(step), isBackward())].join(", ");
   by("first").disabled = by("back").disabled = step === 0;
   by("on").disabled = by("last").disabled = step === steps - 1;
   showEntry();
@@ -348,7 +359,7 @@ function play(on) {
 function nextFlag() {
   for (let k = 1; k <= steps; k++) {
     const to = (step + k) % steps;
-    if (data.flags[entryAt(to)]) return go(to);
+    if (flagsOf(entryAt(to), to >= count).length) return go(to);
   }
 }
 

@@ -146,7 +146,7 @@ class _Content:
         self.summaries = Summaries(few, shown)
         self.numbers = {entry: k for k, entry in enumerate(listing.entries)}
         self.leaves = {leaf: k for k, leaf in enumerate(listing.leaves)}
-        self.flags: dict[int, list[str]] = {}
+        self.flags: dict[int, tuple[list[str], list[str]]] = {}
         self.backward = _Backward(listing, roots, self.summaries)
         self.released = any(entry.args is None for entry in listing.entries)
         if not self.released:
@@ -211,20 +211,21 @@ class _Content:
         return [name, self._value(value) if isinstance(value, np.ndarray) and value.ndim else -2]
 
     def _flag(self, k: int, entry: Entry) -> None:
-        found = []
+        """What is to be said of an entry's value, and of its cotangent."""
+        values = []
         for array in self.values.outputs(entry):
             if array is not None and not np.isfinite(array).all():
-                found.append(f"{_bad(array)} in the value")
+                values.append(f"{_bad(array)} in the value")
             bounds = _BOUNDS.get(entry.primitive.name)
             if bounds and array is not None and array.size:
                 margin = _CLOSE * (bounds[1] - bounds[0])
                 share = np.mean((array < bounds[0] + margin) | (array > bounds[1] - margin))
                 if share >= 0.5:
-                    found.append(f"{share:.0%} saturated")
-        if entry in self.backward.bad:
-            found.append(f"{self.backward.bad[entry]} in the cotangent")
-        if found:
-            self.flags[k] = found
+                    values.append(f"{share:.0%} saturated")
+        bad = self.backward.bad.get(entry)
+        cotangents = [f"{bad} in the cotangent"] if bad else []
+        if values or cotangents:
+            self.flags[k] = values, cotangents
 
 
 def _bad(array: np.ndarray) -> str:
