@@ -89,6 +89,13 @@ def test_an_update_gate_that_replaces_comes_back_as_one_that_retains():
     assert back.l0.update_gate == "retain"
 
 
+def test_numbers_that_a_file_holds_in_single_precision_come_back():
+    layer = convert.from_onnx(convert.to_onnx(nn.LSTM(3, 4, clip=0.3)))
+    norm = convert.from_onnx(convert.to_onnx(nn.LayerNorm(3, eps=1e-3)))
+    dropout = convert.from_onnx(convert.to_onnx(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.1))))[1]
+    assert (layer.l0.clip, norm.eps, dropout.p) == (0.3, 1e-3, 0.1)
+
+
 def test_a_wrapper_comes_back_as_one_layer_in_both_directions():
     model = randomised(nn.Bidirectional(nn.GRU(3, 4, return_state=False)), 0)
     back = convert.from_onnx(convert.to_onnx(model))
@@ -268,6 +275,10 @@ REFUSED = [
      {"axis": [1], "q": np.zeros((1, 2, 4), np.float32)}, "initial state h0 is computed"),
     ("initial rows", [recurrent("GRU", inputs=("x", "W", "R", "B", "", "h0")), squeeze("Y", 1)[0]],
      {"axis": [1], "h0": data(1, 2, 4)}, "differs from sequence to sequence"),
+    ("cut from initial rows",
+     [helper.make_node("Expand", ["q", "s"], ["h0s"]), helper.make_node("Slice", ["h0s", "a", "b"], ["h0"]),
+      recurrent("GRU", inputs=("x", "W", "R", "B", "", "h0")), squeeze("Y", 1)[0]],
+     {"axis": [1], "q": data(2, 1, 4), "s": [2, 7, 4], "a": [0], "b": [1]}, "initial state h0 is computed"),
     ("unknown weights", [helper.make_node("Exp", ["W"], ["V"]),
                          recurrent("GRU", inputs=("x", "V", "R")), squeeze("Y", 1)[0]], {"axis": [1]},
      "V is computed, and must be a constant"),
@@ -280,6 +291,24 @@ def test_what_has_no_counterpart_is_refused_with_the_node(nodes, constants, why)
     two = any(a.name == "direction" and a.s == b"bidirectional" for n in nodes for a in n.attribute)
     with pytest.raises(ValueError, match=why):
         convert.from_onnx(graph(nodes, weights(kind, 1 + two) | constants))
+
+
+def test_states_of_other_layers_than_the_last_are_refused():
+    """The second layer's function is another, so that the two are no stack."""
+    names = {name: f"{name}2" for name in "WRB"}
+    second = {names[name]: a for name, a in (weights("RNN") | {"W": data(1, 4, 4)}).items()}
+    nodes = [
+        recurrent("RNN", outputs=("Y", "h")),
+        helper.make_node("Squeeze", ["Y", "axis"], ["z"]),
+        recurrent("RNN", inputs=("z", *names.values()), outputs=("Y2", "h2"), activations=["Relu"]),
+        helper.make_node("Squeeze", ["Y2", "axis"], ["y"]),
+    ]
+    constants = weights("RNN") | second | {"axis": [1]}
+    assert convert.from_onnx(graph(nodes, constants, outputs=("y", "h2")))[1].return_state
+    with pytest.raises(ValueError, match="are not those of its last layer"):
+        convert.from_onnx(graph(nodes, constants, outputs=("y", "h")))
+    with pytest.raises(ValueError, match="this one has 3 others"):
+        convert.from_onnx(graph(nodes, constants, outputs=("y", "h2", "h")))
 
 
 def test_an_input_without_shape_is_refused():

@@ -198,6 +198,8 @@ REFUSED = [
     (nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 1)), "step 0 of this Sequential returns a tuple"),
     (nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1, dtype=np.float64)), "several dtypes"),
     (nn.Recurrent([(nn.LSTMCell(3, 4, clip=1.0), nn.LSTMCell(3, 4))], bidirectional=True), "differ in clip"),
+    (nn.Bidirectional(nn.GRU(3, 4), nn.GRU(3, 5)), "differ in hidden_size"),
+    (nn.Bidirectional(nn.GRU(3, 4), nn.GRU(3, 4, bias=False)), "differ in their parameters"),
     (nn.AdditiveAttention(3, 4, 5), "AdditiveAttention is no layer"),
 ]
 

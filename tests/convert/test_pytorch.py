@@ -20,6 +20,12 @@ def random_module(module, seed):
     return module.double().eval()
 
 
+def state_of(parts):
+    """A state as both libraries take it: h, or (h, c)."""
+    parts = tuple(parts)
+    return parts if len(parts) == 2 else parts[0]
+
+
 SHAPES = list(itertools.product(KINDS, (1, 2), (False, True), (False, True), (True, False)))
 
 
@@ -29,11 +35,13 @@ def test_recurrent_layers_come_over_and_go_back(kind, layers, both, batch_first,
     theirs = random_module(getattr(torch.nn, kind)(3, 4, **options), seed=layers)
     ours = convert.from_torch(theirs)
     rng = np.random.default_rng(1)
-    x = rng.standard_normal((2, 5, 3))
-    y, state = theirs(torch.tensor(x))
+    time_first = rng.standard_normal((5, 2, 3))
+    x = time_first.swapaxes(0, 1) if batch_first else time_first
+    before = [rng.standard_normal((layers * (1 + both), 2, 4)) for _ in range(2 if kind == "LSTM" else 1)]
+    y, *after = arrays(theirs(torch.tensor(x), state_of(map(torch.tensor, before))))
     if batch_first:  # states are batch first here, too
-        state = [s.transpose(0, 1) for s in (state if kind == "LSTM" else (state,))]
-    assert difference(ours(x), (y, *state) if batch_first else (y, state)) < 1e-12
+        before, after = ([s.swapaxes(0, 1) for s in states] for states in (before, after))
+    assert difference(ours(x, state_of(map(tg.tensor, before))), [y, *after]) < 1e-12
     again = convert.to_torch_module(ours)
     assert difference(again(torch.tensor(x)), theirs(torch.tensor(x))) == 0
     assert list(again.state_dict()) == list(theirs.state_dict())

@@ -166,6 +166,8 @@ def _recurrence(graph: _Graph, name: str, step: Recurrence, x: str) -> tuple[str
         raise ValueError(f"to_onnx: {where} has return_state='all', and ONNX gives final states alone")
     if step.batch_first:
         x = graph.node("Transpose", [x], f"{name}.time_first", perm=[1, 0, 2])
+    refuse_step(where, step, _TAKEN, "ONNX")
+    attributes = _attributes(where, step)
     W, R, B, P = _weights(where, step)
     inputs = [x, graph.constant(f"{name}.W", W), graph.constant(f"{name}.R", R)]
     inputs.append("" if B is None else graph.constant(f"{name}.B", B))
@@ -175,7 +177,7 @@ def _recurrence(graph: _Graph, name: str, step: Recurrence, x: str) -> tuple[str
     final = [f"{name}.Y_h", f"{name}.Y_c"][: 2 if step.kind == "LSTM" else 1]
     outputs = [f"{name}.Y", *final]
     make = graph.onnx.helper.make_node
-    graph.nodes.append(make(step.kind, inputs, outputs, name, **_attributes(where, step)))
+    graph.nodes.append(make(step.kind, inputs, outputs, name, **attributes))
     return _merged(graph, name, step, outputs), final
 
 
@@ -213,7 +215,6 @@ def _merged(graph: _Graph, name: str, step: Recurrence, outputs: list[str]) -> s
 
 def _weights(where: str, step: Recurrence) -> list[Any]:
     """W, R, B and P, the directions stacked; None for those that there are not."""
-    refuse_step(where, step, _TAKEN, "ONNX")
     parts: list[list[Any]] = [[], [], [], []]
     for cell in step.cells:
         state = {n: a for n, a in cell.state_dict().items() if n not in ("h0", "c0")}
@@ -232,8 +233,8 @@ def _weights(where: str, step: Recurrence) -> list[Any]:
 
 def _attributes(where: str, step: Recurrence) -> dict[str, Any]:
     cell = step.cells[0]
-    for name in ("clip", "coupled", "reset_after"):
-        if len({option(one, name) for one in step.cells}) > 1:
+    for name in ("hidden_size", "clip", "coupled", "reset_after"):
+        if len({getattr(one, name, None) for one in step.cells}) > 1:
             raise ValueError(
                 f"to_onnx: the two directions of {where} differ in {name}; ONNX has one for both"
             )

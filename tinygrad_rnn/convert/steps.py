@@ -36,7 +36,8 @@ class Backwards:
     batch_first: bool
 
 
-KINDS = {nn.RNNCell: "RNN", nn.LSTMCell: "LSTM", nn.GRUCell: "GRU"}
+KINDS: dict[type[Any], str] = {nn.RNNCell: "RNN", nn.LSTMCell: "LSTM", nn.GRUCell: "GRU"}
+CELLS: Any = tuple(KINDS)
 LAYERS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 
 Step = Any
@@ -131,13 +132,17 @@ def single(layer: Any) -> Any:
 
 
 def kind_of(name: str, cells: Sequence[Any]) -> str:
-    """What both cells are: "RNN", "LSTM" or "GRU"; subclasses may compute anything."""
+    """What all cells are: "RNN", "LSTM" or "GRU". A subclass is neither: it may compute anything."""
     kinds = {KINDS.get(type(cell)) for cell in cells}
     kind = kinds.pop()
     if kinds or kind is None:
         raise TypeError(
             f"{name}: {' and '.join(type(cell).__name__ for cell in cells)} cannot be converted; other "
             f"frameworks' layers have cells of one kind, RNNCell, LSTMCell or GRUCell"
+        )
+    if len({tuple(own for own, _ in cell.named_parameters()) for cell in cells}) > 1:
+        raise ValueError(
+            f"{name}: its cells differ in their parameters; other frameworks' layers have the same in all"
         )
     return kind
 
