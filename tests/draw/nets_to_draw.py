@@ -3,8 +3,23 @@
 import itertools
 
 import numpy as np
+import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.draw.rendering import RenderError, lay_out
+
+
+def _can_lay_out():
+    try:
+        lay_out(["digraph { a }"])
+    except RenderError:
+        return False
+    return True
+
+
+needs_graphviz = pytest.mark.skipif(
+    not _can_lay_out(), reason="neither the dot program nor pygraphviz is installed"
+)
 
 
 def leaf(name, *shape):

@@ -3,37 +3,52 @@ import sys
 import warnings
 
 import pytest
-from nets_to_draw import leaf, plain
+from nets_to_draw import leaf, needs_graphviz, plain, steps, unused_outputs
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import draw
 from tinygrad_rnn.draw import diagram as module
+from tinygrad_rnn.draw import pieces
 from tinygrad_rnn.draw.rendering import RenderError
 
 
 @pytest.fixture
 def pictures(monkeypatch):
-    """Stands in for Graphviz: a picture is its format and the DOT text."""
+    """Stands in for Graphviz's drawing: a picture is its format and the DOT text."""
     monkeypatch.setattr(module, "render", lambda source, kind: f"{kind}:{source}".encode())
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    def fail(source, kind):
-        raise RenderError("no Graphviz here")
+    def fail(*args):
+        raise RenderError("no Graphviz here; draw less with fold=True")
 
     monkeypatch.setattr(module, "render", fail)
+    monkeypatch.setattr(pieces, "lay_out", fail)
 
 
-@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+@needs_graphviz
+@pytest.mark.parametrize("kind", ["png", "pdf"])
 @pytest.mark.usefixtures("pictures")
-def test_the_suffix_says_what_is_written(tmp_path, kind):
-    diagram = draw.graph(plain())
+def test_graphviz_draws_pixels_and_pages(tmp_path, kind):
+    diagram = draw.graph(plain(), theme="paper")
     for name in f"x.{kind}", f"y.{kind.upper()}":
         path = diagram.save(tmp_path / name)
         assert path == tmp_path / name
         assert path.read_bytes() == f"{kind}:{diagram.source}".encode()
-    assert diagram.save(str(tmp_path / f"z.{kind}")) == tmp_path / f"z.{kind}"
+
+
+@needs_graphviz
+def test_the_suffix_says_what_is_written(tmp_path):
+    diagram = draw.graph(plain())
+    written = {
+        ".svg": diagram.svg(), ".dot": diagram.source, ".tex": diagram.tikz(), ".mmd": diagram.mermaid(),
+        ".txt": diagram.text(),
+    }  # fmt: skip
+    assert len(set(written.values())) == len(written)
+    for suffix, text in written.items():
+        for path in tmp_path / f"x{suffix}", str(tmp_path / f"y{suffix.upper()}"):
+            assert diagram.save(path).read_text(encoding="utf-8") == text
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -44,9 +59,9 @@ def test_dot_text_needs_no_graphviz(tmp_path):
     assert path.read_bytes() == diagram.source.encode("utf-8")
 
 
-@pytest.mark.parametrize("name", ["x.gif", "x", "x.svg.txt", ".svg"])
+@pytest.mark.parametrize("name", ["x.gif", "x", "x.svg.bmp", ".svg"])
 def test_another_suffix_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf or \.dot"):
+    with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf, \.dot, \.tex, \.mmd, \.txt"):
         draw.graph(plain()).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -63,6 +78,7 @@ def test_without_a_picture_the_dot_text_is_written_and_one_warning_given(tmp_pat
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         path = diagram.save(tmp_path / "x.svg")
+    assert "fold=" in str(caught[0].message)
     assert path == tmp_path / "x.dot"
     assert path.read_text(encoding="utf-8") == diagram.source
     assert [p.name for p in tmp_path.iterdir()] == ["x.dot"]
@@ -72,21 +88,32 @@ def test_without_a_picture_the_dot_text_is_written_and_one_warning_given(tmp_pat
     assert caught[0].filename == __file__
 
 
-@pytest.mark.usefixtures("pictures")
+@needs_graphviz
 def test_a_notebook_shows_the_picture():
     diagram = draw.graph(plain())
     shown = diagram._repr_mimebundle_()
-    assert shown["image/svg+xml"] == f"svg:{diagram.source}"
+    assert shown["image/svg+xml"] == diagram.svg()
     assert shown["text/plain"] == repr(diagram) == "<Diagram: 11 nodes, 12 edges>"
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_notebook_without_graphviz_shows_the_reason_and_the_text():
-    diagram = draw.graph(plain())
-    shown = diagram._repr_mimebundle_(include=None, exclude=None)
+def test_a_notebook_without_graphviz_shows_the_reason_and_the_tape():
+    y = plain()
+    shown = draw.graph(y)._repr_mimebundle_(include=None, exclude=None)
     assert list(shown) == ["text/plain"]
     assert "no Graphviz here" in shown["text/plain"]
-    assert diagram.source.rstrip() in shown["text/plain"]
+    assert str(tg.Tape(y)) in shown["text/plain"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_views_with_a_grid_need_no_graphviz(tmp_path):
+    y = steps(range(3))
+    for view in "cells", "rolled", "tape":
+        diagram = draw.graph(y, view=view)
+        assert "image/svg+xml" in diagram._repr_mimebundle_()
+        for suffix in ".svg", ".tex", ".txt", ".dot":
+            assert diagram.save(tmp_path / f"x{suffix}").suffix == suffix
+        assert "pos=" in diagram.source
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -107,11 +134,22 @@ def test_a_notebook_display_never_raises(monkeypatch, error):
         raise error
 
     diagram = draw.graph(plain())
-    monkeypatch.setattr(module, "render", fail)
+    monkeypatch.setattr(module, "place", fail)
     assert (str(error) or "MemoryError") in diagram._repr_mimebundle_()["text/plain"]
-    monkeypatch.setattr(module, "dot_source", fail)
-    broken = draw.graph(plain())
-    assert "No DOT text" in broken._repr_mimebundle_()["text/plain"]
+    monkeypatch.setattr(tg.Tape, "__str__", fail)
+    assert "No text" in draw.graph(plain())._repr_mimebundle_()["text/plain"]
+
+
+def test_ids_have_a_prefix_of_their_own():
+    one, other = draw.graph(plain()), draw.graph(unused_outputs())
+    assert one.prefix != other.prefix
+    assert one.prefix == draw.graph(plain()).prefix
+    assert draw.graph(plain(), prefix="fig1").ids[1] == "fig1.multiply"
+
+
+def test_an_unknown_theme_is_refused():
+    with pytest.raises(ValueError, match="theme is one of auto, light, dark, paper"):
+        draw.graph(plain(), theme="solarized")
 
 
 def test_importing_the_package_does_not_import_graphviz():

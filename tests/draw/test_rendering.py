@@ -5,12 +5,12 @@ import sys
 import pytest
 
 from tinygrad_rnn.draw import rendering
-from tinygrad_rnn.draw.rendering import RenderError, render
+from tinygrad_rnn.draw.rendering import RenderError, lay_out, render
 
 DOT = shutil.which("dot")
 PYGRAPHVIZ = importlib.util.find_spec("pygraphviz")
 BEGINNINGS = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
-SOURCE = 'digraph { a [label="한국어"] a -> b }'
+SOURCE = 'digraph { a [label="한국어" pos="9,50"] b [pos="9,9"] a -> b }'
 
 find_spec = importlib.util.find_spec
 
@@ -56,7 +56,7 @@ def test_pygraphviz_reads_utf_8(monkeypatch):
 
 
 def test_the_program_comes_first(tmp_path, monkeypatch):
-    program(tmp_path, monkeypatch, "import sys; sys.stdout.write(sys.argv[1] + sys.stdin.read())")
+    program(tmp_path, monkeypatch, "import sys; sys.stdout.write(sys.argv[2] + sys.stdin.read())")
     assert render("digraph {}", "svg") == b"-Tsvgdigraph {}"
 
 

@@ -120,8 +120,13 @@ class _Cells:
             self.boxes.setdefault(home, []).append(entry)
             self.view.stands[self.tape.numbers[entry]] = [self._key(home)]
             read = self.reads.setdefault(home, {})
+            scope = entry.scope
             for k, place in enumerate(entry.parents):
-                if place is not None and not isinstance(place, Leaf):
+                if type(place) is Leaf:
+                    continue
+                if place is not None and scope is not None and source(place).scope is scope:
+                    continue
+                if place is not None:
                     found = self._trace(place)
                     read.update(dict.fromkeys((what for what in found if what[0] != home), False))
                     if home[0] == "step" and not found and isinstance(place, Output):

@@ -65,7 +65,7 @@ class _Writer:
         else:
             graph |= {"newrank": "true", "nodesep": "0.12", "ranksep": "0.25"}
         if self.view.title:
-            graph["tooltip"] = self.view.title
+            graph["tooltip"] = _label(self.view.title)
         out.append(f"graph{_attributes(graph)}")
         out.append(f"node{_attributes({'fontname': _FONT, 'fontsize': f'{TITLE:g}', 'fixedsize': 'true'})}")
         out.append(f"edge{_attributes({'fontname': _FONT, 'fontsize': f'{DETAIL:g}', 'arrowsize': '0.6'})}")

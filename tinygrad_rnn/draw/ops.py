@@ -27,6 +27,8 @@ _TIMES, _MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
 _LONGEST_NAME = 40
 """A computation on parameters whose text is longer than this many characters is drawn as it was recorded."""
 
+_MOST_ARGUMENTS = 12
+
 Describe = Callable[[Any], str]
 """The lines under a title, for an entry, a leaf or an array."""
 
@@ -71,7 +73,7 @@ class _Ops:
         self.clusters: dict[int, int] = {}
         self.keys: dict[Entry, str] = {}
         self.inputs: dict[tuple[int | None, object], str] = {}
-        self.taken: set[str] = set()
+        self.taken: dict[str, int] = {}
         self.drawn: set[tuple[str, str, str]] = set()
         self.carried: dict[int | None, Carried] = {}
         self.places_in_step: dict[Entry, tuple[int, int]] = {}
@@ -82,9 +84,11 @@ class _Ops:
         self.sites = self._sites()
         self.outputs_used = self._outputs_used()
         for entry in self.tape.entries:
-            if selection.shape(entry) is not None:
+            closed = selection.shape(entry)
+            if closed is not None:
                 self._draw_closed(entry)
-                self.view.stands[self.tape.numbers[entry]] = [self._shape(entry)]
+                key = f"{closed}.gap" if closed in selection.gaps else closed
+                self.view.stands[self.tape.numbers[entry]] = [key]
             elif entry not in self.sites:
                 self._draw(entry)
                 self.view.stands[self.tape.numbers[entry]] = [self._key(entry)]
@@ -195,11 +199,11 @@ class _Ops:
     # ---- drawing
 
     def _new(self, key: str) -> str:
-        base, count = key, 1
+        base = key
         while key in self.taken:
-            count += 1
-            key = f"{base}.{count}"
-        self.taken.add(key)
+            self.taken[base] += 1
+            key = f"{base}.{self.taken[base]}"
+        self.taken[key] = 1
         return key
 
     def _key(self, entry: Entry) -> str:
@@ -236,16 +240,15 @@ class _Ops:
             self._edge(tail, head, label, tooltip)
 
     def _draw_closed(self, entry: Entry) -> None:
-        closed = self.selection.shape(entry)
-        head = self._shape(entry)
-        step = self.unrolled.step(entry)
+        scope = entry.scope
         for place in entry.parents:
-            if place is None or isinstance(place, Leaf) or place in self.sites:
-                if place is not None and closed in self.selection.modules:
-                    continue  # a closed module keeps its parameters to itself
+            # What is closed keeps its parameters to itself.
+            if place is None or type(place) is Leaf or place in self.sites:
                 continue
-            if self.selection.shape(source(place)) == closed:
+            closed = self.selection.shape(entry)
+            if source(place).scope is scope or self.selection.shape(source(place)) == closed:
                 continue
+            head, step = self._shape(entry), self.unrolled.step(entry)
             origin = self.unrolled.step(source(place))
             if origin is not None and step is not None and self._siblings(origin, step):
                 title = self._state_title(place, origin)
@@ -288,6 +291,9 @@ class _Ops:
                 label = "" if label == gate and len(entry.parents) == 1 else label
             self._edge(tail, key, label, reader)
         arguments += [f"{name}={static(value)}" for name, value in sorted(entry.static.items())]
+        if len(arguments) > _MOST_ARGUMENTS:
+            left = len(arguments) - _MOST_ARGUMENTS
+            arguments = [*arguments[: _MOST_ARGUMENTS - 1], f"⋯ {left} more", arguments[-1]]
         call = f"%{self.tape.numbers[entry]} = {entry.primitive.name}({', '.join(arguments)})"
         title = entry.primitive.name
         if title == "getitem":

@@ -186,7 +186,8 @@ class _Pieces:
                     if ("out", node.key) in piece.bottoms:
                         used[k] = max(used.get(k, 0), order.get(node.key, 0))
             for piece in pieces:
-                piece.bottoms = {item: None for item in piece.bottoms if item[1] not in self.home}  # type: ignore[index]
+                own = {node.key for node in piece.nodes}
+                piece.bottoms = {item: None for item in piece.bottoms if item[1] not in own}  # type: ignore[index]
                 for k in sorted(used, key=lambda k: used[k]):
                     key = piece.nodes[k].key
                     piece.bottoms["out", key] = None

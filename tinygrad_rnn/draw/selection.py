@@ -80,6 +80,9 @@ class Selection:
                     key = frame.key
                     self.modules[key] = k
             self.closed.append(key)
+        self._shapes = {
+            scope: None if at is None else self.closed[at] for scope, at in unrolled.frame_of.items()
+        }
         known = {name for f in unrolled.frames if f.step is None for name in (f.title, f.key)}
         for name in sorted(wanted - known):
             raise ValueError(f"group={name!r} names no module of this tape; it has {_some(known)}")
@@ -104,8 +107,7 @@ class Selection:
 
     def shape(self, entry: Entry) -> str | None:
         """The key of the shape that stands for an entry; None if it is drawn by itself."""
-        at = self.unrolled.at(entry)
-        return None if at is None else self.closed[at]
+        return self._shapes[entry.scope]
 
     def open_steps(self, loop: int | None) -> list[int]:
         """The steps of a loop that are drawn."""

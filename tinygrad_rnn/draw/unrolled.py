@@ -93,6 +93,8 @@ class Unrolled:
         For each frame the innermost time step that it is or lies in.
     loops : dict of (int or None) to list of int
         For each frame that has time steps directly in it (None: outside of all), those, in their order.
+    frame_of : dict of (Scope or None) to (int or None)
+        The frame of each scope.
     results : set of Place
         What the tape was asked for: leaves and entries.
     """
@@ -100,13 +102,13 @@ class Unrolled:
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self.frames: list[Frame] = []
-        self._at: dict[Scope | None, int | None] = {None: None}
+        self.frame_of: dict[Scope | None, int | None] = {None: None}
         self._keys: dict[str, int] = {}
         self._entered: dict[tuple[int | None, str, int], int] = {}
         self.outside: list[Entry] = []
         for entry in tape.entries:
             scope = entry.scope
-            at = self._at[scope] if scope in self._at else self._enter(scope)
+            at = self.frame_of[scope] if scope in self.frame_of else self._enter(scope)
             (self.outside if at is None else self.frames[at].entries).append(entry)
         self.step_of: list[int | None] = []
         self.loops: dict[int | None, list[int]] = {}
@@ -118,22 +120,22 @@ class Unrolled:
             steps.sort(key=self.time)
         self.results = {p if isinstance(p, Leaf) else source(p) for p in tape.places}
         self._sequences: dict[tuple[str, ...], int] = {}
-        self._own_of: dict[int, list[Entry]] = {}
+        self._sequence_of: dict[int, int] = {}
 
     def _enter(self, scope: Scope | None) -> int | None:
         assert scope is not None
         parent: int | None = None
         for s in scope.path():
-            if s not in self._at:
+            if s not in self.frame_of:
                 # A step entered twice in one place is one step; a module called twice is two calls.
                 known = None if s.step is None else self._entered.get((parent, s.name, s.step))
-                self._at[s] = len(self.frames) if known is None else known
+                self.frame_of[s] = len(self.frames) if known is None else known
                 if known is None:
                     if s.step is not None:
                         self._entered[parent, s.name, s.step] = len(self.frames)
                     key = self.unique(self._frame_key(s, parent))
                     self.frames.append(Frame(key, s.name, parent, s.step, s.owner))
-            parent = self._at[s]
+            parent = self.frame_of[s]
         return parent
 
     def _frame_key(self, scope: Scope, parent: int | None) -> str:
@@ -146,18 +148,22 @@ class Unrolled:
 
     def unique(self, key: str) -> str:
         """The key, numbered from its second use on."""
-        count = self._keys[key] = self._keys.get(key, 0) + 1
-        return key if count == 1 else self.unique(f"{key}.{count}")
+        base = key
+        while key in self._keys:
+            self._keys[base] += 1
+            key = f"{base}.{self._keys[base]}"
+        self._keys[key] = 1
+        return key
 
     # ---- finding one's way
 
     def at(self, entry: Entry) -> int | None:
         """The frame that an entry stands in."""
-        return self._at[entry.scope]
+        return self.frame_of[entry.scope]
 
     def step(self, entry: Entry) -> int | None:
         """The innermost time step that an entry lies in, as a frame."""
-        at = self._at[entry.scope]
+        at = self.frame_of[entry.scope]
         return None if at is None else self.step_of[at]
 
     def time(self, frame: int) -> int:
@@ -210,8 +216,10 @@ class Unrolled:
 
     def sequence(self, step: int) -> int:
         """A number for the operations of a step: steps of the same operations have the same."""
-        operations = tuple(entry.primitive.name for entry in self.own.get(step, ()))
-        return self._sequences.setdefault(operations, len(self._sequences))
+        if step not in self._sequence_of:
+            operations = tuple(entry.primitive.name for entry in self.own.get(step, ()))
+            self._sequence_of[step] = self._sequences.setdefault(operations, len(self._sequences))
+        return self._sequence_of[step]
 
     def carried(self, loop: int | None, steps: list[int]) -> Carried:
         """What the steps of a loop hand on, as seen in the given ones of them."""
@@ -271,13 +279,13 @@ class Unrolled:
         before: dict[Entry, str] = {}
         named = {k: self.owner(k, "gate_names") for k in range(len(self.frames))}
         for entry in self.tape.entries:
-            if entry.primitive.multiple or self.step(entry) is None:
+            at = self.frame_of[entry.scope]
+            if at is None or self.step_of[at] is None or not named[at] or entry.primitive.multiple:
                 continue
             read = set()
             for place in entry.parents:
-                if isinstance(place, Output):
-                    at = self.at(place.entry)
-                    names = named[at] if at is not None and at == self.at(entry) else None
+                if type(place) is Output:
+                    names = named[at] if place.entry.scope is entry.scope else None
                     if names and len(names) == len(place.entry.shape):
                         read.add(names[place.index])
                 elif place in before:

@@ -1,0 +1,218 @@
+"""What a picture must have, read from what Graphviz draws of it."""
+
+import itertools
+import math
+import re
+import shlex
+import time
+
+import numpy as np
+import pytest
+from nets_to_draw import RECURRENT, leaf, lstm, needs_graphviz, steps
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import draw, nn
+from tinygrad_rnn.draw import rendering
+from tinygrad_rnn.draw.layout import joined, polyline
+
+pytestmark = needs_graphviz
+
+
+def plain(diagram):
+    """Nodes (x, y, width, height) and the ends of arrows, as Graphviz draws them; inches, y upwards.
+
+    Graphviz shifts a picture as a whole, which is undone here.
+    """
+    nodes, ends = {}, []
+    for line in rendering.render(diagram.source, "plain").decode().splitlines():
+        kind, *words = shlex.split(line)
+        if kind == "node":
+            nodes[words[0]] = [float(n) for n in words[1:5]]
+        elif kind == "edge":
+            count = int(words[2])
+            points = [float(n) for n in words[3 : 3 + 2 * count]]
+            ends.append((words[0], words[1], points[:2], points[-2:]))
+    drawing = diagram.drawing
+    shifts = [
+        (shape.x / 72 - nodes[key][0], (drawing.height - shape.y) / 72 - nodes[key][1])
+        for key, shape in drawing.shapes.items()
+    ]
+    dx, dy = shifts[0]
+    assert all(abs(x - dx) < 2e-3 and abs(y - dy) < 2e-3 for x, y in shifts)
+    for place in (*nodes.values(), *(point for end in ends for point in end[2:])):
+        place[0], place[1] = place[0] + dx, place[1] + dy
+    return nodes, ends
+
+
+def frames(diagram):
+    """The borders of clusters, in inches, from the text that Graphviz is given."""
+    found = re.findall(r'subgraph "cluster_([^"]+)" \{\ngraph \[.*?bb="([^"]+)"', diagram.source)
+    return {key: [float(n) / 72 for n in box.split(",")] for key, box in found}
+
+
+def columns(diagram):
+    """For each loop its time steps, in order, as the keys of their frames."""
+    loops = {}
+    for cluster in sorted(diagram.view.clusters, key=lambda c: c.step or 0):
+        if cluster.step is not None:
+            loops.setdefault(cluster.parent, []).append(cluster.key)
+    return loops.values()
+
+
+@pytest.fixture(scope="module", params=RECURRENT)
+def pictured(request):
+    net, length = RECURRENT[request.param]
+    diagram = draw.graph(net(length))
+    return diagram, *plain(diagram), length
+
+
+def test_columns_stand_in_time_order_at_identical_distances(pictured):
+    diagram, _, _, length = pictured
+    at = frames(diagram)
+    assert columns(diagram)
+    for loop in columns(diagram):
+        assert len(loop) == length
+        pitches = {round(at[b][0] - at[a][0], 3) for a, b in itertools.pairwise(loop)}
+        assert len(pitches) == 1
+        assert all(at[a][2] < at[b][0] for a, b in itertools.pairwise(loop))
+        assert len({(at[k][1], at[k][3]) for k in loop}) == 1
+
+
+def test_columns_are_identical(pictured):
+    diagram, nodes, _, _ = pictured
+    at = frames(diagram)
+    for loop in columns(diagram):
+        shapes = []
+        for key in loop:
+            left = at[key][0]
+            inside = [name for name in nodes if name.startswith(f"{key}.")]
+            shapes.append([(nodes[n][0] - left, *nodes[n][1:]) for n in inside])
+        for other in shapes[1:]:
+            np.testing.assert_allclose(other, shapes[0], atol=5e-3)
+
+
+def test_every_node_is_inside_its_frame_and_outside_of_others(pictured):
+    diagram, nodes, _, _ = pictured
+    at = frames(diagram)
+    for node in diagram.view.nodes:
+        x, y, width, height = nodes[node.key]
+        around = set()
+        k = node.cluster
+        while k is not None:
+            around.add(diagram.view.clusters[k].key)
+            k = diagram.view.clusters[k].parent
+        for key, (left, low, right, high) in at.items():
+            inside = left <= x - width / 2 and x + width / 2 <= right
+            inside = inside and low <= y - height / 2 and y + height / 2 <= high
+            apart = x + width / 2 <= left or right <= x - width / 2
+            apart = apart or y + height / 2 <= low or high <= y - height / 2
+            assert inside if key in around else apart, (node.key, key)
+
+
+def test_nodes_do_not_overlap(pictured):
+    _, nodes, _, _ = pictured
+    for (a, one), (b, other) in itertools.combinations(nodes.items(), 2):
+        across = abs(one[0] - other[0]) >= (one[2] + other[2]) / 2 - 1e-3
+        assert across or abs(one[1] - other[1]) >= (one[3] + other[3]) / 2 - 1e-3, (a, b)
+
+
+def test_no_arrow_without_an_end(pictured):
+    diagram, nodes, ends, _ = pictured
+    assert len(ends) == len(diagram.view.edges)
+    for tail, head, start, end in ends:
+        for key, (px, py) in (tail, start), (head, end):
+            x, y, width, height = nodes[key]
+            # An arrowhead of 5 points is drawn beyond the curve.
+            near = 8 / 72
+            assert abs(px - x) <= width / 2 + near, (tail, head)
+            assert abs(py - y) <= height / 2 + near, (tail, head)
+
+
+def test_computation_runs_downwards(pictured):
+    diagram, nodes, _, _ = pictured
+    for edge in diagram.view.edges:
+        if edge.kind == "data":
+            # Data may stand beside its reader.
+            assert nodes[edge.tail][1] >= nodes[edge.head][1] - 1e-6
+
+
+def test_loops_in_modules_stand_below_each_other():
+    net, _ = RECURRENT["bidirectional-3"]
+    at = frames(draw.graph(net(3)))
+    names = ["rnn.l0", "rnn.l0_reverse", "rnn.l1", "rnn.l1_reverse"]
+    for upper, lower in itertools.pairwise(names):
+        assert at[upper][1] > at[lower][3]
+
+
+def test_loops_within_steps_are_laid_out_too():
+    h = leaf("x", 2)
+    for t in range(3):
+        with tg.scope(f"t={t}", step=t):
+            for k in range(2):
+                with tg.scope(f"k={k}", step=k):
+                    h = tg.tanh(h)
+    diagram = draw.graph(h)
+    nodes, _ = plain(diagram)
+    x = [nodes[f"t{t:03d}.t{k:03d}.tanh"][0] for t in range(3) for k in range(2)]
+    assert x == sorted(x)
+
+
+def test_padded_steps_are_marked():
+    layer = nn.GRU(2, 3, rng=0)
+    x = np.random.default_rng(0).standard_normal((3, 4, 2)).astype(np.float32)
+    for view in "ops", "cells":
+        made = draw.graph(layer(x, lengths=[4, 2, 1])[0], view=view).view
+        if view == "ops":
+            grey = [cluster.step for cluster in made.clusters if cluster.kind == "padded"]
+        else:
+            grey = [int(node.key[-3:]) for node in made.nodes if node.mark == "padded"]
+        assert grey == [1, 2, 3]
+
+
+def test_long_loops_are_laid_out_once_for_all_steps(monkeypatch):
+    """Pieces that are alike have one text, so 40 steps cost Graphviz what 4 do."""
+    from tinygrad_rnn.draw import pieces
+
+    asked = []
+    monkeypatch.setattr(pieces, "lay_out", lambda texts: asked.append(len(texts)) or rendering.lay_out(texts))
+    drawing = draw.graph(lstm(40), view="ops").drawing
+    assert len(drawing.shapes) > 800
+    assert sum(asked) == 2
+
+
+def test_ten_thousand_steps_fold_themselves_without_recursion():
+    diagram = draw.graph(steps(range(10_000)), view="ops")
+    assert len(diagram.view.nodes) < 60
+    assert "more than the budget" in diagram.view.notes[0]
+    assert "9,996 steps" in diagram.svg() or "9996 steps" in diagram.svg()
+
+
+def test_a_slow_layout_says_how_to_draw_less(monkeypatch, tmp_path):
+    monkeypatch.setattr(rendering, "SECONDS", 0.0001)
+    with pytest.warns(UserWarning, match=r"stopped after .* fold=True"):
+        path = draw.graph(lstm(3)).save(tmp_path / "x.svg")
+    assert path.suffix == ".dot"
+    assert "subgraph" in path.read_text(encoding="utf-8")
+
+
+def test_lines_turn_in_rounded_corners():
+    course = polyline([(0, 0), (0, 100), (50, 100)])
+    assert len(course) % 3 == 1
+    assert course[0] == (0, 0)
+    assert course[-1] == (50, 100)
+    assert (0, 100) not in course[::3]
+    assert all(math.dist(p, (0, 100)) < 6 for p in course[3:7:3])
+
+
+def test_courses_are_joined_without_a_gap():
+    one, other = polyline([(0, 0), (3, 0)]), polyline([(3, 1), (3, 9)])
+    whole = joined(one, other)
+    assert len(whole) % 3 == 1
+    assert whole[::3] == [(0, 0), (3, 0), (3, 1), (3, 9)]
+
+
+@pytest.mark.parametrize("t", [1, 2])
+def test_few_steps(t):
+    began = time.perf_counter()
+    assert len(draw.graph(lstm(t)).drawing.borders) >= t
+    assert time.perf_counter() - began < 20
