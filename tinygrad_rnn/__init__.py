@@ -173,12 +173,17 @@ __version__ = "0.1.0"
 
 _ROOMS = ("convert", "data", "draw", "nn", "optim", "tasks")
 
+_LAZY = {"compile": "compiler"}
+"""Public functions that load their room when they are first named."""
+
 
 def __getattr__(name: str) -> _Any:
     if name in _ROOMS:
         return _importlib.import_module(f"{__name__}.{name}")
+    if name in _LAZY:
+        return getattr(_importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS])
+    return sorted([*globals(), *_ROOMS, *_LAZY])

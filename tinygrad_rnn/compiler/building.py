@@ -1,0 +1,191 @@
+"""From a kernel's source to a function: compiled by numba, kept on disk, run by as many threads as pay."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .layout import Layout
+
+_HEAD = """\
+import numpy as np
+from numba import njit
+from tinygrad_rnn.compiler.kernels import {lanes} as lanes, exp, load, product, sigmoid, store, tanh
+
+number = np.{dtype}
+zero, half, one, three, six = number(0), number(0.5), number(1), number(3), number(6)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={{"contract", "reassoc"}})
+"""
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``TINYGRAD_RNN_CACHE``, or a folder in the user's cache."""
+    own = os.environ.get("TINYGRAD_RNN_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
+    return Path(base) / "tinygrad_rnn" if base else Path.home() / ".cache" / "tinygrad_rnn"
+
+
+def build(source: str, dtype: Any) -> Any:
+    """The kernel of some source, from the disk if it has been built before."""
+    import numba
+
+    text = _HEAD.format(dtype=np.dtype(dtype).name, lanes="LANES_" + np.dtype(dtype).name) + source
+    library = Path(__file__).with_name("kernels.py").read_bytes()
+    key = hashlib.sha256(text.encode() + library + numba.__version__.encode()).hexdigest()[:24]
+    name = f"tinygrad_rnn_kernel_{key}"
+    if name not in sys.modules:
+        path = cache_folder() / f"{name}.py"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name].kernel
+
+
+def names() -> dict[str, Any]:
+    """What generated source calls by name."""
+    from . import kernels
+
+    return {
+        "pack": kernels.pack, "flat": flat, "rows": rows, "spread": spread, "multiply": multiply,
+        "multiply_columns": multiply_columns, "column_sums": column_sums,
+    }  # fmt: skip
+
+
+def rows(a: np.ndarray) -> np.ndarray:
+    """An array from outside as those made here are: in C order and writable, so that all have one type."""
+    a = np.ascontiguousarray(a)
+    return a if a.flags.writeable else a.copy()
+
+
+def flat(a: np.ndarray) -> np.ndarray:
+    """An array as a kernel takes it: in C order, of one axis, and writable, so that all have one type."""
+    a = np.ascontiguousarray(a).reshape(-1)
+    return a if a.flags.writeable else a.copy()
+
+
+# --------------------------------------------------------------------------------------------- threads
+
+
+def threads() -> int:
+    """How many threads a kernel may use: numba's number, or fewer by ``OMP_NUM_THREADS``."""
+    import numba
+
+    own = os.environ.get("OMP_NUM_THREADS", "")
+    most = int(getattr(numba.config, "NUMBA_NUM_THREADS", 1))
+    return min(most, int(own)) if own.isdigit() and int(own) else most
+
+
+_WORTH = 2_000_000
+"""Operations of a thread's share from which on it is worth waking it: some 100 microseconds of work."""
+
+_lock = threading.Lock()
+_workers: dict[int, ThreadPoolExecutor] = {}
+
+
+def workers(count: int) -> ThreadPoolExecutor:
+    """Threads to hand shares to; a forked process makes its own."""
+    with _lock:
+        pool = _workers.get(os.getpid())
+        if pool is None:
+            _workers.clear()
+            pool = _workers[os.getpid()] = ThreadPoolExecutor(count, thread_name_prefix="tinygrad_rnn")
+        return pool
+
+
+def spread(kernel: Callable[..., None], layout: Layout, flops: int, *arrays: Any) -> None:
+    """Run a loop over time, the rows shared among threads: each runs all steps of its own."""
+    rest = (layout.counts, layout.starts, layout.before, layout.batch, *arrays)
+    shares = max(1, min(threads(), layout.batch // 4, layout.rows * flops // _WORTH))
+    if shares == 1:
+        kernel(0, layout.batch, *rest)
+        return
+    borders = layout.borders(shares)
+    waiting = [workers(threads()).submit(kernel, lo, hi, *rest) for lo, hi in itertools.pairwise(borders[1:])]
+    kernel(borders[0], borders[1], *rest)
+    for w in waiting:
+        w.result()
+
+
+def share(function: Callable[..., None], length: int, flops: int, *arguments: Any) -> None:
+    """Call ``function(lo, hi, ...)`` for parts of a range, in several threads if it pays."""
+    shares = max(1, min(threads(), length // 8, flops // _WORTH))
+    borders = [length * k // shares for k in range(shares + 1)]
+    waiting = [
+        workers(threads()).submit(function, lo, hi, *arguments) for lo, hi in itertools.pairwise(borders[1:])
+    ]
+    function(borders[0], borders[1], *arguments)
+    for w in waiting:
+        w.result()
+
+
+_SMALL = 100_000
+"""Operations up to which a product is left to NumPy, which is called with less ado."""
+
+
+def multiply(a: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
+    """``out = a @ w`` for many rows."""
+    from . import kernels
+
+    flops = 2 * a.size * w.shape[1]
+    if flops < _SMALL:
+        np.dot(a, w, out)
+        return
+    lanes = kernels.LANES_float32 if a.itemsize == 4 else kernels.LANES_float64
+    share(
+        kernels.rows_by_matrix,
+        len(a),
+        flops,
+        flat(a),
+        w.shape[0],
+        kernels.pack(w),
+        out.reshape(-1),
+        w.shape[0],
+        w.shape[1],
+        lanes,
+    )
+
+
+def multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a.T @ b``, a sum over many rows."""
+    from . import kernels
+
+    flops = 2 * a.size * b.shape[1]
+    if flops < _SMALL:
+        return a.T.dot(b)
+    out = np.empty((a.shape[1], b.shape[1]), a.dtype)
+    lanes = kernels.LANES_float32 if a.itemsize == 4 else kernels.LANES_float64
+    share(kernels.columns_by_columns, a.shape[1], flops, rows(a), rows(b), out, lanes)
+    return out
+
+
+def column_sums(a: np.ndarray) -> np.ndarray:
+    """The sum of all rows."""
+    from . import kernels
+
+    if a.size < _SMALL or a.dtype.char not in "fd":
+        return np.add.reduce(a, axis=0)
+    out = np.zeros(a.shape[1], a.dtype)
+    kernels.sum_rows(flat(a).reshape(a.shape), out)
+    return out

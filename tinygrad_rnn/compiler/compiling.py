@@ -1,0 +1,149 @@
+"""`compile`: the same layer, with loops over time that are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from ..nn.module import Module
+from ..nn.states import State
+from ..tensors import Tensor, as_tensor
+from .engine import Engine
+from .planning import Report
+
+BACKENDS = ("numba", "numpy")
+
+
+class CompiledCell:
+    """What `compile` adds to a cell; `nn.scan` hands it the whole loop over time."""
+
+    _engine: Engine
+
+    def scan_packed(
+        self, rows: Tensor, state: State, counts: Sequence[int], reverse: bool
+    ) -> tuple[Tensor, State]:
+        """All steps over packed sequences; see `nn.scan.run`."""
+        return self._engine.scan(self, rows, state, counts, reverse)
+
+    def plan(self) -> Report:
+        """What runs before, in and after the loops over time, entry by entry; print it.
+
+        Of the latest call; of one sequence of one step, if there was none.
+        """
+        return self._engine.report(self)
+
+    def step(self, x: Any, state: State = None) -> tuple[Tensor, State]:
+        """One step, for streams: ``(B, I)`` and a state to the output and the next state.
+
+        As the cell's own call, but compiled, unless something is to be recorded.
+        """
+        x = as_tensor(x)
+        if state is None:
+            state = self.initial_state(len(x))  # type: ignore[attr-defined]
+        return self._engine.single(self, x, state)
+
+
+class CompiledModule:
+    """What `compile` adds to a module that has cells in it."""
+
+    def plan(self) -> str:
+        """The plans of all its cells."""
+        return "\n\n".join([f"{name}: {cell.plan()}" for _, name, cell in _cells(self)])  # type: ignore[arg-type]
+
+
+class _Wrapped(CompiledCell):
+    """A cell that is a function, or that takes no new methods."""
+
+    def __init__(self, cell: Any) -> None:
+        self._cell = cell
+
+    def __call__(self, x: Tensor, state: State) -> Any:
+        return self._cell(x, state)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_cell":
+            raise AttributeError(name)
+        return getattr(self._cell, name)
+
+    def __repr__(self) -> str:
+        return repr(self._cell)
+
+
+def compile(target: Any, *, backend: str | None = None) -> Any:
+    """Make a cell, a layer, or all recurrent layers of a model faster, and change nothing else about them.
+
+    One step of the cell is recorded, forward and backward. What does not depend on the state is done for
+    all steps at once, what the recurrence does not need after it, and what is left is fused. The same object
+    comes back, with the same parameters, results and gradients.
+
+    Parameters
+    ----------
+    target : cell, layer or model
+        A cell is anything that `nn.scan` takes: ``cell(x_t, state) -> (y_t, state)``. One that is a function
+        is returned in a wrapper, anything else itself; ``plan()`` and ``step()`` are new on it.
+    backend : {"numba", "numpy"}, optional
+        numba (extra ``fast``) if it is installed. Its kernels are kept on disk, in the folder that the
+        environment variable ``TINYGRAD_RNN_CACHE`` names, or in the user's cache.
+
+    Returns
+    -------
+    target
+        Compiled when it is first called, and anew for other shapes of features and other dtypes; other batch
+        sizes and lengths cost nothing. What cannot be compiled (Python branches on values, random numbers in
+        the step, rows that depend on each other) runs as it did, after one warning that says what is in the
+        way; so does a backward pass that is itself recorded, and anything under `detect_anomaly` or an
+
+    Raises
+    ------
+    ValueError
+        For a module without a recurrent cell, and for an unknown backend.
+    """
+    if backend not in (None, *BACKENDS):
+        raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
+    backend = backend or ("numba" if find_spec("numba") else "numpy")
+    if not isinstance(target, Module) or _is_cell(target):
+        return _compiled_cell(target, backend)
+    cells = list(_cells(target))
+    if not cells:
+        raise ValueError(
+            f"compile found no recurrent cell in this {type(target).__name__}: nothing with "
+            f"initial_state(batch)"
+        )
+    for owner, name, cell in cells:
+        compiled = _compiled_cell(cell, backend)
+        if compiled is not cell:
+            setattr(owner, name, compiled)
+    _add(target, CompiledModule)
+    return target
+
+
+def _cells(module: Module) -> Iterator[tuple[Module, str, Any]]:
+    """The cells in a module: which module holds each, and by what name."""
+    for owner in module.modules():
+        for name, value in [*owner.named_children(), *vars(owner).items()]:
+            if _is_cell(value):
+                yield owner, name, value
+
+
+def _is_cell(value: Any) -> bool:
+    return callable(getattr(value, "initial_state", None))
+
+
+def _compiled_cell(cell: Any, backend: str) -> Any:
+    if isinstance(cell, CompiledCell):
+        return cell
+    try:
+        _add(cell, CompiledCell)
+    except TypeError:
+        cell = _Wrapped(cell)
+    vars(cell)["_engine"] = Engine(backend)
+    return cell
+
+
+def _add(owner: Any, methods: type) -> None:
+    """Give an object some methods more; it keeps its identity, and its class its name."""
+    kind = type(owner)
+    if not issubclass(kind, methods):
+        names = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+        object.__setattr__(owner, "__class__", type(kind.__name__, (methods, kind), names))

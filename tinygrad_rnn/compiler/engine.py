@@ -1,0 +1,328 @@
+"""What `tg.compile` puts into a cell: the compiled loop over time, as one entry on the tape."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tape
+from ..autodiff import _found
+from ..nn.module import Module
+from ..nn.packing import pack
+from ..nn.scan import run
+from ..nn.states import State, refilled, tensors_of
+from ..ops.registry import Primitive, Spec
+from ..state import current_state, enable_grad
+from ..tape import Nary, Output
+from ..tensors import Tensor, _make, as_tensor
+from .layout import Layout, Lease, Pool
+from .numpy_backend import Program
+from .planning import Plan, Report, split_step
+from .surroundings import Surroundings
+from .tracing import Signature, Step, Unsupported, trace, twin
+
+_LARGE = 8192
+"""Bytes of one step of the widest value, from which on NumPy does elementwise work inside the loop."""
+
+
+class Engine:
+    """The compiled forms of one cell, by the shapes it is called with.
+
+    Attributes
+    ----------
+    backend : str
+    pool : Pool
+    """
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self.pool = Pool()
+        self._steps: dict[Any, Step | None] = {}
+        self._programs: dict[Any, Any] = {}
+        self._said: set[str] = set()
+        self._around: Surroundings | None = None
+        self._singles: dict[Any, Program] = {}
+        self._layouts: dict[int, Layout] = {}
+        self._latest: tuple[Any, Step | None, int, int] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
+        return Engine(self.backend)  # a copied cell may be changed, and is then compiled anew
+
+    def say(self, text: str) -> None:
+        """Warn, but not twice of the same."""
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+    def step(self, cell: Any, x: Tensor, state: State) -> tuple[Any, Step | None, list[Tensor]]:
+        """What the cell's step is traced to for such arguments; None if it cannot be compiled."""
+        around = self._around
+        if around is None or around.changed():
+            around = self._around = Surroundings(cell)
+        tensors, states = around.tensors(), tensors_of(state)
+        key = (
+            x.shape[1:], x.dtype, tuple([(s.shape[1:], s.dtype) for s in states]), _structure(state),
+            around.options, tuple([(t.shape, t.dtype) for t in tensors]),
+        )  # fmt: skip
+        if key not in self._steps:
+            like = refilled(state, [_make(np.empty(0), None)] * len(states))
+            signature = Signature((key[0], key[1]), key[2], like)
+            try:
+                traced = trace(cell, signature, around.names)
+                check(cell, traced, signature)
+                self._steps[key] = traced
+            except Unsupported as reason:
+                self._steps[key] = None
+                self.say(f"tg.compile: {_name(cell)} runs as it is composed, and no faster: {reason}")
+        return key, self._steps[key], tensors
+
+    def program(self, key: Any, step: Step, needs: tuple[bool, ...] | None, batch: int) -> Any:
+        widest = max(
+            [math.prod(v.features) for i in step.forward for v in i.outputs if v.rowwise],
+            default=0,
+        )
+        fused = self.backend == "numba" or widest * batch * step.x.dtype.itemsize > _LARGE
+        full = (key, needs, fused)
+        if full not in self._programs:
+            self._programs[full] = self.written(split_step(step, needs, fused))
+        return self._programs[full]
+
+    def report(self, cell: Any) -> Report:
+        """The plan of the latest call, forward and backward."""
+        if self._latest is None:
+            self._example(cell)
+        assert self._latest is not None
+        key, step, batch, steps = self._latest
+        if step is None:
+            raise RuntimeError(f"{_name(cell)} is not compiled: see the warning that said why")
+        program = self.program(key, step, (True,) * (1 + len(step.parameters)), batch)
+        how = "each loop one kernel of numba" if len(program.kernels) == 2 else "loops of NumPy calls"
+        return Report(_name(cell), program.plan, batch, steps, [how, *program.notes])
+
+    def _example(self, cell: Any) -> None:
+        """Trace a cell that has not been called: one that says its sizes."""
+        if not hasattr(cell, "input_size") or not hasattr(cell, "initial_state"):
+            raise RuntimeError(
+                f"{_name(cell)} has not been called yet, and does not say its sizes: call it once"
+            )
+        state = cell.initial_state(1)
+        x = _make(np.zeros((1, cell.input_size), tensors_of(state)[0].dtype), None)
+        key, step, _ = self.step(cell, x, state)
+        self._latest = (key, step, 1, 1)
+
+    def single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step."""
+        now = current_state()
+        states = tensors_of(state)
+        key, step, parameters = self.step(cell, x, state)
+        inputs = (x, *states, *parameters)
+        if step is None or not len(x) or (now.recording and any(t.place is not None for t in inputs)):
+            return composed(cell, x, state, [len(x)], False)
+        program = self._singles.get(key)
+        if program is None:
+            program = self._singles[key] = self.written(split_step(step, None, True, hoist=False))
+        layout = self._layouts.get(len(x))
+        if layout is None:
+            layout = self._layouts[len(x)] = Layout([len(x)], len(x))
+        y, finals, _ = program.forward(
+            layout,
+            Lease(self.pool),
+            np.ascontiguousarray(x.numpy()),
+            [s.numpy() for s in states],
+            [p.numpy() for p in parameters],
+        )
+        return _make(y, None), refilled(state, [_make(a, None) for a in finals])
+
+    def written(self, plan: Plan) -> Program:
+        """A plan as functions of arrays."""
+        if self.backend == "numpy":
+            return Program(plan)
+        from .numba_backend import Writer
+
+        return Program(plan, Writer)
+
+    def scan(
+        self, cell: Any, rows: Tensor, state: State, counts: Sequence[int], reverse: bool
+    ) -> tuple[Tensor, State]:
+        """Run a cell over packed sequences; see `nn.scan.run`."""
+        now = current_state()
+        key, step, parameters = (None, None, []) if now.watch is not None else self.step(cell, rows, state)
+        self._latest = (key, step, counts[0], len(counts))
+        if step is None:
+            return composed(cell, rows, state, counts, reverse)
+        inputs = [rows, *tensors_of(state), *parameters]
+        recording = now.recording and any(t.place is not None for t in inputs)
+        needs = None
+        if recording:
+            needs = (rows.place is not None, *[p.place is not None for p in parameters])
+        program = self.program(key, step, needs, counts[0])
+        call = Call(self, program, cell, state, Layout(counts, counts[0]), reverse, len(step.states))
+        outputs = call.forward(inputs, recording)
+        return outputs[0], refilled(state, outputs[1:])
+
+
+class Call:
+    """One run of a compiled cell over time, and what its backward half needs to know of it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        program: Any,
+        cell: Any,
+        state: State,
+        layout: Layout,
+        reverse: bool,
+        states: int,
+    ) -> None:
+        self.engine, self.program, self.cell = engine, program, cell
+        self.like = refilled(state, [_make(np.empty(0), None)] * states)
+        self.layout, self.reverse, self.states = layout, reverse, states
+
+    def forward(self, inputs: Sequence[Tensor], recording: bool) -> list[Tensor]:
+        """The outputs, on the tape as those of one entry if there is something to record."""
+        arrays = [t.numpy() for t in inputs]
+        n = 1 + self.states
+        x = np.ascontiguousarray(self.layout.turned(arrays[0]) if self.reverse else arrays[0])
+        lease = Lease(self.engine.pool)
+        y, finals, saved = self.program.forward(self.layout, lease, x, arrays[1:n], arrays[n:])
+        results = [self.layout.turned(y) if self.reverse else y, *finals]
+        if not recording:
+            return [_make(a, None) for a in results]
+        places = [t.place for t in inputs]
+        # The workspace stands among the inputs: so the tape lets go of it when it releases what was saved.
+        entry = Nary(
+            _scan, (*places, None), (x, *arrays[1:], lease), tuple(saved), {"call": self},
+            tuple([a.shape for a in results]), tuple([a.dtype for a in results]), current_state().scope,
+        )  # fmt: skip
+        held = Spec((sum(a.nbytes for a in saved),), np.dtype(np.uint8))
+        entry.constants = (
+            *[Spec(a.shape, a.dtype) if p is None else None for p, a in zip(places, arrays, strict=True)],
+            held,
+        )
+        return [_make(a, Output(entry, k, a.shape, a.dtype)) for k, a in enumerate(results)]
+
+    def backward(self, gs: Sequence[Any], saved: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        """Cotangents of all inputs."""
+        if any(isinstance(g, Tensor) for g in gs):
+            return self.recomputed(gs, args)
+        layout, n = self.layout, 1 + self.states
+        x, parameters = args[0], args[n:-1]
+        step = self.program.plan.step
+        gy = gs[0]
+        if gy is None:
+            gy = np.zeros((layout.rows, *step.y.features), step.y.dtype)
+        gy = np.ascontiguousarray(layout.turned(gy) if self.reverse else gy)
+        finals = [np.zeros((), s.dtype) if g is None else g for g, s in zip(gs[1:], step.states, strict=True)]
+        scratch = Lease(self.engine.pool)
+        gx, first, gparameters = self.program.backward(layout, scratch, saved, x, parameters, gy, finals)
+        if gx is not None and self.reverse:
+            gx = layout.turned(gx)
+        inputs = (x, *args[1:n], *parameters)
+        return [
+            np.zeros(a.shape, a.dtype) if g is None else g
+            for g, a in zip((gx, *first, *gparameters), inputs, strict=True)
+        ]
+
+    def recomputed(self, gs: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        """The same as tensors on the tape: from the composed cell, run again."""
+        self.engine.say(
+            f"tg.compile: a backward pass through {_name(self.cell)} that is itself recorded "
+            f"(create_graph=True) runs the cell again as it is composed"
+        )
+        n = 1 + self.states
+        since = next(tape.clock)
+        with enable_grad():
+            y, final = composed(
+                self.cell, as_tensor(args[0]), refilled(self.like, list(map(as_tensor, args[1:n]))),
+                self.layout.counts.tolist(), self.reverse,
+            )  # fmt: skip
+        pairs = [(t.place, g) for t, g in zip((y, *tensors_of(final)), gs, strict=True) if g is not None]
+        found = tape.backward(pairs, retain_graph=True, lift=_make, since=since)
+        return [
+            _found(found, a.place) if isinstance(a, Tensor) and a.place is not None else None for a in args
+        ]
+
+
+def _scan_forward(*arrays: Any, call: Call) -> Any:
+    raise AssertionError("a compiled loop is entered on the tape by its engine")
+
+
+# A view, to the tape: a leaf changed since would change what is computed again for a recorded backward pass.
+_scan = Primitive(_scan_forward, samples=(), domain=(), multiple=True, view=True)
+_scan.name = "scan"
+_scan.defvjp(joint=lambda gs, saved, *args, call: call.backward(gs, saved, args))
+
+
+class _Plain:
+    """A cell as it is composed."""
+
+    def __init__(self, cell: Any) -> None:
+        self._call = cell.forward if isinstance(cell, Module) else cell
+
+    def __call__(self, x: Tensor, state: State) -> Any:
+        return self._call(x, state)
+
+
+def composed(
+    cell: Any, rows: Tensor, state: State, counts: Sequence[int], reverse: bool
+) -> tuple[Tensor, State]:
+    """The loop over time, step by step on the tape."""
+    lengths = (np.asarray(counts)[:, None] > np.arange(counts[0])).sum(0)
+    packing = pack(counts[0], len(counts), lengths)
+    output, final = run(_Plain(cell), packing.from_rows(rows), state, packing, reverse)
+    return packing.to_rows(output), final
+
+
+def check(cell: Any, step: Step, signature: Signature) -> None:
+    """Raise `Unsupported` if, for random numbers, compiled and composed loops differ."""
+    rng = np.random.default_rng(0)
+    counts = [3, 3, 2]
+    cell = twin(cell)
+    parameters = Surroundings(cell).tensors()
+    inputs = [
+        _make(rng.standard_normal((n, *f)).astype(d), None)
+        for n, (f, d) in zip([8] + [3] * len(signature.states), (signature.x, *signature.states), strict=True)
+    ]
+    for t in (*inputs, *parameters):
+        t.requires_grad = t.dtype.kind == "f"
+    with enable_grad(), np.errstate(all="ignore"):
+        y, final = composed(cell, inputs[0], refilled(signature.like, inputs[1:]), counts, False)
+        outputs = [y, *tensors_of(final)]
+        gs = [rng.standard_normal(t.shape).astype(t.dtype) for t in outputs]
+        found_gs = tape.backward(
+            [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place is not None]
+        )
+    layout, pool = Layout(counts, 3), Pool()
+    program = Program(split_step(step, [True] * (1 + len(parameters)), False))
+    with np.errstate(all="ignore"):
+        arrays = [t.numpy() for t in (*inputs, *parameters)]
+        n = len(inputs)
+        lease = Lease(pool)
+        y2, finals, saved = program.forward(layout, lease, arrays[0], arrays[1:n], arrays[n:])
+        gx, first, gp = program.backward(layout, Lease(pool), saved, arrays[0], arrays[n:], gs[0], gs[1:])
+    pairs = [(t.numpy(), a) for t, a in zip(outputs, (y2, *finals), strict=True)]
+    pairs += [
+        (found_gs.get(t.place), g) for t, g in zip((*inputs, *parameters), (gx, *first, *gp), strict=True)
+    ]
+    for wanted, got in pairs:
+        wanted = np.zeros(()) if wanted is None else np.asarray(wanted)
+        got = np.zeros(()) if got is None else got
+        scale = np.abs(wanted).max(initial=0)
+        if not np.allclose(
+            got, wanted, rtol=0, atol=1e4 * np.finfo(wanted.dtype).eps * max(scale, 1), equal_nan=True
+        ):
+            raise Unsupported(
+                "what it does at one step depends on more than this step's rows: results differed"
+            )
+
+
+def _structure(state: State) -> Any:
+    return (type(state), *map(_structure, state)) if isinstance(state, tuple) else None
+
+
+def _name(cell: Any) -> str:
+    return getattr(cell, "__name__", type(cell).__name__)

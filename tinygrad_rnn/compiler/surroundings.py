@@ -1,0 +1,128 @@
+"""What a cell uses besides its arguments: tensors, and plain options that its step may depend on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..nn.module import Module
+from ..ops.registry import Operation
+from ..tensors import Tensor
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+class Surroundings:
+    """What a cell uses besides its arguments, and a quick look whether that is still so.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the tensors: dotted paths from the cell.
+    options : tuple of (str, value)
+        Numbers, strings and flags among its attributes, and among those of the modules in it.
+    """
+
+    def __init__(self, cell: Any) -> None:
+        self.names: list[str] = []
+        self._tensors: list[tuple[Any, Any]] = []
+        self._options: list[tuple[str, Any, Any, Any]] = []
+        self._sizes: list[tuple[Any, int]] = []
+        self._seen: set[int] = set()
+        self._visit("", cell)
+        self._seen.clear()
+        self.options = tuple([(name, value) for name, _, _, value in self._options])
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors as they are now."""
+        return [owner[key] for owner, key in self._tensors]
+
+    def changed(self) -> bool:
+        """Whether something has been added, removed, or set to something of another kind or value."""
+        try:
+            return (
+                any(len(owner) != size for owner, size in self._sizes)
+                or any(owner[key] != value for _, owner, key, value in self._options)
+                or not all(isinstance(owner[key], Tensor) for owner, key in self._tensors)
+            )
+        except (KeyError, IndexError, ValueError):
+            return True
+
+    def _visit(self, prefix: str, owner: Any) -> None:
+        if id(owner) in self._seen or isinstance(owner, (type, np.ndarray, np.random.Generator, Operation)):
+            return
+        self._seen.add(id(owner))
+        if inspect.ismethod(owner):
+            self._visit(prefix, owner.__self__)
+            self._visit(prefix, owner.__func__)
+        elif inspect.isfunction(owner):
+            if not owner.__module__.startswith(
+                __name__.split(".")[0] + "."
+            ):  # ours close over nothing of interest
+                self._visit_function(prefix, owner)
+        elif isinstance(owner, Module):
+            own = vars(owner)
+            self._look(prefix, owner._parameters)
+            self._look(prefix, owner._children)
+            self._look(prefix, own, skip=("_parameters", "_children", "_name", "_engine"))
+        elif isinstance(owner, (dict, list, tuple)):
+            self._look(prefix, owner if isinstance(owner, dict) else _Items(owner))
+        elif hasattr(owner, "__dict__") and not inspect.ismodule(owner):
+            self._look(prefix, vars(owner), skip=("_engine",))
+
+    def _visit_function(self, prefix: str, function: Any) -> None:
+        closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        for name, cell in closure.items():
+            self._one(prefix + name, _Contents(cell), 0)
+        for name in function.__code__.co_names:
+            if name in function.__globals__ and not inspect.ismodule(function.__globals__[name]):
+                self._one(prefix + name, function.__globals__, name)
+
+    def _look(self, prefix: str, owner: Mapping[Any, Any], skip: tuple[str, ...] = ()) -> None:
+        self._sizes.append((owner, len(owner)))
+        for key in owner:
+            if key not in skip:
+                self._one(f"{prefix}{key}", owner, key)
+
+    def _one(self, name: str, owner: Any, key: Any) -> None:
+        try:
+            value = owner[key]
+        except ValueError:  # a closed-over name that has no value yet
+            return
+        if isinstance(value, Tensor):
+            if not any(o[k] is value for o, k in self._tensors):
+                self.names.append(name)
+                self._tensors.append((owner, key))
+        elif isinstance(value, _PLAIN):
+            self._options.append((name, owner, key, value))
+        else:
+            self._visit(name + ".", value)
+
+
+class _Contents:
+    """A closed-over variable."""
+
+    def __init__(self, cell: Any) -> None:
+        self._cell = cell
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._cell.cell_contents
+
+
+class _Items(Mapping[int, Any]):
+    """A list as a mapping from positions."""
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+
+    def __getitem__(self, key: int) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self._items)))
+
+    def __len__(self) -> int:
+        return len(self._items)
