@@ -15,7 +15,7 @@ from ..listing import Tape
 from ..observing import dense
 from ..random import default_generator
 from ..tape import Entry, Place
-from .flows import seeds
+from .flows import seeds, tensors_of
 from .kept import Values, keep_values
 
 _STEP = 1e-20
@@ -120,7 +120,7 @@ def check(
     TapeCheck
     """
     seeds("draw.check", loss)
-    listing = Tape(*(loss if isinstance(loss, (list, tuple)) else (loss,)))
+    listing = Tape(*tensors_of(loss))
     values = Values(listing, kept)
     rng = default_generator(rng)
     with np.errstate(all="ignore"):

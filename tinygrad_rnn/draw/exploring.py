@@ -12,6 +12,7 @@ import os
 import re
 import textwrap
 from collections import Counter
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..listing import Tape
 from ..observing import Observer, dense, plain
 from ..ops.registry import Primitive
 from ..tape import Entry, Leaf, Output, Place
-from .flows import seeds
+from .flows import seeds, tensors_of
 from .kept import Slot, Values, keep_values
 from .rendering import RenderError
 from .summaries import Summaries
@@ -87,7 +88,7 @@ def explore(
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(target.parent)!r} of {str(target)!r} does not exist")
     roots = seeds("draw.explore", loss)
-    listing = Tape(*(loss if isinstance(loss, (list, tuple)) else (loss,)))
+    listing = Tape(*tensors_of(loss))
     diagram, absent = _diagram(listing, loss)
     content = _Content(listing, roots, Values(listing, kept)).content()
     page = _page(title, diagram, {**content, "absent": absent})
@@ -99,10 +100,9 @@ def _diagram(listing: Tape, loss: Any) -> tuple[str, str]:
     """The picture as SVG, and why there is none of an entry, or of all."""
     whole = len(listing) <= _WHOLE
     try:
-        diagram = graph(
-            *(loss if isinstance(loss, (list, tuple)) else (loss,)), view="ops" if whole else None
-        )
-        return diagram.svg(), "in a part that the diagram leaves out"
+        return graph(
+            *tensors_of(loss), view="ops" if whole else None
+        ).svg(), "in a part that the diagram leaves out"
     except RenderError as error:
         return "", f"no diagram: {error}"
 
@@ -114,7 +114,7 @@ def _page(title: str, diagram: str, content: dict[str, Any]) -> str:
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     parts = {
-        "title": _escaped(title),
+        "title": escape(title.encode("utf-8", "replace").decode("utf-8")),
         "style": here.with_name("explore_page.css").read_text(encoding="utf-8"),
         "script": here.with_name("explore_page.js").read_text(encoding="utf-8"),
         "diagram": diagram,
@@ -123,13 +123,6 @@ def _page(title: str, diagram: str, content: dict[str, Any]) -> str:
     page = here.with_name("explore_page.html").read_text(encoding="utf-8")
     # In one pass: what is put in may hold what looks like a place to put something.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
-
-
-def _escaped(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    for sign, name in (("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot")):
-        text = text.replace(sign, f"&{name};")
-    return text
 
 
 def _slot(place: Place) -> Slot:

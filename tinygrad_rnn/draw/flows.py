@@ -92,7 +92,7 @@ def flow(loss: Any) -> list[StateFlow]:
     roots = seeds("draw.flow", loss)
     found = [
         (loop, name, [by_step.get(t) for t in loop.entries])
-        for loop in loops(Tape(*_tensors(loss)))
+        for loop in loops(Tape(*tensors_of(loss)))
         for name, by_step in sorted(loop.states.items(), key=lambda state: (state[0] != "h", state[0]))
     ]
     observer = _Norms(place for _, _, places in found for place in places)
@@ -133,7 +133,7 @@ def step_gradients(loss: Any, parameter: Tensor) -> dict[Share, np.ndarray]:
         If ``backward()`` has released the tape.
     """
     roots = seeds("draw.step_gradients", loss)
-    listing = Tape(*_tensors(loss))
+    listing = Tape(*tensors_of(loss))
     leaf = parameter.place
     if not isinstance(leaf, Leaf) or leaf not in listing.leaves:
         raise ValueError(
@@ -159,7 +159,7 @@ def step_gradients(loss: Any, parameter: Tensor) -> dict[Share, np.ndarray]:
 def seeds(function: str, loss: Any) -> list[tuple[Place, np.ndarray]]:
     """Where a backward pass over the tape of ``loss`` begins: each tensor with a cotangent of ones."""
     roots = []
-    for t in _tensors(loss):
+    for t in tensors_of(loss):
         if not isinstance(t, Tensor):
             raise TypeError(f"{function} takes a tensor or a sequence of them, got {type(t).__name__}")
         if t.place is None:
@@ -173,7 +173,8 @@ def seeds(function: str, loss: Any) -> list[tuple[Place, np.ndarray]]:
     return roots
 
 
-def _tensors(loss: Any) -> Sequence[Any]:
+def tensors_of(loss: Any) -> Sequence[Any]:
+    """One tensor or several, as several."""
     return loss if isinstance(loss, (list, tuple)) else (loss,)
 
 
