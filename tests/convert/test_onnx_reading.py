@@ -221,6 +221,39 @@ def test_batch_first_files(kind, directions):
     assert difference(convert.from_onnx(other)(x), layer(x)) == 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_step_before_the_direction_is_squeezed(kind):
+    nodes = [recurrent(kind), gather("Y", "g"), helper.make_node("Squeeze", ["g", "axis"], ["y"])]
+    proto = graph(nodes, weights(kind) | {"k": -1, "axis": [0]})
+    agrees(proto, data(5, 2, 3))
+    assert not convert.from_onnx(proto).return_sequences
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_an_initial_state_in_either_layout(layout):
+    """The same state for every sequence, which is learned here."""
+    start = data(1, 1, 4)
+    repeated = np.repeat(start, 2, axis=1 - layout)
+    node = recurrent("GRU", inputs=("x", "W", "R", "B", "", "h0"), outputs=("Z",), layout=layout)
+    if layout:
+        nodes, extra = [node, helper.make_node("Reshape", ["Z", "s"], ["y"])], {"s": [0, 0, 4]}
+    else:
+        squeezed = helper.make_node("Squeeze", ["Z", "axis"], ["y"])
+        nodes, extra = [node, squeezed], {"axis": [1]}
+    layer = convert.from_onnx(graph(nodes, weights("GRU") | extra | {"h0": repeated}))
+    np.testing.assert_array_equal(layer.h0_l0.numpy(), start[0, 0])
+    assert layer.learn_initial_state
+
+
+def test_softmax_before_opset_13():
+    node = helper.make_node("Softmax", ["x"], ["y"])
+    new = graph([node], {}, shape=("A", "B", 3))
+    old = helper.make_model(new.graph, opset_imports=[helper.make_opsetid("", 11)])
+    assert convert.from_onnx(new) is tg.softmax
+    with pytest.raises(ValueError, match="axis=1, and ours has -1"):
+        convert.from_onnx(old)
+
+
 def test_constants_as_nodes_and_other_dense_layers():
     w, b = data(3, 2), data(2, seed=2)
     constant = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(w))

@@ -159,6 +159,14 @@ def test_a_sequence_of_no_steps(kind):
     assert agree(model, data(3, 5, 3), lengths=np.array([0, 5, 2], np.int32)) < 1e-5
 
 
+def test_lengths_reach_every_recurrent_layer():
+    lstm, gru = nn.LSTM(3, 4, bidirectional=True, return_state=False), nn.GRU(8, 5, go_backwards=True)
+    model = randomised(nn.Sequential(lstm, nn.Linear(8, 8), tg.tanh, gru), 0)
+    x, lengths = data(3, 6, 3), np.array([2, 6, 4], np.int32)
+    expected = gru(tg.tanh(model[1](lstm(x, lengths=lengths))), lengths=lengths)
+    assert difference(run(convert.to_onnx(model, lengths=True), x, lengths=lengths), expected) < 1e-5
+
+
 def test_the_file_and_what_is_returned_are_the_same(tmp_path):
     model = randomised(nn.Sequential(nn.GRU(3, 4, return_state=False), nn.Linear(4, 1)), 0)
     path = tmp_path / "model.onnx"

@@ -59,7 +59,7 @@ def _merged(node: Node, x: Value, merge: str | None, axes: tuple[Any, ...]) -> V
         raise node.refused("it reads a cell state, which no layer gives as its output")
     if len(x.levels) > 1:
         raise node.refused("it reads the states of several nodes")
-    step = replace(step, merge=merge or step.merge, return_sequences=x.part == "y")
+    step = replace(step, merge=merge or step.merge, return_sequences=x.part == "y" and step.return_sequences)
     return Value(axes, (*x.steps[:-1], (name, step)))
 
 
@@ -152,7 +152,7 @@ def _picked(walk: Walk, node: Node, x: Value, axis: Any, k: int, axes: tuple[Any
     if axis == "D" and x.part == "h":
         count = step.directions
         states = count * len(x.levels)
-        if k % states < states - count:
+        if k % states < states - count or x.levels[-1] != name:
             raise node.refused("it picks a final state of another layer than the last")
         if count == 1:
             return _merged(
@@ -193,6 +193,8 @@ def _gemm(walk: Walk, node: Node, x: Value) -> Value:
         raise node.refused("it transposes or scales its input")
     arrays = {"weight": weight if a.get("transB", 0) else weight.T}
     if bias is not None:
+        if bias.size not in (1, len(arrays["weight"])):
+            raise node.refused("what it adds is no vector of one number per feature")
         arrays["bias"] = np.broadcast_to(bias.reshape(-1), arrays["weight"].shape[:1])
     return walk.then(node, x, ("Linear", arrays), (*x.axes[:-1], "F"))
 

@@ -43,7 +43,7 @@ def from_onnx(source: Any) -> Any:
     """
     onnx = need("onnx", "from_onnx")
     proto = source if isinstance(source, onnx.ModelProto) else onnx.load(os.fspath(source))
-    walk = Walk(onnx, proto.graph)
+    walk = Walk(onnx, proto)
     for node in proto.graph.node:
         walk.read(node)
     outputs = [walk.value(output.name, "the graph's output") for output in proto.graph.output]
@@ -53,8 +53,9 @@ def from_onnx(source: Any) -> Any:
 class Walk:
     """Values and constants so far."""
 
-    def __init__(self, onnx: Any, graph: Any) -> None:
-        self.onnx = onnx
+    def __init__(self, onnx: Any, proto: Any) -> None:
+        self.onnx, graph = onnx, proto.graph
+        self.opset = max(own.version for own in proto.opset_import if own.domain in ("", "ai.onnx"))
         self.constants = {c.name: onnx.numpy_helper.to_array(c) for c in graph.initializer}
         self.aside = Aside(self.constants)
         self.values: dict[str, Value] = {}
@@ -121,7 +122,9 @@ class Walk:
                 "LayerNormalization, Dropout, activations, and nodes that turn, squeeze or join their results"
             )
         for name, value in wanted.items():
-            got = node.attributes.get(name, DEFAULTS[node.op, name])
+            # Before opset 13 the default axis was 1.
+            plain = 1 if name == "axis" and self.opset < 13 else DEFAULTS[node.op, name]
+            got = node.attributes.get(name, plain)
             last = name == "axis" and got == len(x.axes) - 1
             if not last and not np.isclose(got, value, rtol=1e-6, atol=0):
                 raise node.refused(f"it has {name}={got}, and ours has {value}")
@@ -174,6 +177,8 @@ class Walk:
             raise node.refused(f"its initial state {name} is computed; it must be constant")
         if array is None or not array.any():
             return None
+        if array.ndim == 3 and node.attributes.get("layout", 0):
+            array = array.swapaxes(0, 1)
         if array.ndim != 3 or (array != array[:, :1]).any():
             raise node.refused(f"its initial state {name} differs from sequence to sequence")
         return array[:, :1]

@@ -142,6 +142,7 @@ class _Entry:
 
 def _entries(module: Any) -> Iterator[_Entry]:
     """All parameters of a module."""
+    names = list(module.state_dict())
     if isinstance(module, nn.Bidirectional):
         layers = [single(module.forward_layer), single(module.backward_layer)]
         _alike("Bidirectional", [layer.l0 for layer in layers])
@@ -151,7 +152,7 @@ def _entries(module: Any) -> Iterator[_Entry]:
             for entry in _entries(layer):
                 yield replace(entry, ours=f"{child}.{entry.ours}", theirs=entry.theirs + suffix)
     elif isinstance(module, (nn.Recurrent, *CELLS)):
-        where, names = type(module).__name__, list(module.state_dict())
+        where = type(module).__name__
         cells: list[Any] = [module]
         if isinstance(module, nn.Recurrent):
             cells = [getattr(module, name) for level in cell_names(module) for name in level]
@@ -164,7 +165,7 @@ def _entries(module: Any) -> Iterator[_Entry]:
         yield from (_Entry(name, name, cells[0]) for name in names)
     else:
         below = dict(module.named_children())
-        yield from (_Entry(n, n) for n in module.state_dict() if n.partition(".")[0] not in below)
+        yield from (_Entry(n, n) for n in names if n.partition(".")[0] not in below)
         for child, part in below.items():
             yield from (entry.under(child) for entry in _entries(part))
 
