@@ -80,14 +80,29 @@ def test_both_directions(variant, merge, sequences):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("update_gate", ["retain", "replace"])
-@pytest.mark.parametrize("reset_after", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
-def test_from_here_to_keras(kind, reset_after, update_gate):
+@pytest.mark.parametrize("merge", ["concat", None])
+@pytest.mark.parametrize(("kind", "options"), VARIANTS)
+def test_states_of_both_directions(kind, options, merge):
+    layer = LAYERS[kind](4, return_sequences=True, return_state=True, **options)
+    theirs = built(keras.layers.Bidirectional(layer, merge_mode=merge), 6, 3)
+    x = data(2, 6, 3)
+    result = call(theirs, x)
+    count = 2 if merge is None else 1
+    outputs, states = result[:count], result[count:]
+    parts = len(states) // 2  # forward's, then backward's
+    stacked = [np.stack([states[k], states[k + parts]], axis=1) for k in range(parts)]
+    assert difference(convert.from_keras(theirs)(x), [*outputs, *stacked]) < TOLERANCE
+
+
+HERE = [("RNN", {}), ("LSTM", {})]
+HERE += [("GRU", {"reset_after": a, "update_gate": u}) for a in (True, False) for u in ("retain", "replace")]
+
+
+@pytest.mark.parametrize(("kind", "options"), HERE)
+def test_from_here_to_keras(kind, options):
     """Both biases are random here, where Keras has one for most cells."""
-    options = {"reset_after": reset_after, "update_gate": update_gate} if kind == "GRU" else {}
     ours = randomised(KINDS[kind](3, 4, 2, bidirectional=True, return_state=False, **options), 5)
-    own = {"reset_after": reset_after} if kind == "GRU" else {}
+    own = {name: value for name, value in options.items() if name == "reset_after"}
     theirs = keras.Sequential(
         [keras.layers.Bidirectional(LAYERS[kind](4, return_sequences=True, **own)) for _ in range(2)]
     )
@@ -97,7 +112,7 @@ def test_from_here_to_keras(kind, reset_after, update_gate):
     assert difference(ours(x), call(theirs, x)) < TOLERANCE
     back = convert.from_keras(theirs, KINDS[kind](3, 4, 2, bidirectional=True, return_state=False, **options))
     assert difference(ours(x), back(x)) < TOLERANCE
-    if kind == "GRU" and reset_after:
+    if options.get("reset_after"):
         assert same_weights(ours, back)
 
 

@@ -186,7 +186,10 @@ def _built(layer: Any) -> Iterator[Any]:
             )
         yield from _BUILDERS[kind](layer, config, weights)
     else:
-        raise TypeError(f"from_keras makes no {kind}; it makes {', '.join(_BUILDERS)} and Sequential")
+        raise TypeError(
+            f"from_keras makes no {kind}; it makes {', '.join(_BUILDERS)} and Sequential. Load the weights "
+            f"into a model of your own, from_keras(layer, into=model)"
+        )
 
 
 def _recurrent(layer: Any, config: dict[str, Any], weights: list[np.ndarray], **more: Any) -> Iterator[Any]:
