@@ -276,6 +276,27 @@ def test_recurrent_dropout_is_one_mask_for_all_steps_of_a_sequence():
     assert cell.seen[-1] is None
 
 
+def test_recurrent_dropout_multiplies_the_state_of_a_cell_that_takes_no_mask():
+    seen = []
+
+    class Plain:
+        output_size = 50
+
+        def initial_state(self, batch):
+            return tg.tensor(np.ones((batch, 50))), tg.tensor(np.ones((batch, 50)))
+
+        def __call__(self, x, state):
+            seen.append([part.numpy() for part in state])
+            return state[0], self.initial_state(len(x))
+
+    layer = nn.Recurrent(Plain(), recurrent_dropout=0.5, rng=1)
+    layer(np.ones((3, 2, 1)))
+    (first, other), (second, _) = seen
+    assert set(np.unique(first)) == {0.0, 2.0}
+    assert np.array_equal(first, second)
+    assert (other == 1).all()
+
+
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM", "MGU"])
 @pytest.mark.parametrize("options", [{}, {"reset_after": False}, {"layer_norm": True}])
 def test_a_recurrent_mask_is_what_the_products_see_of_h(kind, options):

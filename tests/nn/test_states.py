@@ -101,6 +101,31 @@ def test_everything_returned_can_be_passed_back(make, batch_first):
     np.testing.assert_allclose(picked, expected, rtol=1e-12, atol=1e-14)
 
 
+class Nested(Pair):
+    """A cell whose state has a tuple in it."""
+
+    def initial_state(self, batch):
+        h, old = super().initial_state(batch)
+        return h, (old, old)
+
+    def forward(self, x, state):
+        h, (old, older) = state
+        y, (h, new) = super().forward(x, (h, old))
+        return y, (h, (new, old + older))
+
+
+def test_a_state_with_tuples_in_it():
+    layer = nn.Recurrent(Nested(2, 3, rng=0, dtype=np.float64), learn_initial_state=True)
+    assert [name for name in layer.state_dict() if name.endswith("0_l0")] == ["a0_l0", "b0_l0", "c0_l0"]
+    _, state = layer(X)
+    h, (old, older) = state.index([2, 0]).detach()
+    assert h.shape == old.shape == older.shape == (2, 1, 3)
+    assert not older.requires_grad
+    whole = layer(X)[0].numpy()
+    chunks = [y.numpy() for _, y, _ in nn.tbptt(layer, X, 2)]
+    assert np.array_equal(np.concatenate(chunks, axis=1), whole)
+
+
 def test_states_by_layer_and_by_direction():
     layers = nn.GRU(2, [4, 3], bidirectional=True, rng=0, dtype=np.float64)(X)[1]
     assert layers.layer(-1) is layers[1]

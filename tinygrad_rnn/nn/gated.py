@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..random import default_generator
 from ..tensors import Tensor
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
@@ -14,25 +16,7 @@ from .recurrent import Recurrent
 
 
 class _Layers(Recurrent):
-    """What the layers below share: their cells are made here, of the sizes that each layer needs.
-
-    Parameters
-    ----------
-    input_size : int
-    hidden_size : int or list of int
-        Of a list, the layers' sizes from the bottom up; states are then a tuple with one state for each
-        layer.
-    num_layers : int
-        Layers stacked, each reading the outputs of the one below.
-    bias : bool
-    bidirectional, merge, dropout, recurrent_dropout, return_sequences, return_state, go_backwards,
-    learn_initial_state, batch_first
-        See `Recurrent`.
-    rng, dtype
-        Of the initial parameters (and of dropout's masks).
-    **cell_options
-        See the cell.
-    """
+    """What the layers below share: their cells are made here, of the sizes that each layer needs."""
 
     cell: type[Any]
 
@@ -58,7 +42,9 @@ class _Layers(Recurrent):
     ) -> None:
         self._check_options(cell_options)
         rng = rng if rng is None else default_generator(rng)
-        sizes = [hidden_size] * num_layers if isinstance(hidden_size, int) else list(hidden_size)
+        sizes = (
+            [hidden_size] * num_layers if isinstance(hidden_size, (int, np.integer)) else list(hidden_size)
+        )
         if not sizes or num_layers not in (1, len(sizes)):
             raise ValueError(
                 f"num_layers must be at least 1, and the number of hidden sizes if they are a list; got "
@@ -88,11 +74,11 @@ class _Layers(Recurrent):
             batch_first=batch_first,
             rng=rng,
         )
-        self._by_layer = not isinstance(hidden_size, int)
+        self._by_layer = not isinstance(hidden_size, (int, np.integer))
 
     def _check_options(self, cell_options: dict[str, Any]) -> None:
-        own = list(inspect.signature(_Layers.__init__).parameters)[4:-1]
-        known = [name for name in inspect.signature(self.cell.__init__).parameters if name not in own][3:]
+        own = [p.name for p in inspect.signature(_Layers).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        known = [name for name in inspect.signature(self.cell).parameters if name not in own][2:]
         for name in cell_options:
             if name not in known:
                 raise TypeError(
@@ -115,7 +101,24 @@ class _Layers(Recurrent):
 
 
 class RNN(_Layers):
-    """Vanilla recurrent layers; see `RNNCell` for the equation, `_Layers` for parameters, and `Recurrent`.
+    """Vanilla recurrent layers; see `RNNCell` for the equation, and `Recurrent` for the call and its flags.
+
+    Parameters
+    ----------
+    input_size : int
+    hidden_size : int or list of int
+        Of a list, the layers' sizes from the bottom up; states are then a tuple with one for each layer.
+    num_layers : int
+        Layers stacked, each reading the outputs of the one below.
+    nonlinearity : str or callable
+        See `RNNCell`.
+    bias : bool
+    bidirectional : bool
+        Add a second set of cells that read backwards.
+    merge, dropout, recurrent_dropout, return_sequences, return_state, go_backwards, batch_first
+        See `Recurrent`, and there learn_initial_state, too.
+    rng, dtype
+        Of the initial parameters (and of dropout's masks).
 
     Attributes
     ----------
@@ -137,7 +140,7 @@ class RNN(_Layers):
 
 
 class LSTM(_Layers):
-    """LSTM layers; see `LSTMCell` for the equations and options, `_Layers` for parameters, and `Recurrent`.
+    """LSTM layers; see `LSTMCell` for the equations and its options, and `RNN` for the others.
 
     Attributes
     ----------
@@ -150,7 +153,7 @@ class LSTM(_Layers):
 
 
 class GRU(_Layers):
-    """GRU layers; see `GRUCell` for the equations and options, `_Layers` for parameters, and `Recurrent`.
+    """GRU layers; see `GRUCell` for the equations and its options, and `RNN` for the others.
 
     Attributes
     ----------
@@ -162,7 +165,7 @@ class GRU(_Layers):
 
 
 class MGU(_Layers):
-    """MGU layers; see `MGUCell` for the equations, `_Layers` for parameters, and `Recurrent`.
+    """MGU layers; see `MGUCell` for the equations, and `RNN` for parameters.
 
     Attributes
     ----------

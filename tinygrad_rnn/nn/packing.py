@@ -224,6 +224,15 @@ def pad(sequences: Sequence[Any], *, batch_first: bool = True) -> tuple[Tensor, 
     return (x if batch_first else swapaxes(x, 0, 1)), lengths
 
 
+def as_batch(x: Any, lengths: Any, mask: Any, batch_first: bool) -> tuple[Tensor, Any]:
+    """What a layer was given, as a batch and its lengths: a list of sequences (T_k, ...) is padded."""
+    if not isinstance(x, (list, tuple)) or not any(isinstance(s, (np.ndarray, Tensor)) for s in x):
+        return as_tensor(x), lengths
+    if lengths is not None or mask is not None:
+        raise ValueError("a list of sequences says their lengths: give neither lengths nor a mask with it")
+    return pad(x, batch_first=batch_first)
+
+
 def unpad(x: Any, lengths: Any, *, batch_first: bool = True) -> list[Tensor]:
     """The sequences of a batch, each without its padding: the way back from `pad`.
 

@@ -14,7 +14,7 @@ from ..state import scope
 from ..tensors import Tensor, as_tensor
 from .layers import Dropout
 from .module import Module, Parameter
-from .packing import pack, pad
+from .packing import as_batch, pack
 from .scan import run
 from .states import HiddenState, LayerStates, State, StateTuple, hidden_state, map_state, refilled, tensors_of
 
@@ -67,7 +67,8 @@ class Recurrent(Module):
         Give the final state too; "all": the states after every step.
     go_backwards : bool
         Read each sequence (its own steps, if there are lengths or a mask) from its end, as in Keras: outputs
-        come in the order in which they were computed, so the first one belongs to the last step.
+        come in the order in which they were computed, so the first one belongs to the last step. Padding
+        stays where it is.
     learn_initial_state : bool
         Make the states before the first step parameters, ``h0_l0``, ``c0_l0``, ..., in place of zeros.
     batch_first : bool
@@ -187,9 +188,7 @@ class Recurrent(Module):
             As the argument: only with ``return_state``. With "all", states after every step: h is
             (B, T, num_layers * directions, H), or (T, num_layers * directions, B, H) without batch_first.
         """
-        if isinstance(x, (list, tuple)) and any(isinstance(s, (np.ndarray, Tensor)) for s in x):
-            x, lengths = padded(x, lengths, mask, self.batch_first)
-        x = as_tensor(x)
+        x, lengths = as_batch(x, lengths, mask, self.batch_first)
         self._check_input(x)
         if not self.batch_first:
             x = swapaxes(x, 0, 1)
@@ -332,20 +331,14 @@ def _part_names(cell: Any, state: State) -> Sequence[str]:
     """What the tensors of a cell's state are called."""
     if not isinstance(state, tuple):
         return ("h",)
-    fields = getattr(getattr(cell, "state_type", type(state)), "_fields", None)
-    return fields or [chr(ord("a") + k) for k in range(len(tensors_of(state)))]
+    fields: Sequence[str] = getattr(getattr(cell, "state_type", type(state)), "_fields", ())
+    count = len(tensors_of(state))
+    return fields if len(fields) == count else [chr(ord("a") + k) for k in range(count)]
 
 
 def _described(state: Any) -> str:
     kind = type(state).__name__
     return f"{kind} of {len(state)}" if isinstance(state, (tuple, list)) else kind
-
-
-def padded(x: Sequence[Any], lengths: Any, mask: Any, batch_first: bool) -> tuple[Tensor, np.ndarray]:
-    """A batch of a list of sequences."""
-    if lengths is not None or mask is not None:
-        raise ValueError("a list of sequences says their lengths: give neither lengths nor a mask with it")
-    return pad(x, batch_first=batch_first)
 
 
 def fresh_copy(cell: Any, rng: Rng) -> Any:

@@ -86,24 +86,31 @@ class StateTuple(tuple[Any, ...]):
 
     __slots__ = ()
 
-    def _map(self, f: Callable[[Any], Any]) -> Any:
-        return rebuilt(self, [f(part) for part in self])
+    def _each(self, method: str, *args: Any) -> Any:
+        """The same of each part; of the tensors in a part that is an ordinary tuple."""
+
+        def apply(part: Any) -> Any:
+            if isinstance(part, (StateTuple, Tensor)):
+                return getattr(part, method)(*args)
+            return map_state(apply, part)
+
+        return rebuilt(self, [apply(part) for part in self])
 
     def layer(self, k: int) -> Any:
         """The state of one layer, counted from the end if negative."""
-        return self._map(lambda part: part.layer(k))
+        return self._each("layer", k)
 
     def direction(self, name: str) -> Any:
         """The states of one direction, ``"forward"`` or ``"backward"``."""
-        return self._map(lambda part: part.direction(name))
+        return self._each("direction", name)
 
     def index(self, batch_ids: Any) -> Any:  # type: ignore[override]
         """The states of some sequences: integers, in any order and with repeats, or a boolean (B,)."""
-        return self._map(lambda part: part.index(batch_ids))
+        return self._each("index", batch_ids)
 
     def detach(self) -> Any:
         """The same states off the tape: gradients end here."""
-        return self._map(lambda part: part.detach())
+        return self._each("detach")
 
 
 class _HC(NamedTuple):

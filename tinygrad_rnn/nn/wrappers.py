@@ -12,9 +12,9 @@ from ..random import default_generator
 from ..tensors import Tensor, as_tensor
 from .layers import Dropout
 from .module import Module
-from .packing import Packing, pack, valid_lengths
-from .recurrent import MERGES, Recurrent, fresh_copy, merged_size, padded
-from .states import DirectionStates, LayerStates
+from .packing import Packing, as_batch, pack, valid_lengths
+from .recurrent import MERGES, Recurrent, fresh_copy, merged_size
+from .states import DirectionStates, LayerStates, map_state
 
 Rng = np.random.Generator | int | None
 
@@ -55,8 +55,7 @@ class Stacked(Module):
 
     def forward(self, x: Any, state: Any = None, *, lengths: Any = None, mask: Any = None) -> Any:
         """As one layer's; the state is a tuple with one for each layer, or None."""
-        if isinstance(x, (list, tuple)):
-            x, lengths = padded(x, lengths, mask, self.batch_first)
+        x, lengths = as_batch(x, lengths, mask, self.batch_first)
         states = [None] * self.num_layers if state is None else state
         if not isinstance(states, (tuple, list)) or len(states) != self.num_layers:
             raise ValueError(
@@ -125,9 +124,7 @@ class Bidirectional(Module):
 
     def forward(self, x: Any, state: Any = None, *, lengths: Any = None, mask: Any = None) -> Any:
         """As the layer's, with a pair (forward, backward) for the state."""
-        if isinstance(x, (list, tuple)):
-            x, lengths = padded(x, lengths, mask, self.batch_first)
-        x = as_tensor(x)
+        x, lengths = as_batch(x, lengths, mask, self.batch_first)
         ahead, behind = (None, None) if state is None else state
         batch, steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
         packing = pack(
@@ -204,5 +201,5 @@ def tbptt(
             lengths=None if own is None else np.clip(own - start, 0, steps.stop - start),
             mask=None if mask is None else mask[index],
         )
-        state = state.detach()
+        state = map_state(lambda part: part.detach(), state)
         yield steps, y, state
