@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from rnn_oracles import parts_of, randomise, results
+from rnn_oracles import parts_of, randomise, results, state_of, states_for
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
@@ -95,32 +95,39 @@ def test_stacked_cells_and_dropout():
 
 @pytest.mark.parametrize("kind", [*KINDS, "MGU"])
 @pytest.mark.parametrize("k", [1, 3, 4, 100])
-def test_chunks_have_the_same_forward_bit_for_bit(kind, k):
-    layer = getattr(nn, kind)(3, 16, 2, rng=0)
-    x = np.random.default_rng(0).standard_normal((4, 11, 3)).astype(np.float32)
-    whole, final = layer(x)
-    chunks = list(nn.tbptt(layer, x, k))
-    assert np.array_equal(np.concatenate([y.numpy() for _, y, _ in chunks], axis=1), whole.numpy())
-    for a, b in zip(parts_of(chunks[-1][2]), parts_of(final), strict=True):
-        assert np.array_equal(a.numpy(), b.numpy())
-        assert not a.requires_grad
-    assert [(s.start, s.stop) for s, _, _ in chunks] == [(t, min(t + k, 11)) for t in range(0, 11, k)]
+@pytest.mark.parametrize("lengths", [None, [5, 11, 0, 4, 11, 7]])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_chunks_have_the_same_forward_bit_for_bit(kind, k, lengths, batch_first):
+    layer = getattr(nn, kind)(3, 16, 2, batch_first=batch_first, rng=0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6, 11, 3)).astype(np.float32)
+    x = x if batch_first else x.swapaxes(0, 1)
+    time = 1 if batch_first else 0
+    for start in (None, [s.astype(np.float32) for s in states_for(layer, 6, rng)]):
+        given = None if start is None else state_of(layer, start)
+        whole, final = layer(x, given, lengths=lengths)
+        chunks = list(nn.tbptt(layer, x, k, given, lengths=lengths))
+        assert np.array_equal(np.concatenate([y.numpy() for _, y, _ in chunks], axis=time), whole.numpy())
+        for a, b in zip(parts_of(chunks[-1][2]), parts_of(final), strict=True):
+            assert np.array_equal(a.numpy(), b.numpy())
+            assert isinstance(a, nn.HiddenState)
+            assert not a.requires_grad
+        assert [(s.start, s.stop) for s, _, _ in chunks] == [(t, min(t + k, 11)) for t in range(0, 11, k)]
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_chunks_with_lengths_or_masks(batch_first):
+def test_chunks_with_masks(batch_first):
     layer = nn.LSTM(3, 4, batch_first=batch_first, rng=0, dtype=np.float64)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 7, 3))
     mask = rng.random((4, 7)) < 0.7
     x, mask = (x, mask) if batch_first else (x.swapaxes(0, 1), mask.T)
-    for given in ({"lengths": [7, 0, 3, 4]}, {"mask": mask}):
-        whole, *final = results(layer, x, **given)
-        chunks = list(nn.tbptt(layer, x, 3, **given))
-        joined = np.concatenate([y.numpy() for _, y, _ in chunks], axis=1 if batch_first else 0)
-        np.testing.assert_allclose(joined, whole, rtol=1e-12, atol=1e-14)
-        for a, b in zip(chunks[-1][2], final, strict=True):
-            np.testing.assert_allclose(a.numpy(), b, rtol=1e-12, atol=1e-14)
+    whole, *final = results(layer, x, mask=mask)
+    chunks = list(nn.tbptt(layer, x, 3, mask=mask))
+    joined = np.concatenate([y.numpy() for _, y, _ in chunks], axis=1 if batch_first else 0)
+    np.testing.assert_allclose(joined, whole, rtol=1e-12, atol=1e-14)
+    for a, b in zip(chunks[-1][2], final, strict=True):
+        np.testing.assert_allclose(a.numpy(), b, rtol=1e-12, atol=1e-14)
 
 
 def test_gradients_reach_back_to_the_chunks_first_step():

@@ -14,7 +14,7 @@ from .layers import Dropout
 from .module import Module
 from .packing import Packing, as_batch, pack, valid_lengths
 from .recurrent import MERGES, Recurrent, fresh_copy, merged_size
-from .states import DirectionStates, LayerStates, map_state
+from .states import DirectionStates, LayerStates, map_state, rebuilt
 
 Rng = np.random.Generator | int | None
 
@@ -151,9 +151,9 @@ def tbptt(
 ) -> Iterator[tuple[slice, Any, Any]]:
     """Truncated backpropagation through time: long sequences, k steps at a time.
 
-    The state goes on from chunk to chunk, and gradients do not: forward is the same as in one call, while a
-    ``backward()`` on a chunk's output reaches back to the chunk's first step only (Williams and Peng 1990).
-    ::
+    The state goes on from chunk to chunk, and gradients do not: outputs are those of one call, bit for bit
+    (with a mask with gaps, up to rounding), while a ``backward()`` on a chunk's output reaches back to the
+    chunk's first step only (Williams and Peng 1990). ::
 
         for steps, y, state in nn.tbptt(lstm, x, 20):
             loss = nn.mse(head(y), target[:, steps])
@@ -188,18 +188,34 @@ def tbptt(
     if layer.return_state is not True or not layer.return_sequences:
         raise ValueError("tbptt needs a layer with return_state=True and return_sequences=True")
     x = as_tensor(x)
-    time = 1 if layer.batch_first else 0
+    batch, time = (0, 1) if layer.batch_first else (1, 0)
     total = x.shape[time]
-    own = None if lengths is None else valid_lengths(lengths, x.shape[1 - time], total)
     mask = None if mask is None else np.asarray(mask)
+    order = None
+    if lengths is not None:
+        # Sorted as the whole would be: products of the same rows in the same order have the same rounding.
+        lengths = valid_lengths(lengths, x.shape[batch], total)
+        order = np.argsort(-lengths, kind="stable")
+        lengths, x = lengths[order], _reordered(x, order, batch)
     for start in range(0, total, k):
         steps = slice(start, min(start + k, total))
         index = (slice(None),) * time + (steps,)
         y, state = layer(
             x[index],
-            state,
-            lengths=None if own is None else np.clip(own - start, 0, steps.stop - start),
+            state if order is None or state is None else _reordered(state, order, batch),
+            lengths=None if lengths is None else np.clip(lengths - start, 0, steps.stop - start),
             mask=None if mask is None else mask[index],
         )
         state = map_state(lambda part: part.detach(), state)
+        if order is not None:
+            back = np.argsort(order)
+            y = _reordered(y, back, batch)
+            state = map_state(lambda part, back=back: part.index(back), state)
         yield steps, y, state
+
+
+def _reordered(state: Any, order: np.ndarray, batch: int) -> Any:
+    """A tensor, or the parts of a state, with the sequences along axis ``batch`` in another order."""
+    if isinstance(state, (tuple, list)):
+        return rebuilt(state, [_reordered(part, order, batch) for part in state])
+    return as_tensor(state)[(slice(None),) * batch + (order,)]
