@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn
 from .orders import ORDERS
-from .steps import Recurrence, called, load_steps, refuse_step, retaining, steps
+from .steps import LAYERS, Recurrence, called, load_steps, refuse_step, retaining, steps
 
 _TAKEN = dict.fromkeys(
     ("nonlinearity", "gate_activation", "cell_activation", "output_activation", "update_gate")
@@ -67,7 +66,7 @@ def from_flax(params: Mapping[str, Any], into: Any = None) -> Any:
         rows, features = states[0]["weight_ih"].shape
         hidden = rows // len(ORDERS["torch"][kind])
         dtype = states[0]["weight_ih"].dtype
-        into = getattr(nn, kind)(features, hidden, bidirectional=len(cells) == 2, dtype=dtype)
+        into = LAYERS[kind](features, hidden, bidirectional=len(cells) == 2, dtype=dtype)
     table = list(steps(into))
     name, step = table[0]
     if (

@@ -160,7 +160,8 @@ def _activations(node: Node, directions: int) -> dict[str, Any]:
 def built(outputs: Sequence[Any]) -> Any:
     """The layers that compute the graph's outputs."""
     y, *states = outputs
-    if "D" in y.axes or y.turned is not None or y.part != "y" or y.axes[:-1] != tuple(sorted(y.axes[:-1])):
+    order = [axis if isinstance(axis, int) else len(y.axes) for axis in y.axes]
+    if {"D", "H"} & set(y.axes) or y.turned is not None or order != sorted(order):
         raise ValueError(
             "from_onnx: the graph's first output has its axes in another order than its input, or both "
             "directions unmerged, and no layer gives its output so"
@@ -170,7 +171,7 @@ def built(outputs: Sequence[Any]) -> Any:
     ):
         raise ValueError(
             f"from_onnx reads graphs whose outputs are one of a layer, and perhaps the final h (and c) of "
-            f"the last recurrent one; this one has {len(outputs)} others"
+            f"the last recurrent one; this one has {len(states)} others"
         )
     together = states[0].levels if states else ()
     groups = _grouped(y.steps, together)

@@ -49,6 +49,8 @@ class Value:
 
 def _transpose(walk: Walk, node: Node, x: Value) -> Value:
     perm = node.attributes.get("perm", list(range(len(x.axes)))[::-1])
+    if sorted(perm) != list(range(len(x.axes))):
+        raise node.refused(f"its perm {perm} does not permute the {len(x.axes)} axes of what it reads")
     return replace(x, axes=tuple(x.axes[k] for k in perm))
 
 
@@ -151,8 +153,8 @@ def _picked(walk: Walk, node: Node, x: Value, axis: Any, k: int, axes: tuple[Any
     name, step = x.steps[-1]
     if axis == "D" and x.part == "h":
         count = step.directions
-        states = count * len(x.levels)
-        if k % states < states - count or x.levels[-1] != name:
+        from_the_end = k if k < 0 else k - count * len(x.levels)
+        if from_the_end not in range(-count, 0) or x.levels[-1] != name:
             raise node.refused("it picks a final state of another layer than the last")
         if count == 1:
             return _merged(

@@ -39,10 +39,14 @@ def from_onnx(source: Any) -> Any:
     Raises
     ------
     ValueError
-        Naming the first node that has no counterpart, and why.
+        For an invalid model; else naming the first node that has no counterpart, and why.
     """
     onnx = need("onnx", "from_onnx")
     proto = source if isinstance(source, onnx.ModelProto) else onnx.load(os.fspath(source))
+    try:
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ValueError(f"from_onnx: this is no valid ONNX model: {error}") from error
     walk = Walk(onnx, proto)
     for node in proto.graph.node:
         walk.read(node)
