@@ -254,3 +254,105 @@ def test_the_command_line_starts_without_the_heavy_libraries():
         "sys.exit(bool({'matplotlib', 'tqdm', 'graphviz', 'safetensors'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- draw
+
+
+def test_every_view_is_listed(capsys):
+    assert main(["draw", "--list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == [*draw.VIEWS, "anatomy"]
+
+
+@pytest.mark.parametrize("view", [*draw.VIEWS, "anatomy"])
+@pytest.mark.parametrize("network", ["rnn", "lstm", "gru"])
+def test_networks_are_drawn(tmp_path, capsys, network, view):
+    out = tmp_path / "x.txt"
+    assert main(["draw", network, "--steps", "3", "--view", view, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert len(out.read_text(encoding="utf-8").splitlines()) > 3
+
+
+def test_the_sizes_of_a_drawn_network(tmp_path):
+    out = tmp_path / "x.txt"
+    sizes = [
+        "--input",
+        "8",
+        "--hidden",
+        "16",
+        "--steps",
+        "3",
+        "--layers",
+        "2",
+        "--batch",
+        "5",
+        "--bidirectional",
+    ]
+    assert main(["draw", "gru", *sizes, "--out", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    for part in "(48, 8)", "(48, 16)", "(48, 32)", "(5, 3, 32)", "weight_hh_l1_reverse":
+        assert part in text
+
+
+def test_the_default_is_a_picture_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["draw", "lstm", "--view", "cells"]) == 0
+    assert (tmp_path / "lstm.svg").read_text(encoding="utf-8").startswith("<svg ")
+
+
+def test_options_of_a_drawing(tmp_path, capsys):
+    out = tmp_path / "x.svg"
+    options = ["--steps", "9", "--view", "cells", "--fold", "--theme", "paper", "--show", "shapes,gradients"]
+    assert main(["draw", "lstm", *options, "--highlight", "weight_hh_l0", "--out", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    for part in "5 steps", "highlighted", "|grad|":
+        assert part in text
+
+
+def test_a_saved_network_is_drawn(tmp_path):
+    from tinygrad_rnn import nn
+
+    model, out = tmp_path / "model.safetensors", tmp_path / "x.txt"
+    nn.Sequential(nn.GRU(2, 3, return_state=False, rng=0), nn.Linear(3, 1, rng=0)).save(model)
+    assert main(["draw", str(model), "--view", "cells", "--out", str(out)]) == 0
+    assert "linear1" in out.read_text(encoding="utf-8")
+
+
+def test_a_saved_forecaster_is_drawn(tmp_path):
+    assert main(["demo", "--out", str(tmp_path), *QUICK]) == 0
+    out = tmp_path / "x.txt"
+    assert main(["draw", str(tmp_path / "model.safetensors"), "--steps", "3", "--out", str(out)]) == 0
+    assert "t002" in out.read_text(encoding="utf-8")
+
+
+def test_a_page_to_explore(tmp_path, capsys):
+    page = tmp_path / "tape.html"
+    assert main(["draw", "rnn", "--explore", str(page)]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["tape.html"]
+    assert main(["draw", "rnn", "--explore", str(page), "--out", str(tmp_path / "x.txt")]) == 0
+    assert (tmp_path / "x.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which network? One of rnn, lstm, gru, or a file"),
+        (["cnn"], "cnn: no such network (rnn, lstm, gru), and no such file"),
+        (["lstm", "--view", "3d"], "has the views ops, folded, cells, rolled, tape, got '3d'"),
+        (["lstm", "--out", "x.bmp"], "a diagram is saved as .svg"),
+        (["lstm", "--out", "missing/x.svg"], "the folder 'missing'"),
+        (["lstm", "--show", "all"], "show takes any of shapes"),
+        (["lstm", "--theme", "pink"], "theme is one of auto"),
+        (["lstm", "--highlight", "w"], "'w' is no leaf of this tape"),
+        (["cnn", "--view", "anatomy", "--out", "x.svg"], "draw.anatomy has the figures"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_a_line(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["draw", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

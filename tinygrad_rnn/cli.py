@@ -1,4 +1,4 @@
-"""The command line: ``tinygrad-rnn demo`` and ``tinygrad-rnn forecast``."""
+"""The command line: ``tinygrad-rnn demo``, ``tinygrad-rnn forecast`` and ``tinygrad-rnn draw``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        run = {"demo": _demo, "forecast": _forecast}[args.command]
+        run = {"demo": _demo, "forecast": _forecast, "draw": _draw}[args.command]
         run(args)
     except (ValueError, OSError, OverflowError) as error:
         print(f"tinygrad-rnn {args.command}: {_one_line(error)}", file=sys.stderr)
@@ -131,7 +131,40 @@ def _parser() -> argparse.ArgumentParser:
     forecast.add_argument("--delimiter", default=",", metavar="CHAR", help="default: a comma; 'tab' for tabs")
     forecast.add_argument("--encoding", default="utf-8-sig", help="default: UTF-8; often cp949 in Korea")
     _add_training(forecast)
+    _add_draw(commands)
     return parser
+
+
+def _add_draw(commands: Any) -> None:
+    parser = commands.add_parser(
+        "draw",
+        help="draw a recurrent network, unrolled over time",
+        description="Draw a recurrent network, unrolled over time, as SVG, PNG, PDF, DOT, TikZ, Mermaid or "
+        "text. The network is a fresh one, or comes from a file: of the forecaster, or of one recurrent "
+        "layer with Linear layers after it.",
+    )
+    parser.add_argument(
+        "what", nargs="?", metavar="NETWORK", help="rnn, lstm, gru, or a file of saved parameters"
+    )
+    parser.add_argument("--list", action="store_true", help="list the views, with when to use each")
+    parser.add_argument("--input", type=_positive, default=3, metavar="N", help="features; default: 3")
+    parser.add_argument("--hidden", type=_positive, default=4, metavar="N", help="size of h; default: 4")
+    parser.add_argument("--layers", type=_positive, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--bidirectional", action="store_true", help="in both directions")
+    parser.add_argument("--steps", type=_positive, default=4, metavar="N", help="time steps; default: 4")
+    parser.add_argument("--batch", type=_positive, default=1, metavar="N", help="sequences; default: 1")
+    parser.add_argument("--view", metavar="NAME", help="see --list; default: ops, folded beyond 6 steps")
+    parser.add_argument("--fold", action="store_true", help="leave out the middle of long loops")
+    parser.add_argument("--depth", type=_positive, metavar="N", help="deeper modules as single boxes")
+    parser.add_argument(
+        "--show", default="shapes", metavar="WHAT", help="shapes,dtypes,values,gradients,memory"
+    )
+    parser.add_argument("--highlight", metavar="NAME", help="all routes from this parameter to the result")
+    parser.add_argument("--theme", default="auto", metavar="NAME", help="auto, light, dark or paper")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: NETWORK.svg; its suffix says what is written"
+    )
+    parser.add_argument("--explore", type=Path, metavar="PAGE", help="write an HTML page to step through")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -276,6 +309,68 @@ def _forecast(args: argparse.Namespace) -> None:
     )
     _print_written([table, figure, *_save_network(forecaster, args.out)])
     print(f"\n{time.perf_counter() - began:.1f} seconds")
+
+
+def _draw(args: argparse.Namespace) -> None:
+    from . import draw
+
+    if args.list:
+        for name, (_, use) in draw.VIEWS.items():
+            print(f"{name:7}  {use}")
+        print(f"{'anatomy':7}  what happens inside one cell, as textbooks draw it")
+        return
+    if args.what is None:
+        raise ValueError("which network? One of rnn, lstm, gru, or a file; --list lists the views")
+    out = args.out or (None if args.explore else Path(f"{Path(args.what).stem}.svg"))
+    if args.view == "anatomy":
+        diagram = draw.anatomy(args.what, theme=args.theme)
+    else:
+        with draw.keep_values() as kept:
+            result = _result(args)
+        if args.explore:
+            print(draw.explore(result, args.explore, kept=kept))
+        if out is None:
+            return
+        diagram = draw.graph(
+            result,
+            view=args.view,
+            fold=True if args.fold else None,
+            depth=args.depth,
+            show=args.show.split(","),
+            highlight=args.highlight,
+            kept=kept,
+            theme=args.theme,
+        )
+    assert out is not None
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        written = diagram.save(out)
+    for text in [*(str(warning.message) for warning in told), *diagram.view.notes]:
+        print(f"tinygrad-rnn: {text}", file=sys.stderr)
+    print(written)
+
+
+def _result(args: argparse.Namespace) -> Any:
+    """What is drawn: the output of the network for random inputs, or the forecaster's loss."""
+    import numpy as np
+
+    from . import draw, nn, tasks
+
+    kinds = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+    rng = np.random.default_rng(0)
+    if args.what.lower() in kinds:
+        size, options = args.input, {"bidirectional": args.bidirectional, "return_state": False, "rng": rng}
+        model = kinds[args.what.lower()](size, args.hidden, args.layers, **options)
+    elif not Path(args.what).exists():
+        raise FileNotFoundError(
+            errno.ENOENT, "no such network (rnn, lstm, gru), and no such file", str(args.what)
+        )
+    else:
+        state, metadata = nn.load_state(args.what)
+        if str(metadata.get("kind")).startswith("forecaster/"):
+            return tasks.Forecaster.load(args.what).loss(args.steps)
+        model, size = draw.network(state)
+    return model(rng.standard_normal((args.batch, args.steps, size)).astype(np.float32))
 
 
 def _networks(forecaster: Forecaster) -> str:

@@ -152,6 +152,12 @@ def test_an_unknown_theme_is_refused():
         draw.graph(plain(), theme="solarized")
 
 
+@pytest.mark.parametrize("prefix", ["", "1", "a b", 'x"', "<", "a{}"])
+def test_a_prefix_that_cannot_begin_an_id_is_refused(prefix):
+    with pytest.raises(ValueError, match="prefix begins ids"):
+        draw.graph(plain(), prefix=prefix)
+
+
 def test_importing_the_package_does_not_import_graphviz():
     program = "import sys, tinygrad_rnn; sys.exit('graphviz' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

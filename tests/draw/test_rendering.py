@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tinygrad_rnn.draw import rendering
-from tinygrad_rnn.draw.rendering import RenderError, lay_out, render
+from tinygrad_rnn.draw.rendering import RenderError, render
 
 DOT = shutil.which("dot")
 PYGRAPHVIZ = importlib.util.find_spec("pygraphviz")

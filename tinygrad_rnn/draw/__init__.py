@@ -4,8 +4,8 @@
 
     draw.graph(loss).save("loss.svg")
 
-From the tape comes a view (plain nodes, edges and clusters), from the view DOT text, from the DOT text a
-picture; a module for each.
+From the tape comes a view (plain nodes, edges and clusters), from the view a drawing (places for all of
+them), and from the drawing a text or a picture; see README.md beside this file.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from .anatomy import anatomy
 from .checking import EntryCheck, TapeCheck, check
 from .curves import loss_curves
 from .diagram import Diagram
+from .difference import diff
 from .exploring import explore
 from .flows import StateFlow, flow, step_gradients
 from .gradients import contributions, gradient_flow, influence, influence_map
 from .kept import keep_values
-from .views import graph
+from .saved import network
+from .views import VIEWS, graph
 
 __all__ = [
+    "VIEWS",
     "Diagram",
     "EntryCheck",
     "StateFlow",
@@ -29,6 +32,7 @@ __all__ = [
     "anatomy",
     "check",
     "contributions",
+    "diff",
     "explore",
     "flow",
     "gate_values",
@@ -40,5 +44,6 @@ __all__ = [
     "influence_map",
     "keep_values",
     "loss_curves",
+    "network",
     "step_gradients",
 ]

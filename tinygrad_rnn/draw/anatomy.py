@@ -219,7 +219,7 @@ class _Canvas:
         node = Node(key, "module", title, detail, told, 0, at=at, span=span)
         self.view.nodes.append(node)
         for entry in entries:
-            self.view.stands[self.step.tape.numbers[entry]] = [key]
+            self.view.stands.setdefault(self.step.tape.numbers[entry], []).append(key)
 
     def word(self, key: str, title: str, at: Point, inside: bool = False) -> None:
         """An input or an output."""
@@ -296,6 +296,8 @@ def _draw_lstm(canvas: _Canvas) -> _Canvas:
     canvas.word("h.after", "hₜ", (9.4, 0))
     canvas.word("y", "yₜ = hₜ", (8.2, top + 1.6))
     canvas.point("c.out", (7.0, top))
+    if peephole:
+        canvas.point("c.mid", (gates["o"] - 0.62, top))
     canvas.point("h.out", (8.2, 0))
     canvas.line("x", "affine")
     canvas.line("h.before", "affine", kind="state")
@@ -303,8 +305,7 @@ def _draw_lstm(canvas: _Canvas) -> _Canvas:
     canvas.line("i", "i*g", via=((gates["i"], mid),))
     canvas.line("g", "i*g", "c")
     canvas.line("o", "h", via=((gates["o"], row),))
-    canvas.line("f*c", "c", "c.out", kind="state")
-    canvas.line("c.out", "c.after", kind="state")
+    canvas.line("f*c", "c", *(["c.mid"] if peephole else []), "c.out", "c.after", kind="state")
     canvas.line("c.out", "tanh_c", "h")
     canvas.line("h", "h.out", via=((7.0, 0),), kind="state")
     canvas.line("h.out", "h.after", kind="state")
@@ -320,12 +321,10 @@ def _draw_peepholes(canvas: _Canvas, gates: dict[str, float], top: float) -> Non
     canvas.point("c.in", (0.38, top))
     canvas.line("c.before", "c.in", kind="state")
     canvas.line("c.in", "f*c", kind="state")
-    canvas.line("c.in", "f.peek")
     x = gates["i"] - 0.62
     canvas.point("c.in2", (0.38, 4.2))
+    canvas.line("c.in", "c.in2", "f.peek")
     canvas.line("c.in2", "i.peek", via=((x, 4.2),))
-    x = gates["o"] - 0.62
-    canvas.point("c.mid", (x, top))
     canvas.line("c.mid", "o.peek")
     for gate in "f", "i", "o":
         x, y = gates[gate] - 0.62, 1.4

@@ -381,7 +381,9 @@ class _Cells:
             frame = self.unrolled.frames[box[1]]
             title, told = frame.title, frame.key
         else:
-            title, told = entries[-1].primitive.name, " → ".join(e.primitive.name for e in entries[:12])
+            passed_on = all(e.primitive.name in WIRING for e in entries)
+            title = "output" if passed_on else entries[-1].primitive.name
+            told = " → ".join(e.primitive.name for e in entries[:12])
         last = entries[-1]
         node = Node(self._key(box), "module", title, self.describe(last), told)
         node.at, node.span = ((left + right) / 2, self.row[box]), right - left + 1

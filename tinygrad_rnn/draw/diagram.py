@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Callable
 from functools import cached_property
@@ -51,6 +52,10 @@ class Diagram:
     ) -> None:
         if theme not in THEMES:
             raise ValueError(f"theme is one of {', '.join(THEMES)}, got {theme!r}")
+        if prefix is not None and not re.fullmatch(r"[A-Za-z_][\w.-]*", prefix, re.ASCII):
+            raise ValueError(
+                f"prefix begins ids: a letter, then letters, digits, '-', '_', '.'; got {prefix!r}"
+            )
         self.view, self.tape, self.theme = view, tape, theme
         self._prefix = prefix
 

@@ -46,7 +46,7 @@ def mermaid(view: View) -> str:
     for node in view.nodes:
         inside.setdefault(node.cluster, []).append(node)
     across = view.on_grid or any(cluster.step is not None for cluster in view.clusters)
-    out = [f"flowchart {'BT' if view.on_grid and not across else 'LR' if across else 'TB'}"]
+    out = [f"flowchart {'LR' if across else 'TB'}"]
     if view.title:
         out[:0] = ["---", f"title: {_quoted(view.title)}", "---"]
     out += [f"    %% {' '.join(note.split())}" for note in view.notes]

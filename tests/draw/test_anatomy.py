@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import draw, nn
+
+FIGURES = {
+    "rnn": lambda: nn.RNNCell(3, 4, rng=0),
+    "lstm": lambda: nn.LSTMCell(3, 4, rng=0),
+    "peephole": lambda: nn.LSTMCell(3, 4, peephole="diagonal", rng=0),
+    "gru": lambda: nn.GRUCell(3, 4, rng=0),
+}
+
+SIGNS = {
+    "sigmoid": "\N{GREEK SMALL LETTER SIGMA}",
+    "add": "+",
+    "multiply": "\N{MULTIPLICATION SIGN}",
+    "subtract": "1\N{MINUS SIGN}",
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_operation_is_in_the_figure(name):
+    diagram = draw.anatomy(name)
+    keys = {node.key for node in diagram.view.nodes}
+    assert set(diagram.view.stands) == set(range(1, len(diagram.tape) + 1))
+    assert all(set(found) <= keys for found in diagram.view.stands.values())
+    for node in diagram.view.nodes:
+        if node.entry:
+            primitive = diagram.tape.entries[node.entry - 1].primitive.name
+            sign = SIGNS.get(primitive, primitive)
+            assert node.title == sign
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_arrows_are_those_of_the_tape(name):
+    """What an operation of the figure reads is what its entry reads, through branchings."""
+    diagram = draw.anatomy(name)
+    view, tape = diagram.view, diagram.tape
+    nodes = {node.key: node for node in view.nodes}
+    into = {}
+    for edge in view.edges:
+        into.setdefault(edge.head, set()).add(edge.tail)
+
+    def sources(key):
+        found, stack = set(), list(into.get(key, ()))
+        while stack:
+            tail = stack.pop()
+            if nodes[tail].kind == "point":
+                stack += into[tail]
+            else:
+                found.add(tail)
+        return found
+
+    standing = {n: set(keys) for n, keys in view.stands.items()}
+    for node in view.nodes:
+        if not node.entry or node.kind not in ("gate", "operation"):
+            continue
+        read = set()
+        for place in tape.entries[node.entry - 1].parents:
+            if place is None:
+                continue
+            if isinstance(place, tg.tape.Leaf):
+                read |= {f"{tape.leaves[place]}.before"} & set(nodes)
+                continue
+            entry = place.entry if isinstance(place, tg.tape.Output) else place
+            read |= standing[tape.numbers[entry]]
+        drawn = sources(node.key)
+        assert drawn <= read
+        # Of the three pieces of an affine map that a GRU's figure has, an operation reads one.
+        assert drawn or not read
+
+
+def test_layers_and_variants():
+    assert "tanh" in draw.anatomy(nn.LSTM(3, 4, rng=0)).text()
+    assert "relu" in draw.anatomy(nn.RNN(3, 4, nonlinearity="relu", bias=False, rng=0)).text()
+    replaced = draw.anatomy(nn.GRUCell(3, 4, update_gate="replace", rng=0)).view
+    arrows = {(edge.tail, edge.head) for edge in replaced.edges}
+    assert ("1-z", "old") in arrows
+    assert ("1-z", "new") in {(e.tail, e.head) for e in draw.anatomy("gru").view.edges}
+
+
+class Swapped(nn.LSTMCell):
+    """An LSTM in which f and i have changed places in the new cell state."""
+
+    def forward(self, x, state=None):
+        h, c = self.initial_state(len(x)) if state is None else state
+        i, f, g, o = tg.split(self._input_terms(x) + self._hidden_terms(h), 4, axis=-1)
+        c = tg.sigmoid(i) * c + tg.sigmoid(f) * tg.tanh(g)
+        h = tg.sigmoid(o) * tg.tanh(c)
+        return h, (h, c)
+
+
+class Extra(nn.LSTMCell):
+    def forward(self, x, state=None):
+        h, (h2, c) = super().forward(x, state)
+        return h, (h2 * 1.0, c)
+
+
+class OldC(nn.LSTMCell):
+    """An LSTM whose output looks at the old cell state."""
+
+    def forward(self, x, state=None):
+        h, c = self.initial_state(len(x)) if state is None else state
+        i, f, g, o = tg.split(self._input_terms(x) + self._hidden_terms(h), 4, axis=-1)
+        new = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
+        h = tg.sigmoid(o) * tg.tanh(c)
+        return h, (h, new)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (Swapped, r"Swapped is none .* 'lstm' the same operations are connected in another way"),
+        (OldC, r"OldC is none .* 'lstm' the same operations are connected in another way"),
+        (Extra, r"Extra is none .* 'lstm' it has multiply besides"),
+    ],
+)
+def test_a_cell_that_is_not_the_figures_is_refused_by_name(cell, message):
+    with pytest.raises(ValueError, match=message):
+        draw.anatomy(cell(3, 4, rng=0))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        nn.LSTMCell(3, 4, coupled=True, rng=0),
+        nn.LSTMCell(3, 4, layer_norm=True, rng=0),
+        nn.LSTMCell(3, 4, proj_size=2, rng=0),
+        nn.LSTMCell(3, 4, peephole="full", rng=0),
+        nn.GRUCell(3, 4, reset_after=False, rng=0),
+        nn.MGUCell(3, 4, rng=0),
+    ],
+    ids=str,
+)
+def test_variants_without_a_figure_are_refused(cell):
+    with pytest.raises(ValueError, match=f"{type(cell).__name__} is none of the textbook's cells"):
+        draw.anatomy(cell)
+
+
+def test_the_wrong_figure_is_refused():
+    with pytest.raises(ValueError, match="RNNCell is none of the textbook's cells: beside the figure 'gru'"):
+        draw.anatomy(nn.RNNCell(3, 4, rng=0), figure="gru")
+    with pytest.raises(ValueError, match="has the figures rnn, lstm, peephole, gru, got 'cnn'"):
+        draw.anatomy("cnn")
+    with pytest.raises(ValueError, match="has the figures"):
+        draw.anatomy(nn.RNNCell(3, 4, rng=0), figure="cnn")
+
+
+def test_what_is_no_cell_is_refused():
+    for thing in nn.Linear(2, 2), 3, np.ones(2):
+        with pytest.raises(TypeError, match="draws a cell with"):
+            draw.anatomy(thing)
+
+
+def test_nothing_of_the_cell_changes():
+    cell = nn.LSTMCell(3, 4, rng=0)
+    before = cell.state_dict()
+    draw.anatomy(cell)
+    assert all(p.grad is None for p in cell.parameters())
+    np.testing.assert_equal(cell.state_dict(), before)

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+from nets_to_draw import gru, leaf, steps
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import draw, nn
+
+RNG = np.random.default_rng(0)
+
+
+def data(batch=2, time=3, size=2):
+    return RNG.standard_normal((batch, time, size)).astype(np.float32)
+
+
+def cells(tensor, view="cells", **options):
+    return draw.graph(tensor, view=view, **options).view
+
+
+def rows(view):
+    """Titles of cells, row by row from the bottom, each from left to right."""
+    found = {}
+    for node in view.nodes:
+        if node.kind in ("cell", "gap"):
+            found.setdefault(node.at[1], []).append((node.at[0], node.title))
+    return [[title for _, title in sorted(found[row])] for row in sorted(found)]
+
+
+def edges(view, kind):
+    return {(e.tail, e.head, e.label) for e in view.edges if e.kind == kind}
+
+
+def lstm(layers=1, bidirectional=False, time=3):
+    layer = nn.LSTM(2, 4, layers, bidirectional=bidirectional, return_state=False, rng=0)
+    return layer(data(time=time))
+
+
+def test_one_box_per_step_with_states_between():
+    view = cells(lstm())
+    assert rows(view) == [["LSTM"] * 3]
+    key = "lstm.l0.t00{}".format
+    assert edges(view, "state") == {
+        *((key(t), key(t + 1), f"{s}{'₀₁'[t]}") for t in range(2) for s in "hc"),
+        *((f"{key(0)}.{s}.before", key(0), "") for s in "hc"),
+    }
+    inputs = {node.title for node in view.nodes if node.kind == "data"}
+    assert inputs == {"x₀", "x₁", "x₂"}
+
+
+def test_layers_are_rows_and_each_step_reads_its_own_step_below():
+    view = cells(lstm(layers=3))
+    assert rows(view) == [["LSTM"] * 3] * 3
+    upwards = {(tail, head) for tail, head, _ in edges(view, "data")}
+    for layer in range(2):
+        for t in range(3):
+            pair = f"lstm.l{layer}.t00{t}", f"lstm.l{layer + 1}.t00{t}"
+            assert pair in upwards
+    assert ("lstm.l0.t000", "lstm.l1.t001") not in upwards
+
+
+def test_directions_are_lanes_whose_arrows_run_opposite_ways():
+    view = cells(nn.Linear(8, 1, rng=0)(lstm(bidirectional=True)))
+    at = {node.key: node.at for node in view.nodes}
+    ways = {"lstm.l0": set(), "lstm.l0_reverse": set()}
+    for tail, head, label in edges(view, "state"):
+        if label:
+            ways[tail.rpartition(".")[0]].add(np.sign(at[head][0] - at[tail][0]))
+    assert ways == {"lstm.l0": {1}, "lstm.l0_reverse": {-1}}
+    together = [node for node in view.nodes if node.title == "concatenate"]
+    assert len(together) == 3
+    for node in together:
+        assert len([edge for edge in view.edges if edge.head == node.key]) == 2
+    initial = {node.title for node in view.nodes if node.key.endswith(".before")}
+    assert initial == {"h₋₁", "c₋₁", "h₃", "c₃"}
+
+
+def test_an_encoder_hands_its_state_to_the_decoder_beside_it():
+    encoder, decoder = nn.GRU(2, 4, rng=0), nn.GRU(2, 4, rng=0, return_state=False)
+    with tg.scope("enc"):
+        _, state = encoder(data(time=3))
+    with tg.scope("dec"):
+        y = decoder(data(time=2), state)
+    view = cells(y)
+    assert rows(view) == [["GRU"] * 5]
+    assert ("enc.gru.l0.t002", "dec.gru.l0.t000", "h₂") in edges(view, "state")
+
+
+def test_modules_are_bars_over_what_they_read():
+    lstm_, head = nn.LSTM(2, 4, return_state=False, rng=0), nn.Linear(4, 1, rng=0)
+    view = cells(head(lstm_(data(time=4))))
+    (bar,) = [node for node in view.nodes if node.kind == "module"]
+    assert (bar.title, bar.at[0], bar.span, bar.result) == ("linear", 1.5, 4, True)
+    only_last = nn.LSTM(2, 4, return_state=False, return_sequences=False, rng=0)
+    view = cells(head(only_last(data(time=4))))
+    (bar,) = [node for node in view.nodes if node.kind == "module"]
+    assert (bar.at[0], bar.span) == (3, 1)
+
+
+def test_folded_cells():
+    view = cells(lstm(time=50), fold=True)
+    assert rows(view) == [["LSTM", "LSTM", "⋯", "LSTM", "LSTM"]]
+    (gap,) = [node for node in view.nodes if node.kind == "gap"]
+    assert gap.detail == "46 steps"
+    state = edges(view, "state")
+    assert ("lstm.l0.t001", gap.key, "c₁") in state
+    assert (gap.key, "lstm.l0.t048", "c₄₇") in state
+
+
+def test_rolled_cells_read_their_own_state():
+    view = cells(lstm(layers=2, bidirectional=True, time=50), view="rolled")
+    loops = {(e.tail, e.label) for e in view.edges if e.tail == e.head}
+    assert loops == {
+        (f"lstm.l{k}{suffix}.cell", f"{state}{index}")
+        for k in range(2)
+        for suffix, index in (("", "ₜ₋₁"), ("_reverse", "ₜ₊₁"))
+        for state in "hc"
+    }
+    assert rows(view) == [["LSTM"]] * 4
+
+
+def test_all_entries_are_in_a_box():
+    for y in lstm(2, True), gru(3), steps(range(4)):
+        view = cells(y)
+        keys = {node.key for node in view.nodes}
+        tape = tg.Tape(y)
+        inside = [
+            n
+            for n, e in enumerate(tape.entries, 1)
+            if e.scope and any(s.step is not None for s in e.scope.path())
+        ]
+        assert all(set(view.stands[n]) <= keys for n in inside)
+
+
+def test_a_users_cell_is_called_by_its_class():
+    class Leaky(nn.Module):
+        input_size = output_size = 2
+
+        def __init__(self):
+            self.w = nn.Parameter(np.ones((2, 2)), np.float32)
+
+        def initial_state(self, batch):
+            return tg.tensor(np.zeros((batch, 2), np.float32))
+
+        def forward(self, x, h):
+            h = 0.9 * h + tg.tanh(x @ self.w)
+            return h, h
+
+    y, _ = nn.scan(Leaky(), tg.tensor(data()))
+    assert rows(cells(y)) == [["Leaky"] * 3]
+    assert {label for *_, label in edges(cells(y), "state")} == {"", "h₀", "h₁"}
+
+
+def test_a_detached_state_is_drawn_as_a_cut():
+    w, h = leaf("w", 2, 2), tg.tensor(np.ones((1, 2)))
+    kept = []
+    for t in range(4):
+        with tg.scope(f"t={t}", step=t):
+            h = tg.tanh((h.detach() if t == 2 else h) @ w)
+        kept.append(h)
+    view = draw.graph(*kept).view
+    (cut,) = [edge for edge in view.edges if edge.kind == "cut"]
+    assert (cut.tail, cut.head) == ("t001.tanh", "t002.h.before")
+    assert "no gradient" in cut.tooltip
+
+
+@pytest.mark.parametrize("view", ["cells", "rolled"])
+def test_without_loops_there_is_one_box(view):
+    made = cells(leaf("x", 2) * 2.0, view=view)
+    assert [(node.kind, node.result) for node in made.nodes] == [("module", True)]

@@ -1,0 +1,338 @@
+"""What can be asked of `draw.graph`, and random programs."""
+
+import contextlib
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets_to_draw import bidirectional, gru, leaf, lstm, needs_graphviz, plain, steps
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import draw, nn
+from tinygrad_rnn.draw.dot import dot_source
+from tinygrad_rnn.draw.selection import Selection
+from tinygrad_rnn.draw.unrolled import Unrolled
+
+
+def shown(view):
+    """The time steps that are drawn."""
+    return [c.step for c in view.clusters if c.kind == "step"]
+
+
+def gaps(view):
+    return [node.detail for node in view.nodes if node.kind == "gap"]
+
+
+# ---- folding
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, [0, 1, 48, 49]),
+        ({"view": "folded"}, [0, 1, 48, 49]),
+        ({"fold": 3}, [0, 1, 2, 47, 48, 49]),
+        ({"fold": (1, 2)}, [0, 48, 49]),
+        ({"steps": (0, 20, 21)}, [0, 20, 21]),
+        ({"steps": range(48, 60)}, [48, 49]),
+        ({"view": "ops"}, list(range(50))),
+        ({"fold": False}, list(range(50))),
+    ],
+)
+def test_steps_that_are_drawn(options, wanted):
+    view = draw.graph(steps(range(50)), **options).view
+    assert shown(view) == wanted
+    left = sum(int(detail.split()[0]) for detail in gaps(view))
+    assert left + len(wanted) == 50
+
+
+def test_six_steps_are_not_folded_and_seven_are():
+    assert shown(draw.graph(steps(range(6))).view) == [0, 1, 2, 3, 4, 5]
+    assert shown(draw.graph(steps(range(7))).view) == [0, 1, 5, 6]
+
+
+def test_a_gap_of_one_step_is_not_worth_it():
+    assert shown(draw.graph(steps(range(5)), fold=True).view) == [0, 1, 2, 3, 4]
+
+
+def test_states_pass_through_gaps():
+    view = draw.graph(lstm(50)).view
+    states = [(e.tail, e.head) for e in view.edges if e.kind == "state"]
+    gap = "lstm.l0.t002-t047.gap"
+    assert sum(head == gap for _, head in states) == 2
+    assert sorted(head for tail, head in states if tail == gap) == [
+        "lstm.l0.t048.c.before", "lstm.l0.t048.h.before",
+    ]  # fmt: skip
+    titles = {node.key: node.title for node in view.nodes}
+    assert titles["lstm.l0.t048.c.before"] == "c₄₇"
+    assert titles["lstm.l0.t048.h.before"] == "h₄₇"
+
+
+@pytest.mark.parametrize("fold", [0, (0, 1), -1])
+def test_folding_leaves_both_ends(fold):
+    with pytest.raises(ValueError, match="at least one step at either end"):
+        draw.graph(steps(range(9)), fold=fold)
+
+
+def test_a_budget_folds_and_says_so():
+    diagram = draw.graph(steps(range(9)), view="ops", budget=20)
+    assert shown(diagram.view) == [0, 1, 7, 8]
+    assert "more than the budget of 20" in diagram.view.notes[0]
+    assert "more than the budget" in repr(diagram)
+    closed = draw.graph(gru(4), view="ops", budget=20)
+    assert "modules closed at depth 2" in closed.view.notes[0]
+    y = leaf("x", 1)
+    for _ in range(50):
+        y = tg.tanh(y)
+    assert "as a table" in draw.graph(y, budget=20).view.notes[0]
+    assert not draw.graph(y, budget=None).view.notes
+
+
+# ---- modules
+
+
+def test_depth_closes_modules():
+    layer, head = nn.LSTM(2, 3, 2, return_state=False, rng=0), nn.Linear(3, 1, rng=0)
+    y = nn.Sequential(layer, head)(tg.tensor(np.ones((1, 2, 2), np.float32)))
+    view = draw.graph(y, depth=1).view
+    assert [(n.kind, n.title, n.detail) for n in view.nodes] == [
+        ("module", "lstm0", "LSTM"), ("module", "linear1", "Linear"),
+    ]  # fmt: skip
+    assert [(e.tail, e.head) for e in view.edges] == [("sequential.lstm0", "sequential.linear1")]
+    assert [c.title for c in draw.graph(y, depth=2).view.clusters] == ["sequential", "lstm0", "linear1"]
+
+
+@pytest.mark.parametrize("group", ["l0", ["rnn/l0"], ("rnn.l0", "l0_reverse")])
+def test_modules_are_grouped_by_name_or_path(group):
+    view = draw.graph(bidirectional(3, layers=1), group=group).view
+    boxes = [node.title for node in view.nodes if node.kind == "module"]
+    assert boxes == (["l0", "l0_reverse"] if len(group) == 2 and isinstance(group, tuple) else ["l0"])
+
+
+def test_an_unknown_group_is_refused():
+    with pytest.raises(
+        ValueError, match=r"group='l7' names no module of this tape; it has l0, l0_reverse, rnn, rnn\.l0"
+    ):
+        draw.graph(bidirectional(2, layers=1), group="l7")
+
+
+# ---- what is shown
+
+
+def test_everything_that_can_be_shown():
+    x = leaf("x", 2, 3)
+    y = tg.tanh(x * 2.0).sum()
+    told = {node.key: node.detail for node in draw.graph(y, show=draw_shown()).view.nodes}
+    values = np.tanh(2 * x.numpy())
+    assert told["tanh"].splitlines()[:3] == ["(2, 3)", "float64", f"{values.min():.3g} … {values.max():.3g}"]
+    assert told["tanh"].splitlines()[3] == f"|grad| {np.sqrt(6):.3g}"
+    assert told["tanh"].splitlines()[4].endswith(" B")
+    assert "grad: not computed" in told["x"]
+    y.backward()
+    norm = np.linalg.norm(x.grad.numpy())
+    told = {node.key: node.detail for node in draw.graph(y, show="gradients").view.nodes}
+    assert told == {"x": f"|grad| {norm:.3g}", "multiply": "grad: not computed", "tanh": "grad: not computed",
+                    "sum": "grad: not computed", "multiply.2": ""}  # fmt: skip
+
+
+def draw_shown():
+    return ["shapes", "dtypes", "values", "gradients", "memory"]
+
+
+def test_values_come_from_what_was_kept():
+    with draw.keep_values() as kept:
+        y = (leaf("x", 2) + leaf("y", 2)).sum()
+    y.backward()
+    bare = {node.key: node.detail for node in draw.graph(y, show="values").view.nodes}
+    assert bare["add"] == "value: not kept"
+    told = {node.key: node.detail for node in draw.graph(y, show="values", kept=kept).view.nodes}
+    assert told["add"] == "-2 … 2"
+
+
+def test_showing_gradients_changes_none():
+    y = lstm(2)
+    leaves = tg.Tape(y).leaves
+    draw.graph(y, show="gradients")
+    assert all(leaf.grad is None for leaf in leaves)
+    y.backward()
+
+
+def test_unknown_things_to_show_are_refused():
+    with pytest.raises(ValueError, match="show takes any of shapes, dtypes, values, gradients, memory"):
+        draw.graph(plain(), show="colours")
+    with pytest.raises(ValueError, match="has the views ops, folded, cells, rolled, tape, got '3d'"):
+        draw.graph(plain(), view="3d")
+
+
+@pytest.mark.parametrize("view", ["ops", "cells"])
+def test_the_flow_of_gradients(view):
+    y = lstm(4)
+    made = draw.graph(y, view=view, show="gradients").view
+    flows = {(f.state, int(t)): norm for f in draw.flow(y) for t, norm in zip(f.steps, f.norms, strict=True)}
+    ribbons = {
+        node.title.replace("|", "").removeprefix("∂L/∂"): node for node in made.nodes if node.kind == "ribbon"
+    }
+    subscript = "₀₁₂₃"
+    assert len(ribbons) == 6
+    weights = {e.entry: e.weight for e in made.edges if e.kind == "state" and e.entry}
+    assert len(weights) == 6
+    for (state, t), norm in flows.items():
+        if t < 3:
+            assert f"{state}{subscript[t]} {norm:.2g}" in ribbons
+    tape = tg.Tape(y)
+    norms = draw_norms(tape)
+    ordered = sorted(weights, key=lambda number: norms[tape.entries[number - 1]])
+    assert [weights[n] for n in ordered] == sorted(weights.values())
+
+
+def draw_norms(tape):
+    from tinygrad_rnn.draw.describing import gradient_norms
+
+    return gradient_norms(tape)
+
+
+# ---- marks
+
+
+def test_routes_are_highlighted():
+    a, b = leaf("a", 2), leaf("b", 2)
+    y = (tg.tanh(a) * b).sum()
+    for what in a, "a", ["a"]:
+        view = draw.graph(y, highlight=what).view
+        marks = {node.key: node.mark for node in view.nodes}
+        assert marks == {"a": "highlighted", "tanh": "highlighted", "multiply": "highlighted",
+                         "sum": "highlighted", "b": "faded"}  # fmt: skip
+        assert {(e.tail, e.head) for e in view.edges if e.mark == "highlighted"} == {
+            ("a", "tanh"), ("tanh", "multiply"), ("multiply", "sum"),
+        }  # fmt: skip
+    with pytest.raises(ValueError, match="'c' is no leaf of this tape; its leaves are a, b"):
+        draw.graph(y, highlight="c")
+
+
+@pytest.mark.parametrize("view", ["ops", "folded", "cells", "rolled", "tape"])
+def test_routes_in_every_view(view):
+    made = draw.graph(lstm(9), view=view, highlight="weight_hh").view
+    assert {"highlighted"} <= {node.mark for node in made.nodes}
+    assert all(node.mark == "highlighted" for node in made.nodes if node.result)
+
+
+def test_errors_are_levels():
+    y = plain()
+    tape = tg.Tape(y)
+    errors = dict(zip(tape.entries, [0.0, 1e-14, 1e-9, 1e-6, 1e-3, 1.0, float("nan")], strict=True))
+    view = draw.graph(y, errors=errors).view
+    assert [n.level for n in view.nodes if n.kind == "operation"] == [0, 0, 1, 2, 3, 4, None]
+    assert "error 1.0e-06" in next(n.detail for n in view.nodes if n.entry == 4)
+
+
+def test_what_changed():
+    def program(activation, size):
+        w = leaf("w", size, 2)
+        with tg.scope("net"):
+            return activation((w * 2.0) @ np.ones((2, 1))).sum()
+
+    same = draw.diff(program(tg.tanh, 3), program(tg.tanh, 3))
+    assert same.view.notes == ["nothing changed"]
+    assert not any(node.mark for node in same.view.nodes)
+    changed = draw.diff(program(tg.tanh, 3), program(tg.relu, 4)).view
+    marks = {node.title: node.mark for node in changed.nodes}
+    assert (marks["tanh"], marks["relu"], marks["sum"]) == ("removed", "added", "")
+    assert next(n.detail for n in changed.nodes if n.title == "w") == "(3, 2) → (4, 2)"
+    assert {(e.tail, e.head, e.mark) for e in changed.edges if e.mark} == {
+        ("net.matmul", "net.relu", "added"), ("net.relu", "net.sum", "added"),
+        ("net.matmul", "net.tanh", "removed"), ("net.tanh", "net.sum", "removed"),
+    }  # fmt: skip
+    text = draw.diff(program(tg.tanh, 3), program(tg.relu, 4)).text()
+    assert "+ net.relu" in text
+    assert "- net.tanh" in text
+
+
+def test_diagrams_are_compared_too():
+    one, other = (draw.graph(steps(range(n)), view="cells") for n in (3, 4))
+    view = draw.diff(one, other).view
+    assert [node.key for node in view.nodes if node.mark == "added"] == ["rnn.t003", "x_3_0"]
+    assert not any(node.mark == "removed" for node in view.nodes)
+
+
+# ---- random programs
+
+
+MOVES = st.lists(
+    st.tuples(
+        st.integers(0, 9), st.integers(-3, 4), st.integers(0, 99), st.integers(0, 99), st.integers(0, 5)
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+def program(moves):
+    """A program: operations on earlier results, in nested scopes and steps; what is left of it last."""
+    pool = [leaf("a", 2, 2), leaf("b", 2, 2)]
+    operations = [
+        lambda x, y: x + y,
+        lambda x, y: x * 2.0,
+        lambda x, y: tg.tanh(x),
+        lambda x, y: np.ones((2, 2)) @ y + x[:1],
+        lambda x, y: x.detach() + y,
+    ]
+    with contextlib.ExitStack() as everything:
+        scopes = []
+        for move, step, i, j, kind in moves:
+            if move == 0 and len(scopes) < 4:
+                scopes.append(contextlib.ExitStack())
+                everything.callback(scopes[-1].close)
+                scopes[-1].enter_context(tg.scope("m") if step < -2 else tg.scope(f"t={step}", step=step))
+            elif move == 1 and scopes:
+                scopes.pop().close()
+            x, y = pool[i % len(pool)], pool[j % len(pool)]
+            if kind == 5:
+                pool += tg.split(x, 2, axis=0) if x.shape[0] == 2 else []
+            else:
+                with contextlib.suppress(ValueError):
+                    pool.append(operations[kind](x, y))
+    return [t for t in pool[-3:] if t.place is not None]
+
+
+@needs_graphviz
+@settings(deadline=None, max_examples=60)
+@given(MOVES, st.sampled_from([None, True]), st.sampled_from([None, 1, 2]))
+def test_random_programs_are_drawn(moves, fold, depth):
+    results = program(moves)
+    for view in "ops", "cells", "rolled", "tape":
+        diagram = draw.graph(*results, view=view, fold=fold, depth=depth, show=("shapes", "gradients"))
+        keys = [node.key for node in diagram.view.nodes]
+        assert len(keys) == len(set(keys))
+        assert {edge.tail for edge in diagram.view.edges} | {e.head for e in diagram.view.edges} <= set(keys)
+        assert set(itertools.chain(*diagram.view.stands.values())) <= set(keys)
+        if view != "ops" or len(keys) < 60:
+            assert diagram.svg().count("<title>") >= 0
+        assert diagram.tikz()
+        assert diagram.text()
+        assert dot_source(diagram.view)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@settings(deadline=None, max_examples=8)
+@given(
+    layers=st.integers(1, 3),
+    both=st.booleans(),
+    time=st.integers(1, 9),
+    batch=st.integers(1, 3),
+    data=st.data(),
+)
+def test_random_networks_are_drawn(kind, layers, both, time, batch, data):
+    lengths = data.draw(st.one_of(st.none(), st.lists(st.integers(1, time), min_size=batch, max_size=batch)))
+    layer = getattr(nn, kind)(2, 3, layers, bidirectional=both, rng=0)
+    x = np.ones((batch, time, 2), np.float32)
+    y, state = layer(x, lengths=lengths)
+    for view in "cells", "rolled":
+        made = draw.graph(y, *(state if isinstance(state, tuple) else [state]), view=view)
+        lanes = layers * (1 + both)
+        cells = [node for node in made.view.nodes if node.kind == "cell"]
+        assert len(cells) == lanes * (1 if view == "rolled" else max(lengths or [time]))
+        assert made.svg()
+    unrolled = Unrolled(tg.Tape(y))
+    assert Selection(unrolled).size("ops") > 0
