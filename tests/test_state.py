@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.state import current_state
 
 
 @pytest.fixture
@@ -183,3 +185,39 @@ def test_backward_leaves_the_state_as_it_was(x: Any) -> None:
             y.backward(create_graph=True)
         assert str((x * 1).place.scope) == "b"
     assert (x * 1).place.scope is None
+
+
+@pytest.mark.parametrize("manager", [tg.no_grad(), tg.enable_grad(), tg.scope("s"), tg.detect_anomaly()])
+def test_one_object_may_be_used_by_several_threads(manager: Any) -> None:
+    """As a decorator, which is one object for all calls, and in with blocks, nested ones too."""
+    barrier = threading.Barrier(8)
+
+    @manager
+    def decorated(depth: int) -> None:
+        inside = current_state()
+        barrier.wait(timeout=10)
+        if depth:
+            decorated(depth - 1)
+        assert current_state() is inside
+
+    def work() -> bool:
+        outside = current_state()
+        for _ in range(5):
+            decorated(2)
+            with manager, manager:
+                barrier.wait(timeout=10)
+        return current_state() is outside
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all([f.result() for f in [pool.submit(work) for _ in range(8)]])
+
+
+def test_generators_and_coroutines_are_not_decorated() -> None:
+    def steps() -> Any:
+        yield 1
+
+    async def step() -> None: ...
+
+    for function in (steps, step):
+        with pytest.raises(TypeError, match=r"no_grad cannot decorate step.* with block inside"):
+            tg.no_grad()(function)

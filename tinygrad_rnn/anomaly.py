@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .observing import plain, together
+from .observing import innermost, plain, together
 from .ops.index import Piece
 from .sources import describe, user_line
-from .state import Replaced, State
+from .state import Replaced, State, context
 from .tape import Entry
 
 
@@ -24,19 +24,15 @@ class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
       forward and backward raises `ValueError` where it stands.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._watches: list[Watch] = []
-
     def _next(self, now: State) -> State:
-        self._watches.append(Watch())
-        return State(now.recording, now.scope, together(now.watch, self._watches[-1]))
+        return State(now.recording, now.scope, together(now.watch, Watch()))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        watch = innermost(context.get().watch)
         super().__exit__(kind, error, trace)
-        self._watches.pop().unlock()
+        watch.unlock()
 
 
 class Watch:

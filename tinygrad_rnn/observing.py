@@ -69,6 +69,11 @@ def together(outer: Any, inner: Any) -> Any:
     return inner if outer is None else _Both(outer, inner)
 
 
+def innermost(watch: Any) -> Any:
+    """The one that was added last."""
+    return watch.second if type(watch) is _Both else watch
+
+
 def plain(g: Any) -> Any:
     """The array of a cotangent, which is a tensor in a backward pass that is itself recorded."""
     return g.numpy() if hasattr(g, "numpy") else g

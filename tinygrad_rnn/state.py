@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 
 class State:
@@ -21,7 +21,9 @@ class State:
         Looks at every entry and cotangent: ``tg.detect_anomaly()``, an ``Observer``.
     """
 
-    __slots__ = ("recording", "scope", "watch")
+    __slots__ = ("outer", "recording", "scope", "watch")
+    outer: State
+    """What a block has replaced, and what its end puts back."""
 
     def __init__(self, recording: bool, scope: Scope | None, watch: Any = None) -> None:
         self.recording = recording
@@ -34,23 +36,40 @@ current_state: Callable[[], State] = context.get
 """The state of this thread or asyncio task; others do not see it."""
 
 
-class Replaced(ContextDecorator):
-    """A context manager, or a decorator, inside which the state is another one; it can be nested."""
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-    def __init__(self) -> None:
-        self._tokens: list[Any] = []
+
+class Replaced(ContextDecorator):
+    """A context manager, or a decorator, inside which the state is another one.
+
+    It can be nested, and one object can be used by several threads and tasks: what it replaced is remembered
+    in their states, not in itself.
+    """
+
+    def __call__(self, function: Function) -> Function:
+        from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+
+        if isgeneratorfunction(function) or iscoroutinefunction(function) or isasyncgenfunction(function):
+            raise TypeError(
+                f"{type(self).__name__} cannot decorate {function.__name__}: a generator or coroutine "
+                f"function returns before its body runs; use a with block inside it"
+            )
+        return super().__call__(function)
 
     def _next(self, now: State) -> State:
         raise AssertionError("subclasses say which state is next")
 
     def __enter__(self) -> Any:
-        self._tokens.append(context.set(self._next(context.get())))
+        now = context.get()
+        state = self._next(now)
+        state.outer = now
+        context.set(state)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        context.reset(self._tokens.pop())
+        context.set(context.get().outer)
 
 
 class no_grad(Replaced):  # noqa: N801 (the field's name for it)
@@ -115,7 +134,6 @@ class scope(Replaced):  # noqa: N801
     """
 
     def __init__(self, name: str, step: int | None = None, owner: Any = None) -> None:
-        super().__init__()
         self._name = str(name)
         self._step = step
         self._owner = owner
