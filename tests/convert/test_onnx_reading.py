@@ -96,6 +96,34 @@ def test_numbers_that_a_file_holds_in_single_precision_come_back():
     assert (layer.l0.clip, norm.eps, dropout.p) == (0.3, 1e-3, 0.1)
 
 
+def test_a_stack_of_different_cells_comes_back_as_layers():
+    cells = [nn.LSTMCell(3, 4), nn.GRUCell(4, 5)]
+    model = randomised(nn.Recurrent(cells, dropout=0.5, return_state=False), 0)
+    back = convert.from_onnx(convert.to_onnx(model))
+    assert [type(layer).__name__ for layer in back] == ["LSTM", "Dropout", "GRU"]
+    assert difference(back(data(2, 6, 3)), model(data(2, 6, 3))) == 0
+
+
+def test_reading_backwards_within_lengths_comes_back():
+    model = randomised(nn.LSTM(3, 4, 2, go_backwards=True), 0)
+    back = convert.from_onnx(convert.to_onnx(model, lengths=True))
+    assert repr(back) == repr(model)
+    assert same_weights(back, model)
+    x, lengths = data(2, 6, 3), np.array([4, 6])
+    assert difference(back(x, lengths=lengths), model(x, lengths=lengths)) == 0
+
+
+def test_ids_of_another_dtype():
+    """Whose type the graph changes before the look-up."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["ids"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["table", "ids"], ["y"]),
+    ]
+    proto = graph(nodes, {"table": data(5, 3)}, shape=("B", "T"))
+    ids = np.array([[1, 4, 0]])
+    np.testing.assert_array_equal(convert.from_onnx(proto)(ids).numpy(), data(5, 3)[ids])
+
+
 def test_a_wrapper_comes_back_as_one_layer_in_both_directions():
     model = randomised(nn.Bidirectional(nn.GRU(3, 4, return_state=False)), 0)
     back = convert.from_onnx(convert.to_onnx(model))
@@ -267,8 +295,8 @@ def test_constants_as_nodes_and_other_dense_layers():
         agrees(graph([constant, *node], {"b": b, "b2": b[None], "v": data(2, 3)}, shape=("B", 3)), data(4, 3))
 
 
-def gather(name, out):
-    return helper.make_node("Gather", [name, "k"], [out], axis=0)
+def gather(name, out, index="k"):
+    return helper.make_node("Gather", [name, index], [out], axis=0)
 
 
 REFUSED = [
@@ -316,6 +344,33 @@ REFUSED = [
      [helper.make_node("Expand", ["q", "s"], ["h0s"]), helper.make_node("Slice", ["h0s", "a", "b"], ["h0"]),
       recurrent("GRU", inputs=("x", "W", "R", "B", "", "h0")), squeeze("Y", 1)[0]],
      {"axis": [1], "q": data(2, 1, 4), "s": [2, 7, 4], "a": [0], "b": [1]}, "initial state h0 is computed"),
+    ("cell state as output", [recurrent("LSTM", outputs=("", "", "c")), squeeze("c", 0)[0]], {"axis": [0]},
+     "reads a cell state"),
+    ("several states",
+     [recurrent("RNN", outputs=("", "h")), helper.make_node("Concat", ["h", "h"], ["g"], axis=0),
+      helper.make_node("ReduceSum", ["g", "axis"], ["y"], keepdims=0)], {"axis": [0]}, "states of several"),
+    ("outputs reversed", [recurrent("RNN"), helper.make_node("Slice", ["Y", "m", "e", "z", "m"], ["y"])],
+     {"m": [-1], "e": [-(2**62)], "z": [0]}, "reverses what a recurrent node gives"),
+    ("joined outputs", [recurrent("RNN"), helper.make_node("Concat", ["Y", "Y"], ["y"], axis=1)], {},
+     "other than final states"),
+    ("joined batches",
+     [recurrent("RNN", outputs=("", "h")), helper.make_node("Concat", ["h", "h"], ["y"], axis=1)], {},
+     "in their order"),
+    ("swapped directions",
+     [recurrent("RNN", 2, outputs=("", "h")), gather("h", "a", "one"), gather("h", "b", "two"),
+      helper.make_node("Concat", ["a", "b"], ["y"], axis=1)], {"one": 1, "two": 0}, "in their order"),
+    ("kept axis", [recurrent("RNN"), gather("Y", "y")], {"k": [-1]}, "keeps an axis"),
+    ("constant first", [helper.make_node("MatMul", ["m", "x"], ["y"])], {"m": data(2, 2)}, "no product of"),
+    ("bias alone", [helper.make_node("Add", ["x", "b"], ["y"])], {"b": data(3)}, "adds to something else"),
+    ("wide bias", [helper.make_node("MatMul", ["x", "m"], ["z"]), helper.make_node("Add", ["z", "b"], ["y"])],
+     {"m": data(3, 3), "b": data(1, 3)}, "no vector of one number per feature"),
+    ("norm of two axes", [helper.make_node("LayerNormalization", ["x", "g"], ["y"], axis=1)], {"g": data(3)},
+     "another shape than the axes"),
+    ("cast",
+     [helper.make_node("Cast", ["x"], ["z"], to=11), helper.make_node("Cast", ["z"], ["y"], to=1)], {},
+     "changes the dtype"),
+    ("two functions", [recurrent("RNN", 2, activations=["Relu", "Tanh"]), gather("Y", "y")], {"k": 0},
+     "different activations"),
     ("unknown weights", [helper.make_node("Exp", ["W"], ["V"]),
                          recurrent("GRU", inputs=("x", "V", "R")), squeeze("Y", 1)[0]], {"axis": [1]},
      "V is computed, and must be a constant"),
@@ -353,6 +408,22 @@ def test_an_input_without_shape_is_refused():
     proto.graph.input[0].type.tensor_type.ClearField("shape")
     with pytest.raises(ValueError, match="input x must have a declared shape"):
         convert.from_onnx(proto)
+
+
+def test_gemm_that_is_no_linear_layer_is_refused():
+    for attributes in ({"alpha": 2.0}, {"transA": 1}):
+        node = helper.make_node("Gemm", ["x", "m"], ["y"], **attributes)
+        with pytest.raises(ValueError, match="transposes or scales its input"):
+            convert.from_onnx(graph([node], {"m": data(3, 3)}, shape=("A", 3)))
+    node = helper.make_node("Gemm", ["x", "m", "b"], ["y"])
+    with pytest.raises(ValueError, match="no vector of one number per feature"):
+        convert.from_onnx(graph([node], {"m": data(3, 3), "b": data(2, 3)}, shape=(2, 3)))
+
+
+def test_an_invalid_file_is_refused():
+    node = helper.make_node("MatMul", ["x", "m"], ["y"])
+    with pytest.raises(ValueError, match="this is no valid ONNX model"):
+        convert.from_onnx(graph([node], {"m": data(4, 4)}))
 
 
 def test_several_inputs_are_refused():

@@ -194,6 +194,19 @@ def test_a_state_that_does_not_fit_names_every_problem_and_changes_nothing():
     assert all((before[name] == value).all() for name, value in ours.state_dict().items())
 
 
+def test_a_wrapper_becomes_one_layer_in_both_directions():
+    ours = randomised(nn.Bidirectional(nn.LSTM(3, 4, dtype=np.float64)), 0)
+    theirs = convert.to_torch_module(ours)
+    x = np.random.default_rng(0).standard_normal((2, 5, 3))
+    assert theirs.bidirectional
+    assert difference(ours(x)[0], theirs(torch.tensor(x))[0]) < 1e-12
+
+
+def test_values_that_numpy_does_not_have_are_refused():
+    with pytest.raises(TypeError, match=r"no torch.bfloat16 \(weight\): convert with \.float\(\) first"):
+        convert.from_torch(torch.nn.Linear(2, 2).bfloat16(), nn.Linear(2, 2))
+
+
 def test_values_are_copies():
     ours = randomised(nn.LSTM(3, 4), 0)
     state = convert.to_torch(ours)

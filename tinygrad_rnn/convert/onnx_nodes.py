@@ -172,8 +172,8 @@ def _picked(walk: Walk, node: Node, x: Value, axis: Any, k: int, axes: tuple[Any
 
 
 def _matmul(walk: Walk, node: Node, x: Value) -> Value:
-    weight = walk.constant(node, 1)
-    if node.inputs[0] not in walk.values or weight is None or weight.ndim != 2:
+    weight = walk.constant(node, 1) if node.inputs[0] in walk.values else None
+    if weight is None or weight.ndim != 2:
         raise node.refused("it is no product of values with a matrix")
     return walk.then(node, x, ("Linear", {"weight": weight.T}), (*x.axes[:-1], "F"))
 
