@@ -154,18 +154,20 @@ class DirectionStates(StateTuple, _Directions):
 
 def rebuilt(like: Any, parts: Sequence[Any]) -> Any:
     """A tuple of the same type with other parts."""
+    if type(like) is tuple:
+        return tuple(parts)
     make = getattr(like, "_make", type(like))  # named tuples do not take their parts as one argument
     return make(parts)
 
 
 def map_state(f: Callable[..., Any], *states: State) -> State:
     """Apply a function to each tensor of a state, or to the tensors in the same place of several."""
-    if isinstance(states[0], tuple):
-        return rebuilt(states[0], [map_state(f, *parts) for parts in zip(*states, strict=True)])
-    if not isinstance(states[0], Tensor):
-        kind = type(states[0]).__name__
-        raise TypeError(f"a cell's state must be a tensor or a tuple of tensors, got {kind}")
-    return f(*states)
+    first = states[0]
+    if isinstance(first, Tensor):
+        return f(*states)
+    if isinstance(first, tuple):
+        return rebuilt(first, [map_state(f, *parts) for parts in zip(*states, strict=True)])
+    raise TypeError(f"a cell's state must be a tensor or a tuple of tensors, got {type(first).__name__}")
 
 
 def tensors_of(state: State) -> list[Any]:

@@ -118,8 +118,9 @@ def _concatenate_vjp(g, _y, *_arrays, axis=0):
         ends = np.cumsum([math.prod(shape) for shape in shapes])
         parts = split(g, [int(e) for e in ends[:-1]])
         return [p.reshape(shape) for p, shape in zip(parts, shapes, strict=True)]
-    ends = np.cumsum([a.shape[axis] for a in _arrays])
-    return split(g, [int(e) for e in ends[:-1]], axis=axis)
+    borders = itertools.accumulate([a.shape[axis] for a in _arrays], initial=0)
+    before = (slice(None),) * (axis % len(g.shape))
+    return [g[(*before, slice(start, stop))] for start, stop in itertools.pairwise(borders)]
 
 
 concatenate.defvjp(joint=_concatenate_vjp)
