@@ -51,7 +51,8 @@ def from_keras(source: Any, into: Any = None) -> Any:
     Notes
     -----
     Keras has one bias where the layers here have two: it goes into ``bias_ih``, and ``bias_hh`` becomes 0;
-    a GRU with ``reset_after=True`` has two there as well.
+    a GRU with ``reset_after=True`` has two there as well. A list does not tell options such as activations
+    and the epsilon of LayerNormalization (by default 1e-3 there, 1e-5 here): ``into`` must have the same.
     """
     if into is None:
         if not hasattr(source, "get_config"):
@@ -95,7 +96,12 @@ def to_keras(model: Any) -> list[np.ndarray]:
     ------
     ValueError
         For options with which Keras's layers would compute something else.
-    """
+
+    Notes
+    -----
+    Arrays do not tell options: make the Keras layers with the same ``reset_after``, activations,
+    ``go_backwards`` and ``merge_mode``, and LayerNormalization with the same epsilon (by default 1e-3 there,
+    1e-5 here)."""
     return [array for name, step in steps(model) for array in _written(name, step)]
 
 
