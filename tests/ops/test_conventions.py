@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.ops import REGISTRY
 from tinygrad_rnn.tensors import Tensor
 
 
@@ -291,6 +292,11 @@ def test_every_kind_of_index(index: Any) -> None:
     y.backward(np.ones(y.shape))
     np.testing.assert_array_equal(x.grad.numpy(), counts)
     assert tg.gradgradcheck(lambda x: x[index] ** 2, a)
+
+
+def test_as_many_pieces_as_places() -> None:
+    with pytest.raises(ValueError, match="scatter"):
+        REGISTRY["scatter"]([tg.tensor(np.ones(2)), tg.tensor(np.ones(2))], indices=[0], shape=(3, 2))
 
 
 def test_tensors_as_indices() -> None:

@@ -174,6 +174,7 @@ ERRORS: list[tuple[Any, str]] = [
     (lambda: tg.einsum("...j->j", A), "einsum: the axes of the ellipsis in .* are missing from its output"),
     (lambda: tg.einsum("i1->i", A), "einsum: subscripts are letters"),
     (lambda: tg.einsum("i..j->", A), "einsum: subscripts are letters"),
+    (lambda: tg.einsum("...i...->", A), "einsum: subscripts are letters"),
     (lambda: tg.einsum("ij"), "einsum: at least one operand is needed"),
     (lambda: tg.einsum("ij,ij", tg.tensor(A), B), r"einsum: contract\(float64\(2, 3\), float64\(3, 4\)"),
     (lambda: tg.tensordot(A, B, 2), "tensordot: axes .* differ in length"),

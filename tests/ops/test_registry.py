@@ -28,6 +28,11 @@ COMPOSITES = {name: p for name, p in REGISTRY.items() if isinstance(p, Composite
 EVERY = pytest.mark.parametrize("p", list(REGISTRY.values()), ids=list(REGISTRY))
 PRIMITIVE = pytest.mark.parametrize("p", list(PRIMITIVES.values()), ids=list(PRIMITIVES))
 COMPOSITE = pytest.mark.parametrize("p", list(COMPOSITES.values()), ids=list(COMPOSITES))
+SEVERAL = pytest.mark.parametrize(
+    "p",
+    [p for p in REGISTRY.values() if any(len(call(p, s).slots) > 1 for s in samples(p))],
+    ids=lambda p: p.name,
+)
 FULL = settings(max_examples=8 * settings.default.max_examples)
 
 
@@ -143,6 +148,22 @@ def test_second_derivatives(p: Operation, data: st.DataObject) -> None:
     report = tg.gradgradcheck(case, *case.arrays)
     assert report, str(report)
     assert_method(p, report)
+
+
+@SEVERAL
+@given(data=st.data())
+def test_second_derivatives_by_one_operand(p: Operation, data: st.DataObject) -> None:
+    """The others are plain arrays: then rules that are recorded meet arrays and tensors mixed."""
+    case = data.draw(cases(p))
+    which = data.draw(st.integers(0, len(case.roles) - 1))
+    values = [case.arrays[role] for role in case.roles]
+
+    def f(t: Tensor) -> Any:
+        return case.call([*values[:which], t, *values[which + 1 :]])
+
+    # Not by complex steps: the constants are real, and an operation may write into a copy of one.
+    report = tg.gradgradcheck(f, values[which], method="central")
+    assert report, str(report)
 
 
 def listed(outputs: Any) -> list[Any]:
