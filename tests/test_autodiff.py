@@ -137,6 +137,32 @@ def test_jvp_nests():
     np.testing.assert_allclose(tg.grad(f)(X), -np.sin(X), rtol=1e-12)
 
 
+def test_jvp_can_be_differentiated_by_the_tangent():
+    f = lambda v: (tg.jvp(tg.sin, (X,), (v,))[1] ** 2).sum()  # noqa: E731
+    np.testing.assert_allclose(tg.grad(f)(X + 1), 2 * np.cos(X) ** 2 * (X + 1), rtol=1e-12)
+
+
+def test_jvp_gives_arrays_for_arrays_and_tensors_for_tensors():
+    for x, kind in ((X, np.ndarray), (tg.tensor(X), tg.Tensor)):
+        for f in (tg.sin, lambda x: tg.tensor(X)):
+            value, pushed = tg.jvp(f, (x,), (X,))
+            assert type(value) is kind
+            assert type(pushed) is kind
+    x = tg.tensor(X, requires_grad=True)
+    assert tg.jvp(tg.sin, (x,), (X,))[1].requires_grad
+
+
+def test_the_first_argument_is_differentiated_by():
+    a, b = X, X + 3
+    f = lambda a, b: (a * a * b).sum()  # noqa: E731
+    np.testing.assert_allclose(tg.grad(f)(a, b), 2 * a * b)
+    np.testing.assert_allclose(tg.value_and_grad(f)(a, b)[1], 2 * a * b)
+    np.testing.assert_allclose(tg.elementwise_grad(lambda a, b: a * a * b)(a, b), 2 * a * b)
+    np.testing.assert_allclose(tg.jacobian(lambda a, b: a * a * b)(a, b), np.diag(2 * a * b))
+    np.testing.assert_allclose(tg.hessian(f)(a, b), np.diag(2 * b))
+    np.testing.assert_allclose(tg.hvp(f)(a, b, np.ones(3)), 2 * b)
+
+
 def test_jacobian_hessian_hvp_against_torch():
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
     functional = torch.autograd.functional
@@ -158,6 +184,8 @@ def test_jacobian_shapes():
     f = lambda a: tg.stack([a[0] * a[1], a[1] - a[0]], axis=1)  # noqa: E731
     assert tg.jacobian(f)(np.ones((2, 3))).shape == (3, 2, 2, 3)
     assert tg.jacobian(lambda a: a[:0])(X).shape == (0, 3)
+    assert tg.jacobian(lambda a: a[:1])(X).shape == (1, 3)
+    assert tg.jacobian(lambda a: a.sum())(X).shape == (3,)
     tree = tg.jacobian(lambda p: p["a"] * p["b"])({"a": X, "b": X + 1})
     np.testing.assert_allclose(tree["a"], np.diag(X + 1))
     np.testing.assert_allclose(tree["b"], np.diag(X))
