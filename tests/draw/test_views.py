@@ -81,6 +81,10 @@ def test_a_budget_folds_and_says_so():
     assert shown(diagram.view) == [0, 1, 7, 8]
     assert "more than the budget of 20" in diagram.view.notes[0]
     assert "more than the budget" in repr(diagram)
+    assert (
+        "more than the budget"
+        in draw.graph(steps(range(9)), view="cells", budget=5).svg().split("</desc>")[1]
+    )
     closed = draw.graph(gru(4), view="ops", budget=20)
     assert "modules closed at depth 2" in closed.view.notes[0]
     y = leaf("x", 1)

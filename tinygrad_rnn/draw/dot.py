@@ -157,7 +157,7 @@ class _Writer:
             found["dir"] = "none"
         if edge.kind == "cut":
             found["arrowtail"], found["dir"] = "tee", "both"
-        if edge.label:
+        if edge.label and (line is None or line.label_at is not None):
             found |= {"label": _label(edge.label), "fontcolor": colour}
         if line is not None:
             if edge.label and line.label_at is not None:

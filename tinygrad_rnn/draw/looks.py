@@ -154,9 +154,11 @@ def thickness(thing: Node | Edge | Cluster) -> float:
     """The width of an outline or a line, in points."""
     if isinstance(thing, Cluster):
         return 0.7
-    width = (
-        1.0 if isinstance(thing, Node) else (1.4 if thing.kind in ("state", "cut") else 0.9) * thing.weight
-    )
+    width = 1.0
+    if isinstance(thing, Edge):
+        width = (1.4 if thing.kind in ("state", "cut") else 0.9) * thing.weight
+        if thing.weight != 1:  # it tells something already
+            return width
     return width * (2.2 if thing.mark in ("highlighted", "added", "changed") else 1.0)
 
 

@@ -21,6 +21,8 @@ from .rendering import lay_out
 from .view import Edge, Node, Point, View
 
 _PAD, _LANE, _RIBBON = 8.0, 6.0, 14.0
+_CHANNEL = 10.0
+"""Room above and below the columns of a loop, for what comes in and goes out."""
 
 Container = int | None
 """A time step, as a position in `View.clusters`; None for what stands outside of all."""
@@ -87,9 +89,11 @@ class _Loop:
 
 @dataclass(slots=True)
 class _Way:
-    """How an edge runs: within one piece, or out of pieces and into others, both from the inside out."""
+    """How an edge runs: out of pieces and into others, both from the inside out, and in between by an arrow
+    of the piece around them; none if it runs in a gutter."""
 
     arrow: tuple[Item, Item, int] | None
+    around: Container = None
     out_of: list[int] = field(default_factory=list)
     into: list[int] = field(default_factory=list)
 
@@ -141,13 +145,14 @@ class _Pieces:
     def _enter(self, edge: Edge) -> _Way:
         """Enter an edge into the pieces that it goes through."""
         if self.home[edge.tail] == self.home[edge.head]:
-            return _Way(self.pieces[self.home[edge.tail]].arrow(edge.tail, edge.head))
+            home = self.home[edge.tail]
+            return _Way(self.pieces[home].arrow(edge.tail, edge.head), home)
         inner, outer = self._outwards(self.home[edge.tail]), self._outwards(self.home[edge.head])
         common: Container = None
         while inner and outer and inner[-1] == outer[-1]:
             common = inner.pop()
             outer.pop()
-        way = _Way(None, [c for c in inner if c is not None], [c for c in outer if c is not None])
+        way = _Way(None, common, [c for c in inner if c is not None], [c for c in outer if c is not None])
         start: Item = edge.tail
         for step in way.out_of:
             self.pieces[step].bottoms["out", edge.tail] = None
@@ -162,7 +167,7 @@ class _Pieces:
         if start == end:
             self.loops[self.view.clusters[way.into[-1]].parent].wires[self.wire(edge, way)] = 0
         else:
-            self.pieces[common].arrow(start, end)
+            way.arrow = self.pieces[common].arrow(start, end)
         return way
 
     def wire(self, edge: Edge, way: _Way) -> Wire:
@@ -236,7 +241,7 @@ class _Pieces:
             x += self.column_size(step, loop)[0] + gutter
         loop.width = x
         loop.height = max(self.column_size(step, loop)[1] for step in loop.columns)
-        self.sizes["loop", cluster] = loop.width, loop.height
+        self.sizes["loop", cluster] = loop.width, loop.height + 2 * _CHANNEL
 
     def _source(self, container: Container, piece: _Piece) -> str:
         """The DOT text of a piece. It names nothing, so that pieces that are alike have one text."""
@@ -403,7 +408,9 @@ class _Assembly:
         self._lanes()
         for edge, way in zip(self.view.edges, pieces.ways, strict=True):
             course = self._course(edge, way)
-            self.drawing.lines.append(Line(edge, course, label_place(edge, course)))
+            # In a gutter there is no room for words, and the state that the wire leads to has its name.
+            at = label_place(edge, course) if edge.kind == "data" else None
+            self.drawing.lines.append(Line(edge, course, at))
 
     def _corners(self) -> None:
         clusters = self.view.clusters
@@ -444,30 +451,23 @@ class _Assembly:
                     loop.wires[wire] = lane
 
     def _course(self, edge: Edge, way: _Way) -> list[Point]:
-        if way.arrow is not None:
-            container = self.pieces.home[edge.tail]
-            x, y = self.corners[container]
-            return [(x + a, y + b) for a, b in self.pieces.pieces[container].courses[way.arrow]]
-        inner = self._outwards(edge, way)
-        outer = self._inwards(edge, way)
-        loop = self.pieces.loops.get(self.view.clusters[way.into[-1]].parent) if way.into else None
-        wire = self.pieces.wire(edge, way) if way.out_of and way.into else None
-        if loop is not None and wire is not None and wire in loop.wires:
+        inner, outer = self._outwards(edge, way), self._inwards(edge, way)
+        if way.arrow is None:
             # A wire at a gap ends at its side.
-            between = self._wire(loop, wire, inner[-1], outer[0])
+            loop = self.pieces.loops[self.view.clusters[way.into[-1]].parent]
+            between = self._wire(loop, self.pieces.wire(edge, way), inner[-1], outer[0])
             inner = [] if self._is_gap(way.out_of[-1]) else inner
             outer = [] if self._is_gap(way.into[-1]) else outer
             return joined(inner, between, outer)
-        tail, head = self.drawing.shapes[edge.tail], self.drawing.shapes[edge.head]
-        if not inner:
-            inner = [(tail.x, tail.y + tail.height / 2 * (1 if outer[0][1] > tail.y else -1))]
-        else:
-            inner = joined(inner, [(inner[-1][0], self.frames[way.out_of[-1]].bottom)])
-        if not outer:
-            outer = [(head.x, head.y - head.height / 2 * (1 if inner[-1][1] < head.y else -1))]
-        else:
-            outer = joined([(outer[0][0], self.frames[way.into[-1]].top)], outer)
-        return joined(inner, swing(inner[-1], outer[0]), outer)
+        x, y = self.corners[way.around]
+        between = [(x + a, y + b) for a, b in self.pieces.pieces[way.around].courses[way.arrow]]
+        if inner:
+            bottom = inner[-1][0], self.frames[way.out_of[-1]].bottom
+            inner = joined(inner, [bottom], swing(bottom, between[0]))
+        if outer:
+            top = outer[0][0], self.frames[way.into[-1]].top
+            outer = joined(swing(between[-1], top), outer)
+        return joined(inner, between, outer)
 
     def _outwards(self, edge: Edge, way: _Way) -> list[Point]:
         """The course from a node to the port at the bottom of the outermost step that the edge leaves."""

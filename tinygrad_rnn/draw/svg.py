@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from .layout import Border, Drawing, Line, Shape
+from .layout import MARGIN, Border, Drawing, Line, Shape
 from .looks import DARK, FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, thickness
 from .metrics import DETAIL, SUBSCRIPTED, TITLE, index, lines
 from .text import printable
 from .view import Point
 
 _FONT = "Helvetica,Arial,sans-serif"
+_CAPTION, _MOST_NOTES = 12.0, 3
 _FIRM = "\N{NO-BREAK SPACE}"
 """A space that SVG does not merge with others, or drop."""
 _DASHES = {"dashed": "4 2.5", "dotted": "1 2.5"}
@@ -39,7 +40,8 @@ def svg(drawing: Drawing, prefix: str = "tg", theme: Theme = "auto") -> str:
     str
     """
     view = drawing.view
-    width, height = _number(drawing.width), _number(drawing.height)
+    captions = view.notes[:_MOST_NOTES]
+    width, height = _number(drawing.width), _number(drawing.height + _CAPTION * len(captions))
     described = "; ".join([*view.notes, _counted(drawing)])
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" id="{_attribute(prefix)}" viewBox="0 0 {width} {height}" '
@@ -54,6 +56,9 @@ def svg(drawing: Drawing, prefix: str = "tg", theme: Theme = "auto") -> str:
     out += [part for line in drawing.lines for part in _line(line)]
     out += [_shape(shape, prefix) for shape in drawing.shapes.values()]
     out += [_title(border) for border in drawing.borders if border.cluster.title]
+    for k, note in enumerate(captions, 1):
+        words = _words(note, MARGIN, drawing.height + _CAPTION * k - 6, DETAIL)
+        out.append(f'<g class="caption">{words}</g>')
     return "\n".join([*out, "</svg>", ""])
 
 
@@ -78,14 +83,14 @@ def _style(prefix: str, theme: Theme) -> str:
         rules += f"@media (prefers-color-scheme:dark){{{_rules(scope, DARK)}}}"
     return (
         f"{scope} text{{font-family:{_FONT};text-anchor:middle}}"
-        f"{scope} .title text{{text-anchor:start}}{scope} .row text{{text-anchor:start;"
+        f"{scope} .title text,{scope} .caption text{{text-anchor:start}}{scope} .row text{{text-anchor:start;"
         f"font-family:DejaVu Sans Mono,Menlo,Consolas,monospace}}"
         f"{scope} .edge path{{fill:none}}{scope} .faded{{opacity:.25}}{scope} .i{{font-style:italic}}{rules}"
     )
 
 
 def _rules(scope: str, palette: Palette) -> str:
-    rules = [f"{scope} .paper{{fill:{palette.paper}}}"]
+    rules = [f"{scope} .paper{{fill:{palette.paper}}}{scope} .caption text{{fill:{palette.faint}}}"]
 
     def inked(selector: str, ink: Ink) -> None:
         rules.append(f"{scope} {selector}>.f{{fill:{ink.fill};stroke:{ink.stroke}}}")

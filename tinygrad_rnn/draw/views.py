@@ -121,12 +121,12 @@ def graph(
     made = VIEWS[view][0](selection, Describe(shown, values, norms))
     made.notes += notes
     made.title = title or _title(unrolled, longest)
-    if "gradients" in shown:
-        marks.gradient_flow(made, tape, norms)
     if errors is not None:
         marks.errors(made, tape, errors)
     if highlight is not None:
         marks.highlight(made, tape, highlight)
+    if "gradients" in shown:
+        marks.gradient_flow(made, tape, norms)
     return Diagram(made, tape, theme, prefix)
 
 
