@@ -1,20 +1,21 @@
 """What lengths cost: a training step of an LSTM layer on a batch with lengths, beside one without.
 
-Lengths are spread evenly from 1 to T, in random order, so half of the batch is padding. A step is forward and
-backward, in float32. PyTorch does the same with `pack_padded_sequence`; each library is compared with itself.
+"spread" are lengths spread evenly from 1 to T, in random order, so that half of the batch is padding; "full"
+are lengths that are all T. A step is forward and backward, in float32. The steps run in turn, and what is
+compared is their processor time: other work on the machine counts for little then.
 
-    python benchmarks/lengths.py [--rounds 9]
-
-Needs torch.
+    OMP_NUM_THREADS=1 python benchmarks/lengths.py [--rounds 60]
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+import time
+from collections.abc import Callable
 
 import numpy as np
-import torch
-from common import machine, medians
+from common import machine
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -22,60 +23,48 @@ from tinygrad_rnn import nn
 SIZES = [(4, 100, 4, 32), (16, 32, 16, 32), (32, 64, 64, 128), (64, 30, 32, 256)]
 
 
-def ours(x, lengths, H, bidirectional):
+def training_step(
+    x: np.ndarray, lengths: np.ndarray | None, H: int, bidirectional: bool
+) -> Callable[[], None]:
     layer = nn.LSTM(x.shape[2], H, bidirectional=bidirectional, return_state=False, rng=0)
 
-    def step():
+    def step() -> None:
         layer.zero_grad()
         tg.square(layer(x, lengths=lengths)).mean().backward()
 
     return step
 
 
-def pytorch(x, lengths, H, bidirectional):
-    layer = torch.nn.LSTM(x.shape[2], H, batch_first=True, bidirectional=bidirectional)
-    x = torch.tensor(x)
-    lengths = None if lengths is None else torch.tensor(lengths)
-
-    def step():
-        layer.zero_grad()
-        if lengths is None:
-            y, _ = layer(x)
-        else:
-            packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, True, enforce_sorted=False)
-            y, _ = torch.nn.utils.rnn.pad_packed_sequence(layer(packed)[0], batch_first=True)
-        torch.square(y).mean().backward()
-
-    return step
-
-
-def compare(rounds):
+def compare(rounds: int) -> None:
     rng = np.random.default_rng(0)
-    print("\nmilliseconds per step (ratio to the same batch without lengths)")
+    print("\nmilliseconds per step without lengths, and the median ratio of the same batch with them")
     for B, T, I, H in SIZES:
         x = rng.standard_normal((B, T, I)).astype(np.float32)
-        lengths = rng.permutation(np.linspace(1, T, B).round().astype(int))
+        spread = rng.permutation(np.linspace(1, T, B).round().astype(int))
         for bidirectional in (False, True):
-            steps = {
-                (make, name): make(x, given, H, bidirectional)
-                for make in (ours, pytorch)
-                for name, given in (("without", None), ("full", np.full(B, T)), ("spread", lengths))
-            }
-            times = medians(steps, rounds)
-            cells = []
-            for make in (ours, pytorch):
-                without = times[make, "without"]
-                cells.append(f"{make.__name__:7s} without {without * 1e3:8.2f}")
-                cells += [
-                    f"{name} {times[make, name] * 1e3:8.2f} ({times[make, name] / without:.2f})"
-                    for name in ("full", "spread")
-                ]
-            both = ", both directions" if bidirectional else ""
-            print(f"(B, T, I, H) = {f'{(B, T, I, H)}{both}':38s}", "   ".join(cells), flush=True)
+            steps = [training_step(x, given, H, bidirectional) for given in (None, np.full(B, T), spread)]
+            times: list[list[float]] = [[] for _ in steps]
+            for step in steps:
+                step()
+            for _ in range(rounds):
+                for step, found in zip(steps, times, strict=True):
+                    start = time.process_time()
+                    step()
+                    found.append(time.process_time() - start)
+            without, *others = times
+            full, half = (
+                statistics.median(b / a for a, b in zip(without, found, strict=True)) for found in others
+            )
+            name = f"{(B, T, I, H)}" + (", both directions" if bidirectional else "")
+            print(
+                f"(B, T, I, H) = {name:36s} without {statistics.median(without) * 1e3:7.2f}   "
+                f"full {full:.2f}   spread {half:.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="times that each step's turn comes")
-    print(machine("numpy", "torch"), f"torch threads: {torch.get_num_threads()}")
+    parser.add_argument("--rounds", type=int, default=60, help="times that each step's turn comes")
+    print(machine("numpy"))
     compare(parser.parse_args().rounds)
