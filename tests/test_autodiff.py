@@ -49,6 +49,7 @@ def test_argnums():
     np.testing.assert_allclose(by_b, 4 * X * b)
     np.testing.assert_allclose(by_a, 2 * b * b)
     np.testing.assert_allclose(tg.grad(f, -1)(X, b, 2.0), (X * b * b).sum(), rtol=1e-6)
+    np.testing.assert_allclose(tg.grad(f, -3)(X, b, 2.0), 2 * b * b)
 
 
 def test_nested_arguments_keep_their_structure():
@@ -180,6 +181,15 @@ def test_jacobian_hessian_hvp_against_torch():
     np.testing.assert_allclose(tg.hvp(lambda x: g(x, tg))(X, v), expected, rtol=1e-9)
 
 
+def test_hvp_of_nested_arguments():
+    f = lambda p: (p["a"] * p["b"] * p["c"]).sum()  # noqa: E731
+    a, b, c = X, X + 1, X + 2
+    found = tg.hvp(f)({"a": a, "b": b, "c": c}, {"a": c, "b": a, "c": b})
+    np.testing.assert_allclose(found["a"], c * a + b * b)
+    np.testing.assert_allclose(found["b"], c * c + a * b)
+    np.testing.assert_allclose(found["c"], b * c + a * a)
+
+
 def test_jacobian_shapes():
     f = lambda a: tg.stack([a[0] * a[1], a[1] - a[0]], axis=1)  # noqa: E731
     assert tg.jacobian(f)(np.ones((2, 3))).shape == (3, 2, 2, 3)
@@ -268,6 +278,17 @@ class TestCheckpoint:
         with pytest.raises(RuntimeError, match="changed in place"):
             y.sum().backward()
 
+    def test_a_function_that_gives_fewer_tensors_the_second_time_is_noticed(self):
+        given = []
+
+        def fickle(x):
+            given.append(tg.sin(x))
+            return (given[0], given[0] * 2) if len(given) == 1 else (given[-1],)
+
+        y, z = tg.checkpoint(fickle)(self.x)
+        with pytest.raises(ValueError, match=r"zip\(\)"):
+            (y + z).sum().backward()
+
     def test_constant_functions_and_no_grad_pass_through(self):
         assert not tg.checkpoint(tg.sin)(tg.tensor(X)).requires_grad
         with tg.no_grad():
@@ -283,6 +304,7 @@ class TestCheckpoint:
         (lambda: tg.grad(lambda x: x.sum(), 1)(X), TypeError, "argnums names argument 1"),
         (lambda: tg.vjp(tg.sin, X)[1](np.ones(2)), ValueError, r"shape \(2,\) for a tensor of shape \(3,\)"),
         (lambda: tg.jvp(tg.sin, (X,), (np.ones(2),)), ValueError, r"\(2,\)"),
+        (lambda: tg.jvp(lambda a, b: a * b, (X, X), (X,)), ValueError, "shorter"),
     ],
 )
 def test_bad_input(call, error, words):

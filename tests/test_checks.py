@@ -1,5 +1,6 @@
 """gradcheck and gradgradcheck: that they find what is wrong, say where, and let what is right pass."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,9 @@ def test_a_wrong_rule_is_found_and_reported() -> None:
     assert not report
     assert str(report).startswith("gradcheck FAILED: 6 derivatives by complex step; worst at element (")
     assert report.analytic == pytest.approx(report.numeric * 2 / 3)
+    assert f"difference {abs(report.numeric) / 3:.3g} (" in str(report)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.ok = True
 
 
 def test_the_worst_element_is_named() -> None:
@@ -153,6 +157,35 @@ def test_zero_size_and_0d_inputs() -> None:
     assert tg.gradcheck(lambda a, b: a * b, 2.0, X).checked == 7
 
 
+def test_a_zero_size_input_hides_no_other() -> None:
+    report = tg.gradcheck(lambda a, b: (a * 2, WRONG(b)), np.ones(0), X)
+    assert not report
+    assert report.input == 1
+    assert tg.gradcheck(tg.tanh, np.ones(0)).input == -1
+
+
+def test_central_differences_near_0_and_far_from_it() -> None:
+    """The step grows with the number, but does not vanish with it."""
+    assert tg.gradcheck(tg.sin, np.array([0.0, 1e-9]), method="central")
+    assert tg.gradcheck(tg.square, np.array([1e8, -3e9]), method="central")
+
+
+def test_an_error_of_just_the_tolerance_passes() -> None:
+    assert tg.gradcheck(lambda x: x * 0.0, X, rtol=0.0, atol=0.0)
+
+
+def test_a_function_that_gives_other_outputs_at_other_times_is_an_error() -> None:
+    for check in (tg.gradcheck, tg.gradgradcheck):
+        called: list[Any] = []
+
+        def fickle(x: Any, called: list[Any] = called) -> Any:
+            called.append(x)
+            return (x, x * x) if len(called) == 1 else (x,)
+
+        with pytest.raises(ValueError, match=r"zip\(\)"):
+            check(fickle, X)
+
+
 def test_nan_is_a_failure() -> None:
     def poison(g: Any, _y: Any, x: Any) -> Any:
         return g * 3 * x * x * np.array([[1, 1, 1], [1, np.nan, 1]])
@@ -165,6 +198,8 @@ def test_nan_is_a_failure() -> None:
     assert not tg.gradcheck(infinite, X)
     both = throwaway(lambda x, /: x * np.nan, lambda g, _y, _x: g * np.nan)
     assert not tg.gradcheck(both, X)
+    first = tg.gradcheck(lambda a, b: (both(a), both(b)), X, X)
+    assert (first.input, first.index) == (0, (0, 0))
 
 
 def test_swapped_operands_are_found(monkeypatch: Any) -> None:
@@ -221,6 +256,8 @@ def test_the_weights_can_be_chosen() -> None:
     a = tg.gradcheck(WRONG, X, rng=1)
     assert a == tg.gradcheck(WRONG, X, rng=np.random.default_rng(1))
     assert a != tg.gradcheck(WRONG, X, rng=2)
+    for check in (tg.gradcheck, tg.gradgradcheck):
+        assert check(WRONG, X) == check(WRONG, X, rng=0)
     assert tg.gradgradcheck(RIGHT, X, rng=5)
 
 
