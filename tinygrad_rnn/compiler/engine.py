@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from .. import tape
-from ..autodiff import _found
 from ..nn.module import Module
 from ..nn.packing import pack
 from ..nn.scan import run
 from ..nn.states import State, refilled, tensors_of
 from ..ops.registry import Primitive, Spec
 from ..state import current_state, enable_grad
-from ..tape import Nary, Output
+from ..tape import Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
 from .layout import Layout, Lease, Pool
 from .numpy_backend import Program
@@ -155,13 +154,15 @@ class Engine:
         if step is None:
             return composed(cell, rows, state, counts, reverse)
         inputs = [rows, *tensors_of(state), *parameters]
-        recording = now.recording and any(t.place is not None for t in inputs)
+        paths = (step.gx, *step.gold, *step.gparameters)
+        places = [t.place if g is not None else None for t, g in zip(inputs, paths, strict=True)]
         needs = None
-        if recording:
-            needs = (rows.place is not None, *[p.place is not None for p in parameters])
+        if now.recording and any(p is not None for p in places):
+            wanted = [p is not None for p in places]
+            needs = (wanted[0], *wanted[1 + len(step.states) :])
         program = self.program(key, step, needs, counts[0])
         call = Call(self, program, cell, state, Layout(counts, counts[0]), reverse, len(step.states))
-        outputs = call.forward(inputs, recording)
+        outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
 
 
@@ -182,17 +183,16 @@ class Call:
         self.like = refilled(state, [_make(np.empty(0), None)] * states)
         self.layout, self.reverse, self.states = layout, reverse, states
 
-    def forward(self, inputs: Sequence[Tensor], recording: bool) -> list[Tensor]:
-        """The outputs, on the tape as those of one entry if there is something to record."""
+    def forward(self, inputs: Sequence[Tensor], places: Sequence[Place | None] | None) -> list[Tensor]:
+        """The outputs, on the tape as those of one entry with inputs from given places, if any."""
         arrays = [t.numpy() for t in inputs]
         n = 1 + self.states
         x = np.ascontiguousarray(self.layout.turned(arrays[0]) if self.reverse else arrays[0])
         lease = Lease(self.engine.pool)
         y, finals, saved = self.program.forward(self.layout, lease, x, arrays[1:n], arrays[n:])
         results = [self.layout.turned(y) if self.reverse else y, *finals]
-        if not recording:
+        if places is None:
             return [_make(a, None) for a in results]
-        places = [t.place for t in inputs]
         # The workspace stands among the inputs: so the tape lets go of it when it releases what was saved.
         entry = Nary(
             _scan, (*places, None), (x, *arrays[1:], lease), tuple(saved), {"call": self},
@@ -242,9 +242,15 @@ class Call:
             )  # fmt: skip
         pairs = [(t.place, g) for t, g in zip((y, *tensors_of(final)), gs, strict=True) if g is not None]
         found = tape.backward(pairs, retain_graph=True, lift=_make, since=since)
-        return [
-            _found(found, a.place) if isinstance(a, Tensor) and a.place is not None else None for a in args
-        ]
+        return [_arrived(found, a.place) if isinstance(a, Tensor) and a.place else None for a in args]
+
+
+def _arrived(found: dict[Any, Any], place: Place) -> Any:
+    """What a backward pass found for a place; zeros if it reached it not at all."""
+    g = found.get(source_of(place))
+    if g is not None and isinstance(place, Output):
+        g = g[place.index]
+    return np.zeros(place.shape, place.dtype) if g is None else g
 
 
 def _scan_forward(*arrays: Any, call: Call) -> Any:

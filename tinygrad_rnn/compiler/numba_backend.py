@@ -26,6 +26,7 @@ _UNARY = {
     "negative": "-{0}", "positive": "{0}", "square": "{0} * {0}", "abs": "abs({0})", "fabs": "abs({0})",
     "reciprocal": "one / {0}", "tanh": "tanh({0})", "sigmoid": "sigmoid({0})", "exp": "exp({0})",
     "relu": "max({0}, zero)", "silu": "{0} * sigmoid({0})",
+    "softplus": "max({0}, zero) + np.log1p(exp(-abs({0})))",
     "hard_sigmoid": "min(max({0} + three, zero), six) / six",
     "sign": "(one if {0} > zero else (-one if {0} < zero else {0}))",
 }  # fmt: skip
@@ -103,6 +104,7 @@ class _Kernel:
         self.counter = itertools.count()
         self.free = self.find_free()
         self.find_stages()
+        self.spare_carried()
         self.find_memory()
 
     # ---- where and when
@@ -141,15 +143,7 @@ class _Kernel:
     def find_stages(self) -> None:
         """When each value can be had: after how many products, and after how many reductions since."""
         for i in self.body:
-            ready = max([self.stages.get(v, (0, 0)) for v in i.read], default=(0, 0))
-            if any(
-                v in self.locations
-                and v in self.made_by
-                and self.made_by[v].name != "concatenate"
-                and _cuts(i)
-                for v in i.read
-            ):
-                ready = (ready[0], ready[1] + 1)
+            ready = max([self.available(v, i) for v in i.read], default=(0, 0))
             if _is_product(i, self.made_by):
                 ready = (ready[0] + 1, 0)
             elif i.name in ("sum", "mean", "var", "scatter"):
@@ -159,6 +153,28 @@ class _Kernel:
                     raise NotFused(f"{i.name} gives {o.shape}")
                 self.stages[o] = ready
                 width(o)
+
+    def available(self, v: Value, reader: Instruction) -> tuple[int, int]:
+        """The earliest stage at which an instruction can read a value."""
+        p, q = self.stages.get(v, (0, 0))
+        joined = v in self.made_by and self.made_by[v].name == "concatenate"
+        cut = v in self.made_by and v in self.locations and _cuts(reader)
+        # What is joined, or cut, is read by passes of another width than those that write it.
+        return (p, q + 1) if joined or cut else (p, q)
+
+    def spare_carried(self) -> None:
+        """Give results elsewhere to go where writing them at once would spoil what is still to be read."""
+        for v, at in self.copies:
+            if v in self.made_by and self.locations.get(v) == at:
+                for i in self.body:
+                    for read in i.read:
+                        root, start = self.root(read)
+                        if self.locations.get(root) != at or root is v:
+                            continue
+                        same_pass = elementwise(i) and start == 0 and width(i.outputs[0]) == width(v)
+                        late = self.at(i) > self.stages[v] or (self.at(i) == self.stages[v] and not same_pass)
+                        if late and v in self.locations:
+                            del self.locations[v]
 
     def find_memory(self) -> None:
         """Which values have to lie in an array: what is read at another stage or width."""
@@ -345,7 +361,7 @@ class _Kernel:
         stores = [self.store(at, name, " + j") for name, at in results]
         lines = [*text.lines, *stores]
         if size == 1:
-            return [line.replace(" + j", "") for line in lines]
+            return [*text.before, *[line.replace(" + j", "") for line in lines]]
         return [*text.before, f"for j in range({size}):", *["    " + line for line in lines]]
 
     def overtaken(self, v: Value) -> bool:
@@ -441,31 +457,27 @@ class _Text:
         self.lines: list[str] = []
         self.known: dict[Any, str] = {}
 
-    def value(self, v: Operand, offset: int) -> str:
-        """The name of a value's element j, counted from feature ``offset`` on."""
+    def value(self, v: Operand, offset: int, fixed: bool = False) -> str:
+        """The name of a value's element j, counted from feature ``offset`` on; of that feature if fixed."""
         kernel = self.kernel
         if type(v) is Constant:
-            return self.constant(v, offset)
-        assert type(v) is Value
-        key = (v, offset)
+            return self.constant(v)
+        fixed = fixed or (v.rowwise and width(v) == 1 and self.size != 1)
+        offset = 0 if v.rowwise and width(v) == 1 else offset
+        key = (v, offset, fixed)
         if key in self.known:
             return self.known[key]
-        scalar = v.rowwise and width(v) == 1 and self.size != 1
-        index = "" if scalar or self.size == 1 else " + j"
+        index = "" if fixed or self.size == 1 else " + j"
         if not v.rowwise:
-            text = self.parameter(v, offset)
+            text = self.parameter(v, offset, index)
         elif v in self.computed or v not in kernel.locations:
             found = kernel.alias(v)
             if found is not None:
-                return self.value(
-                    found[0],
-                    offset * (width(found[0]) == width(v) or (width(v) != 1 and width(found[0]) != 1))
-                    + found[1],
-                )
+                return self.value(found[0], offset + found[1], fixed)
             i = kernel.made_by[v]
             if i.name in ("sum", "mean", "var"):
                 return f"r{v.number}".replace("-", "_")
-            text = self.expression(i, offset)
+            text = self.expression(i, offset, fixed)
         else:
             at = kernel.locations[v]
             text = (
@@ -475,23 +487,19 @@ class _Text:
         name = f"t{next(kernel.counter)}"
         self.known[key] = name
         # What is the same for all features is computed before the loop over them.
-        (self.before if scalar else self.lines).append(f"{name} = {text}")
+        (self.before if fixed else self.lines).append(f"{name} = {text}")
         return name
 
-    def parameter(self, v: Value, offset: int) -> str:
+    def parameter(self, v: Value, offset: int, index: str) -> str:
         kernel = self.kernel
         name = kernel.names[v]
         shape = [n for n in v.shape if n != 1]
         if len(shape) > 1 or ROWS in v.shape:
             raise NotFused(f"a parameter of shape {v.shape} among features")
         array, number = kernel.array(name), kernel.number(name)
-        return (
-            f"load({array}, {offset}{'' if self.size == 1 else ' + j'}, {number})"
-            if shape
-            else f"load({array}, 0, {number})"
-        )
+        return f"load({array}, {offset}{index}, {number})" if shape else f"load({array}, 0, {number})"
 
-    def constant(self, v: Constant, offset: int) -> str:
+    def constant(self, v: Constant) -> str:
         if isinstance(v.array, (bool, np.bool_)) or not isinstance(
             v.array, (int, float, np.ndarray, np.generic)
         ):
@@ -501,11 +509,7 @@ class _Text:
             return f"number({float(array.reshape(()))!r})"
         raise NotFused("an array of constants")
 
-    def expression(self, i: Instruction, offset: int) -> str:
-        def part(v: Operand) -> str:
-            narrow = type(v) is Value and v.rowwise and width(v) == 1
-            return self.value(v, 0 if narrow else offset)
-
+    def expression(self, i: Instruction, offset: int, fixed: bool) -> str:
         pattern = _with_static(i, lambda n: f"number({float(n)!r})")
         if pattern is None and isinstance(i.op, Pullback):
             pattern = _PULLBACKS.get((i.op.primitive.name, i.op.k))
@@ -519,7 +523,7 @@ class _Text:
             exponent = i.inputs[1]
             if type(exponent) is Constant and isinstance(exponent.array, int) and 0 < exponent.array <= 4:
                 pattern = " * ".join(["{0}"] * exponent.array)
-        return pattern.format(*[part(v) for v in i.inputs])
+        return pattern.format(*[self.value(v, offset, fixed) for v in i.inputs])
 
 
 def width(v: Value) -> int:

@@ -98,7 +98,7 @@ class Program:
 
 def _sigmoid(x: Any, limit: Any, one: Any, out: Any) -> None:
     np.negative(x, out)
-    np.minimum(out, limit, out)
+    np.minimum(out, limit, out=out)
     np.exp(out, out)
     np.add(out, one, out)
     np.reciprocal(out, out)
@@ -188,7 +188,7 @@ class Writer:
         ufunc = _ufunc(i)
         if ufunc:
             arrays = [self.typed(v, o.dtype, rows) for v in i.inputs]
-            return [f"np.{ufunc}({', '.join(arrays)}, {out})"]
+            return [f"np.{ufunc}({', '.join(arrays)}, out={out})"]
         product = product_kind(i)
         if product:
             a, b = [self.name(v, rows) for v in i.inputs]
@@ -335,7 +335,10 @@ class Writer:
                     locations[v] = Location("steps", name)
         copies = [(v, Location("heads", f"c{s}")) for s, v in enumerate(step.gold)]
         for s, new in enumerate(step.gold):
-            if new is not None and new not in locations and _last_to_touch(plan.back, step.gstates[s], new):
+            old = step.gstates[s]
+            if new in locations or new is None or old in step.gold:
+                continue
+            if _last_to_touch(plan.back, old, new):
                 locations[new] = Location("heads", f"c{s}")
         outer = dict(self.names)
         self.loop(plan.back, locations, copies, back=True)
@@ -357,6 +360,7 @@ class Writer:
         body = list(body)
         uses = Counter([v for i in body for v in i.read])
         last = {v: k for k, i in enumerate(body) for v in i.read}
+        last.update({v: len(body) for v, _ in copies if v is not None})
         self.place_parts(body, locations, uses)
         bound: dict[Location, str] = {}
         counts_needed = False

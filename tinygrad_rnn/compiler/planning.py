@@ -210,13 +210,24 @@ def with_views_again(backward: Sequence[Instruction], forward: Sequence[Instruct
     again: dict[Value, Value] = {}
     clones: Instructions = []
 
+    def stored(v: Value) -> bool:
+        """Whether a value, or what it is a view of, can be kept for all steps."""
+        i = made_by.get(v)
+        is_view = i is not None and isinstance(i.op, Primitive) and i.op.view
+        return v.rowwise or i is None or (is_view and stored(i.read[0]))
+
     def clone(v: Value) -> None:
         i = made_by.get(v)
-        if v in again or i is None or not (isinstance(i.op, Primitive) and i.op.view):
+        if (
+            v in again
+            or i is None
+            or not (isinstance(i.op, Primitive) and i.op.view)
+            or not stored(i.read[0])
+        ):
             return
         for source in i.read:
             clone(source)
-        outputs = tuple([Value(-o.number, o.shape, o.dtype) for o in i.outputs])
+        outputs = tuple([Value(_again(o.number), o.shape, o.dtype) for o in i.outputs])
         clones.extend(replaced([Instruction(i.op, i.inputs, i.static, outputs, i.scope)], again))
         again.update(zip(i.outputs, outputs, strict=True))
 
@@ -224,6 +235,11 @@ def with_views_again(backward: Sequence[Instruction], forward: Sequence[Instruct
         for v in i.read:
             clone(v)
     return [*clones, *replaced(backward, again)]
+
+
+def _again(number: int) -> int:
+    """The number of a value that is computed once more."""
+    return -number if number > 0 else number - 1_000_000
 
 
 def elementwise(i: Instruction) -> bool:
@@ -263,15 +279,15 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
     hoist : bool
         False for a single step: then all is done in the loop.
     """
-    forward, same = simplified(step.forward)
+    both, same = simplified([*step.forward, *(step.backward if needs is not None else ())])
+    made_forward = {o for i in step.forward for o in i.outputs}
+    forward = [i for i in both if i.outputs[0] in made_forward]
+    backward = both[len(forward) :]
     new_states = tuple([same.get(v, v) for v in step.new_states])
     y = same.get(step.y, step.y)
-    backward: Instructions = []
     gold: list[Value | None] = []
     wanted: list[Value | None] = []
     if needs is not None:
-        both, same = simplified([*forward, *step.backward])
-        backward = both[len(forward) :]
         gold = [same.get(v, v) if v else None for v in step.gold]
         gs = [same.get(v, v) if v else None for v in (step.gx, *step.gparameters)]
         wanted = [g if need else None for g, need in zip(gs, needs, strict=True)]
@@ -331,7 +347,7 @@ def _backward_phases(
     # What was moved into the loop may be wanted after it too: elementwise work is done again there.
     in_loop_only = {o for i in looped if carried.isdisjoint(i.outputs) for o in i.outputs}
     sunk = [i for i in backward if i not in done or not in_loop_only.isdisjoint(i.outputs)]
-    sunk = live(sunk, wanted)
+    sunk = with_views_again(live(sunk, wanted), looped)
     # A carried cotangent is overwritten from step to step: what is sunk reads a copy that is kept.
     read = {v for i in sunk for v in i.read} | set(wanted)
     kept = {g: Value(-1000 - g.number, g.shape, g.dtype) for g in step.gstates if g in read}

@@ -285,16 +285,29 @@ class _Recording(Observer):
         self.raws: list[_Raw] = []
         self.entries: list[Entry] = []
         self.rule_of: tuple[int, int] | None = None
+        self.lookers: set[tuple[int, int]] = set()
+        """Gradient rules that brought arrays of their own, such as ``y > 0``: they have looked at values."""
+        self._constants: set[int] = set()
+        self._by_array: dict[int, tuple[str, Any]] = {}
+        self._alive: list[Any] = []
 
     def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:
+        # A detached tensor has the array of the tensor that it was detached from.
         inputs = [
-            ("constant", a) if p is None else ("value", _key(p))
+            self._by_array.get(id(a), ("constant", a)) if p is None else ("value", _key(p))
             for p, a in zip(entry.parents, arrays, strict=True)
         ]
+        constants = {id(a) for kind, a in inputs if kind == "constant" and np.ndim(a)}
+        if self.rule_of is None:
+            self._constants |= constants
+        elif not constants <= self._constants:
+            self.lookers.add(self.rule_of)
         several = entry.primitive.multiple
         outs = [((entry, k), np.shape(o), o.dtype) for k, o in enumerate(out)] if several else [
             (entry, np.shape(out), np.asarray(out).dtype)
         ]  # fmt: skip
+        if self.rule_of is None:
+            self._know([(o[0], array) for o, array in zip(outs, out if several else (out,), strict=True)])
         self.raws.append(
             _Raw(entry.primitive, inputs, dict(entry.static), outs, str(entry.scope or ""), self.rule_of)
         )
@@ -303,6 +316,7 @@ class _Recording(Observer):
     def run(self, x: np.ndarray, states: Sequence[np.ndarray], like: Any, rng: np.random.Generator) -> None:
         """Record the step, then its pullback for random cotangents."""
         leaves = [_make(a, Leaf(a.shape, a.dtype)) for a in (x, *states)]
+        self._know([(_key(t.place), t.numpy()) for t in leaves])
         with self._recording(None):
             result = self.cell(leaves[0], refilled(like, leaves[1:]))
         y, new = _checked(result, states)
@@ -318,6 +332,10 @@ class _Recording(Observer):
         self.cotangents = [_key(g.place) for g in gs]
         self.cotangent_shapes = [(g.shape, g.dtype) for g in gs]
         self.found = self._pull(list(zip((y, *new), gs, strict=True)))
+
+    def _know(self, values: Sequence[tuple[Key, Any]]) -> None:
+        self._by_array.update({id(array): ("value", key) for key, array in values})
+        self._alive += [array for _, array in values]  # so that no other array gets its identity
 
     @contextmanager
     def _recording(self, scope: Any) -> Iterator[None]:
@@ -501,10 +519,14 @@ def _unify_constant(a: Any, b: Any, rows: tuple[int, int]) -> Constant:
     """An operand that is off the tape, in two recordings of other values."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape != b.shape and a.ndim:
         same_rows = a.shape[:1] + b.shape[:1] == rows and a.shape[1:] == b.shape[1:]
-        if same_rows and (a == a[:1]).all() and (b == a[:1]).all():
+        # Truth values for each row are the answer to a question about values, be it the same this time.
+        if same_rows and a.dtype != bool and (a == a[:1]).all() and (b == a[:1]).all():
             return Constant(a[:1].copy(), rowwise=True)
         raise _Differs
-    return Constant(np.array(c) if isinstance(c := _unify(a, b, rows), np.ndarray) else c)
+    same = _unify(a, b, rows)
+    if same is ROWS:  # a number computed from the number of rows
+        raise _Differs
+    return Constant(np.array(same) if isinstance(same, np.ndarray) else same)
 
 
 def twin(cell: Any) -> Any:
@@ -516,7 +538,7 @@ def twin(cell: Any) -> Any:
 
 
 _SEED = 20
-_ROWS = (3, 5)
+_ROWS = (6, 9)
 """Rows of the recordings. A length is the number of rows if it is the one here and the other there."""
 
 
@@ -546,19 +568,20 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     try:
         with _on_tape(tensors), np.errstate(all="ignore"):
             while True:
-                recordings = [_record(function, tensors, signature, k, opaque) for k in range(4)]
+                recordings = [_record(function, tensors, signature, k, opaque) for k in range(5)]
                 news = {at for r in recordings[1:] for at in _looks_at_values(recordings[0], r)} - opaque
                 if not news:
                     break
                 opaque |= news
+            step = _step(recordings, tensors, names)
             _check_rows(function, signature, recordings[0])
     finally:
         generator.bit_generator.state = before
-    return _step(recordings, tensors, names)
+    return step
 
 
 def _example(signature: Signature, k: int) -> tuple[int, list[np.ndarray], np.random.Generator]:
-    """Inputs for recording number k: ordinary numbers twice, positive ones, large negative ones."""
+    """Inputs for recording number k: ordinary numbers twice, positive, negative, and of all magnitudes."""
     rng = np.random.default_rng(_SEED + k)
     rows = _ROWS[k == 2]
     changes: list[Callable[[np.ndarray], np.ndarray]] = [
@@ -566,6 +589,7 @@ def _example(signature: Signature, k: int) -> tuple[int, list[np.ndarray], np.ra
         lambda a: 0.5 * a,
         np.abs,
         lambda a: -3 * np.abs(a),
+        lambda a: a * 10 ** rng.uniform(-3, 3, a.shape),
     ]
     arrays = [
         changes[k](rng.standard_normal((rows, *f))).astype(d) for f, d in (signature.x, *signature.states)
@@ -591,13 +615,13 @@ def _looks_at_values(one: _Recording, other: _Recording) -> list[tuple[int, int]
     """The gradient rules whose instructions differ between two recordings."""
     if one.forward_count != other.forward_count:
         return []
+    found = list(one.lookers | other.lookers)
     rules: list[dict[tuple[int, int], list[_Raw]]] = [{}, {}]
     for recording, table in zip((one, other), rules, strict=True):
         for raw in recording.raws[recording.forward_count :]:
             if raw.rule_of is not None:
                 table.setdefault(raw.rule_of, []).append(raw)
     rows = (one.leaf_shapes[0][0][0], other.leaf_shapes[0][0][0])
-    found = []
     for at, raws in rules[0].items():
         others = rules[1].get(at, [])
         try:

@@ -1,0 +1,347 @@
+"""What compile promises besides equal numbers: one object, plans, steps, fallbacks, memory, threads."""
+
+import copy
+import gc
+import threading
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from comparing import BACKENDS, NUMBA, assert_same, compiled_twin, everything, randomised
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.compiler import building
+
+
+def lstm(**options: Any) -> nn.LSTM:
+    return randomised(nn.LSTM(3, 4, rng=0, dtype="float64", **options), 1)
+
+
+def drawn(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_it_is_the_same_layer(backend: str) -> None:
+    layer = lstm(num_layers=2)
+    before, text = layer.state_dict(), repr(layer)
+    compiled = tg.compile(layer, backend=backend)
+    assert compiled is layer
+    assert isinstance(compiled, nn.LSTM)
+    assert repr(compiled) == text
+    assert list(compiled.state_dict()) == list(before)
+    assert tg.compile(compiled) is compiled
+    values = {name: v + 1 for name, v in before.items()}
+    x = drawn(2, 3, 3)
+    compiled(x)
+    compiled.load_state_dict(values)
+    plain = lstm(num_layers=2)
+    plain.load_state_dict(values)
+    assert_same(plain, compiled, lambda m, x: m(x), [x])
+
+
+def test_a_copy_is_compiled_for_itself() -> None:
+    layer = tg.compile(lstm(), backend="numpy")
+    x = drawn(2, 3, 3)
+    layer(x)
+    twin = randomised(copy.deepcopy(layer), 5)
+    plain = randomised(lstm(), 5)
+    assert_same(plain, twin, lambda m, x: m(x), [x])
+
+
+def test_models_and_wrappers() -> None:
+    model = nn.Sequential(
+        nn.Linear(3, 3, rng=0), nn.LSTM(3, 4, rng=0, return_state=False), nn.Linear(4, 1, rng=0)
+    )
+    both = nn.Bidirectional(nn.GRU(3, 4, rng=0), rng=0)
+    for made in (model, both):
+        compiled = compiled_twin(made, "numpy")
+        x = drawn(2, 5, 3).astype("float32")
+        assert_same(made, compiled, lambda m, x: m(x), [x])
+        assert "looped back" in compiled.plan()
+    with pytest.raises(ValueError, match="no recurrent cell in this Linear"):
+        tg.compile(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="backend must be one of"):
+        tg.compile(model, backend="fortran")
+
+
+def test_a_function_is_a_cell() -> None:
+    w = nn.Parameter(drawn(3, 3), "float64")
+
+    def cell(x: Any, h: Any) -> Any:
+        h = np.tanh(x + h @ w)
+        return h, h
+
+    compiled = tg.compile(cell, backend="numpy")
+    x, h = tg.tensor(drawn(2, 5, 3)), tg.tensor(np.zeros((2, 3)))
+    results = []
+    for one in (cell, compiled):
+        w.grad = None
+        y, _ = nn.scan(one, x, h)
+        (y * y).sum().backward()
+        results.append((y.numpy(), w.grad.numpy()))
+    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-12)
+    np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-11)
+
+
+def test_the_plan_of_an_lstm() -> None:
+    """Weight gradients are sunk, one product stays in each loop, and the input's product is hoisted."""
+    plan = tg.compile(lstm(), backend="numpy").l0.plan()
+    assert {p: plan.count(p) for p in ("once", "hoisted", "looped", "local", "looped back", "sunk")} == {
+        "once": 1, "hoisted": 2, "looped": 12, "local": 10, "looped back": 15, "sunk": 5,
+    }  # fmt: skip
+    for phase, products in (("hoisted", 1), ("looped", 1), ("looped back", 1), ("sunk", 3)):
+        rows = [text for when, text, *_ in plan.rows if when == phase]
+        assert sum("= linear(" in t or "= matmul(" in t for t in rows) == products
+    assert "weight_hh" in str(plan)
+
+
+def test_a_plan_counts_bytes_and_operations() -> None:
+    layer = tg.compile(lstm(), backend="numpy")
+    layer(drawn(5, 7, 3))
+    rows = {
+        text.split(" = ")[1].split("(")[0]: rest
+        for when, text, *rest in layer.l0.plan().rows
+        if when == "hoisted"
+    }
+    assert rows["linear"] == [35, 35 * 16 * 8, 35 * 2 * 3 * 16]
+    assert "5 sequences of 7 steps" in str(layer.plan())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_single_steps(backend: str) -> None:
+    cell = randomised(nn.LSTMCell(3, 4, rng=0, dtype="float64", peephole="diagonal"), 1)
+    compiled = compiled_twin(cell, backend)
+    state: Any = None
+    with tg.no_grad():
+        for t in range(3):
+            x = tg.tensor(drawn(2, 3, seed=t))
+            wanted = cell(x, state)
+            y, new = compiled.step(x, state)
+            np.testing.assert_allclose(y.numpy(), wanted[0].numpy(), rtol=1e-12)
+            for got, w in zip(new, wanted[1], strict=True):
+                np.testing.assert_allclose(got.numpy(), w.numpy(), rtol=1e-12)
+            state = new
+            for p, q in zip(cell.parameters(), compiled.parameters(), strict=True):
+                p.assign_(p.numpy() * 0.9)
+                q.assign_(q.numpy() * 0.9)
+    y, _ = compiled.step(x, state)
+    assert y.requires_grad  # something is to be recorded: the composed step
+
+
+# ------------------------------------------------------------------------------------------- fallbacks
+
+
+class Cell(nn.Module):
+    """A cell whose step is a function given to it."""
+
+    output_size = 3
+
+    def __init__(self, step: Any) -> None:
+        self.w = nn.Parameter(drawn(3, 3) * 0.5, "float64")
+        self.step_function = step
+
+    def initial_state(self, batch: int) -> Any:
+        return tg.tensor(np.zeros((batch, 3)))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = self.step_function(self, x, h)
+        return h, h
+
+
+def branching(cell: Any, x: Any, h: Any) -> Any:
+    return np.tanh(x + h @ cell.w) if x.numpy().sum() > 0 else np.tanh(x - h @ cell.w)
+
+
+def clamped(cell: Any, x: Any, h: Any) -> Any:
+    return np.tanh(tg.where(h > 2.5, x, x + h @ cell.w))
+
+
+def mixing(cell: Any, x: Any, h: Any) -> Any:
+    return np.tanh(x + (h - h.mean(axis=0, keepdims=True)) @ cell.w)
+
+
+def noisy(cell: Any, x: Any, h: Any) -> Any:
+    return np.tanh(x + h @ cell.w * tg.default_generator().random(3))
+
+
+def counting_rows(cell: Any, x: Any, h: Any) -> Any:
+    return np.tanh(x + h @ cell.w / len(x))
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (branching, "subtract"),
+        (clamped, "entry 3, where"),
+        (mixing, "rows are not independent"),
+        (noisy, "multiply"),
+        (counting_rows, "divide"),
+    ],
+)
+def test_what_cannot_be_compiled_says_why_once(step: Any, reason: str) -> None:
+    compiled = tg.compile(Cell(step), backend="numpy")
+    plain = Cell(step)
+    x = drawn(4, 5, 3)
+    with pytest.warns(RuntimeWarning, match=f"Cell runs as it is composed.*{reason}"):
+        nn.scan(compiled, x)
+    tg.manual_seed(0)
+    wanted = everything(plain, nn.scan, [x], 0) if step is not noisy else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = everything(compiled, nn.scan, [x], 0)
+    if wanted is not None:
+        for w, g in zip(wanted, got, strict=True):
+            np.testing.assert_array_equal(g, w)
+    with pytest.raises(RuntimeError, match="not compiled"):
+        compiled.plan()
+
+
+def test_tracing_leaves_random_generators_alone() -> None:
+    draws = []
+    for compile in (False, True):
+        tg.manual_seed(3)
+        layer = nn.LSTM(3, 4, zoneout=0.5, rng=np.random.default_rng(1))
+        if compile:
+            tg.compile(layer, backend="numpy")
+            with pytest.warns(RuntimeWarning, match="where"):
+                y, _ = layer(drawn(2, 3, 3).astype("float32"))
+        else:
+            y, _ = layer(drawn(2, 3, 3).astype("float32"))
+        draws.append((y.numpy(), tg.default_generator().random()))
+    np.testing.assert_array_equal(draws[0][0], draws[1][0])
+    assert draws[0][1] == draws[1][1]
+
+
+def test_zoneout_in_evaluation_is_compiled() -> None:
+    plain = lstm(zoneout=0.3).eval()
+    compiled = compiled_twin(plain, "numpy")
+    assert_same(plain, compiled, lambda m, x: m(x), [drawn(3, 5, 3)])
+    assert "looped back" in compiled.plan()
+
+
+def test_an_option_that_is_changed_is_seen() -> None:
+    plain, compiled = lstm(clip=5.0), tg.compile(lstm(clip=5.0), backend="numpy")
+    compiled(drawn(3, 5, 3))
+    plain.l0.clip = compiled.l0.clip = 0.1
+    assert_same(plain, compiled, lambda m, x: m(x), [drawn(3, 5, 3)])
+
+
+def test_a_recorded_backward_pass_runs_the_composed_cell() -> None:
+    def second(layer: Any) -> Any:
+        x = tg.tensor(drawn(2, 3, 3), requires_grad=True)
+        y, _ = layer(x)
+        (y * y).sum().backward(create_graph=True)
+        g = x.grad
+        x.grad = None
+        layer.zero_grad()
+        (g * g).sum().backward()
+        return [x.grad.numpy(), *[p.grad.numpy() for p in layer.parameters()]]
+
+    compiled = tg.compile(lstm(), backend="numpy")
+    with pytest.warns(RuntimeWarning, match="create_graph=True"):
+        got = second(compiled)
+    for g, w in zip(got, second(lstm()), strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12)
+
+
+def test_watched_passes_are_composed() -> None:
+    """Who looks on wants to see the steps."""
+    layer = tg.compile(lstm(), backend="numpy")
+    x = drawn(2, 3, 3)
+    x[1, 2] = np.nan
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match="t=2"):
+        layer(x)
+
+
+# -------------------------------------------------------------------------------------- memory, threads
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_forwards_before_their_backwards(backend: str) -> None:
+    layer, plain = tg.compile(lstm(), backend=backend), lstm()
+    xs = [drawn(2, 5, 3, seed=k) for k in range(3)]
+    layer(xs[0])[0].sum().backward()  # so that there are buffers to be lent again
+    for one in (layer, plain):
+        one.zero_grad()
+        outputs = [one(x)[0] for x in xs]
+        kept = [y.numpy().copy() for y in outputs]
+        for y in outputs[::-1]:
+            (y * y).sum().backward(retain_graph=True)
+            (y * y).sum().backward()
+        for y, k in zip(outputs, kept, strict=True):
+            np.testing.assert_array_equal(y.numpy(), k)
+    for p, q in zip(layer.parameters(), plain.parameters(), strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-11)
+
+
+def test_a_changed_weight_is_refused() -> None:
+    layer = tg.compile(lstm(), backend="numpy")
+    y, _ = layer(drawn(2, 5, 3))
+    layer.weight_hh_l0.assign_(layer.weight_hh_l0.numpy() * 2)
+    with pytest.raises(RuntimeError, match=r"weight_hh_l0.*changed in place"):
+        y.sum().backward()
+
+
+def test_the_tape_holds_one_entry_and_lets_go_of_it() -> None:
+    layer = tg.compile(lstm(), backend="numpy")
+    y, _ = layer(tg.tensor(drawn(2, 5, 3), requires_grad=True))
+    names = [e.primitive.name for e in tg.Tape(y)]
+    assert names.count("scan") == 1
+    assert "sigmoid" not in names
+    str(tg.Tape(y))
+    assert tg.Tape(y).memory().total > 2 * 5 * 4 * 8
+    y.sum().backward()
+    held = tg.Tape(y).memory().total
+    assert held == 0
+    with pytest.raises(RuntimeError, match="released"):
+        y.sum().backward()
+    with tg.no_grad():
+        quiet, _ = layer(drawn(2, 5, 3))
+    assert not quiet.requires_grad
+
+
+def test_buffers_go_back_to_the_pool() -> None:
+    layer = tg.compile(lstm(), backend="numpy")
+    pool = layer.l0._engine.pool
+    for _ in range(3):
+        layer(drawn(2, 5, 3))[0].sum().backward()
+        gc.collect()
+    size = sum(len(free) for free in pool._free.values())
+    for _ in range(5):
+        layer(drawn(2, 5, 3))[0].sum().backward()
+        gc.collect()
+    assert sum(len(free) for free in pool._free.values()) == size
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_share_a_layer(backend: str) -> None:
+    layer, plain = tg.compile(lstm(), backend=backend), lstm()
+    xs = [drawn(4, 30, 3, seed=k) for k in range(4)]
+    wanted = [plain(x)[0].numpy() for x in xs]
+    wrong: list[int] = []
+    layer(xs[0])
+
+    def work(k: int) -> None:
+        results = [layer(xs[k])[0].numpy() for _ in range(20)]
+        wrong.extend(k for y in results if not np.allclose(y, wanted[k], rtol=1e-12))
+
+    running = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in running:
+        t.start()
+    for t in running:
+        t.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("backend", [NUMBA])
+def test_rows_are_shared_among_threads(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "threads", lambda: 3)
+    monkeypatch.setattr(building, "_WORTH", 1)
+    plain = lstm()
+    compiled = compiled_twin(plain, backend)
+    assert_same(plain, compiled, lambda m, x: m(x), [drawn(17, 5, 3)])
+    lengths = np.arange(17) % 6
+    assert_same(plain, compiled, lambda m, x: m(x, lengths=lengths), [drawn(17, 5, 3)])
