@@ -108,11 +108,30 @@ class OldC(nn.LSTMCell):
         return h, (h, new)
 
 
+class OtherOutput(nn.LSTMCell):
+    def forward(self, x, state=None):
+        h, state = super().forward(x, state)
+        return tg.relu(h), state
+
+
+class TwoGates(nn.GRUCell):
+    """A GRU in which one gate lets the new state in, and another keeps the old one."""
+
+    def forward(self, x, h=None):
+        r_x, z_x, n_x = tg.split(self._input_terms(x), 3, axis=-1)
+        r_h, z_h, n_h = tg.split(self._hidden_terms(h), 3, axis=-1)
+        r, z = tg.sigmoid(r_x + r_h), tg.sigmoid(z_x + z_h)
+        h = (1 - r) * tg.tanh(n_x + r * n_h) + z * h
+        return h, h
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
         (Swapped, r"Swapped is none .* 'lstm' the same operations are connected in another way"),
         (OldC, r"OldC is none .* 'lstm' the same operations are connected in another way"),
+        (OtherOutput, r"OtherOutput is none .* 'lstm' it has activation besides"),
+        (TwoGates, r"TwoGates is none .* 'gru' the same operations are connected in another way"),
         (Extra, r"Extra is none .* 'lstm' it has multiply besides"),
     ],
 )

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tinygrad_rnn.draw import rendering
-from tinygrad_rnn.draw.rendering import RenderError, render
+from tinygrad_rnn.draw.rendering import RenderError, lay_out, render
 
 DOT = shutil.which("dot")
 PYGRAPHVIZ = importlib.util.find_spec("pygraphviz")
@@ -58,6 +58,38 @@ def test_pygraphviz_reads_utf_8(monkeypatch):
 def test_the_program_comes_first(tmp_path, monkeypatch):
     program(tmp_path, monkeypatch, "import sys; sys.stdout.write(sys.argv[2] + sys.stdin.read())")
     assert render("digraph {}", "svg") == b"-Tsvgdigraph {}"
+
+
+def boxes(found):
+    """What a layout says of nodes, whichever way it was made."""
+    return [[(thing["name"], thing["pos"]) for thing in graph["objects"]] for graph in found]
+
+
+GRAPHS = ["digraph { a -> b }", "digraph { a -> b; a -> c }", "digraph { lonely }"]
+
+
+@pytest.mark.skipif(DOT is None, reason="the dot program is not installed")
+def test_graphs_are_laid_out_together(monkeypatch):
+    without_pygraphviz(monkeypatch)
+    assert [len(graph) for graph in boxes(lay_out(GRAPHS))] == [2, 3, 1]
+
+
+@pytest.mark.skipif(DOT is None or PYGRAPHVIZ is None, reason="dot and pygraphviz are not both installed")
+def test_both_ways_lay_out_alike(monkeypatch):
+    one = boxes(lay_out(GRAPHS))
+    without_dot(monkeypatch)
+    assert boxes(lay_out(GRAPHS)) == one
+
+
+@pytest.mark.skipif(PYGRAPHVIZ is None, reason="pygraphviz is not installed")
+def test_a_diagram_is_made_without_the_program(monkeypatch, tmp_path):
+    from nets_to_draw import lstm
+
+    from tinygrad_rnn import draw
+
+    without_dot(monkeypatch)
+    for suffix in ".svg", ".png", ".pdf":
+        assert draw.graph(lstm(2)).save(tmp_path / f"x{suffix}").stat().st_size > 5_000
 
 
 def test_without_graphviz_the_ways_to_install_it_are_named(monkeypatch):

@@ -256,7 +256,7 @@ def test_what_changed():
 def test_diagrams_are_compared_too():
     one, other = (draw.graph(steps(range(n)), view="cells") for n in (3, 4))
     view = draw.diff(one, other).view
-    assert [node.key for node in view.nodes if node.mark == "added"] == ["rnn.t003", "x_3_0"]
+    assert [node.key for node in view.nodes if node.mark == "added"] == ["rnn.t003", "rnn.x.t003"]
     assert not any(node.mark == "removed" for node in view.nodes)
 
 

@@ -126,10 +126,12 @@ def _run(cell: Any) -> tuple[Step, list[Place]]:
         for name, leaf in inputs.items():
             leaf.name = name
         states = [inputs[name] for name in list(inputs)[1:]]
-        _, after = getattr(cell, "forward", cell)(inputs["x"], tuple(states) if several else states[0])
+        y, after = getattr(cell, "forward", cell)(inputs["x"], tuple(states) if several else states[0])
     results: Sequence[Tensor] = list(after) if isinstance(after, (tuple, list)) else [after]
     leaves = {name: t.place for name, t in inputs.items() if isinstance(t.place, Leaf)}
-    return Step(Tape(*results), leaves), [t.place for t in results if t.place is not None]
+    places = [t.place for t in results if t.place is not None]
+    # An output that is computed from the state is a part of the step, and in no figure.
+    return Step(Tape(y, *results), leaves), places
 
 
 # ---- equations

@@ -305,7 +305,7 @@ class _Cells:
                 return f"{self.unrolled.prefix(lane.loop)}cell"
             closed = self.selection.closed[box[1]]
             return self.unrolled.frames[box[1]].key if closed is None else f"{closed}.gap"
-        return self.unrolled.frames[box[1]].key if box[0] == "module" else "rest"
+        return self.unrolled.frames[box[1]].key if box[0] == "module" else "outside"
 
     def _title(self, lane: _Lane) -> str:
         step = lane.steps[0]
@@ -353,7 +353,9 @@ class _Cells:
             if step not in self.given or (self.selection.closed[step] is not None and not self.rolled):
                 continue
             t = "t" if self.rolled else self.unrolled.time(step)
-            key = f"x.{column:g}.{row:g}".replace(".", "_")
+            parent = None if lane.loop is None else self.unrolled.frames[lane.loop].parent
+            around = self.unrolled.prefix(lane.loop if parent is None else parent)
+            key = f"{around}x.{t if self.rolled else f't{t:03d}'}"
             if key not in self.x_keys:
                 self.x_keys.add(key)
                 node = Node(
@@ -517,7 +519,9 @@ class _Cells:
             if joint not in self.joint_rows:
                 continue
             row, name = self.joint_rows[joint], self.joints[joint]
-            key = f"{name}.{row:g}.{column:g}"
+            first = sources[0][0][1]
+            t = "t" if self.rolled else f"t{self.unrolled.time(first):03d}"
+            key = f"{self.unrolled.prefix(self.of_step[first].loop)}{name}.{t}"
             if key not in self.x_keys:
                 self.x_keys.add(key)
                 node = Node(key, "operation", name, tooltip="the outputs of both, together", at=(column, row))
