@@ -164,6 +164,12 @@ def test_a_copied_layer_draws_new_parameters_for_each_direction():
     assert not np.array_equal(layer.l0_reverse.weight_hh.numpy(), cell.weight_hh.numpy())
 
 
+@pytest.mark.parametrize("no_cell", [nn.GRU(2, 3), lambda x, state: (x, state), nn.Linear(2, 3), None])
+def test_recurrent_takes_cells_only(no_cell):
+    with pytest.raises(TypeError, match=r"runs cells, cell\(x_t, state\) .* is none"):
+        nn.Recurrent(no_cell)
+
+
 X = np.zeros((2, 3, 2), np.float32)
 
 

@@ -41,7 +41,19 @@ def merged_size(merge: str | None, sizes: Sequence[Any]) -> Any:
 
 
 class Recurrent(Module):
-    """Layers of any cells, with lengths, masks, both directions and every flag.
+    """Layers of any cells, with lengths, masks, both directions and every flag. ::
+
+        class Leaky:
+            def initial_state(self, batch):
+                return tg.tensor(np.zeros((batch, 8)))
+
+            def __call__(self, x, h):
+                h = 0.9 * h + 0.1 * x
+                return h, h
+
+        y, state = nn.Recurrent(Leaky(), bidirectional=True)(x, lengths=lengths)
+
+    A cell with parameters is a `Module` that has a ``forward`` in place of ``__call__``.
 
     Parameters
     ----------
@@ -118,6 +130,11 @@ class Recurrent(Module):
                     f"pairs of cells are for bidirectional=True: layer {k} has {len(pair)} cells"
                 )
             for direction, suffix in zip(pair, self._suffixes(), strict=True):
+                if not callable(direction) or not hasattr(direction, "initial_state"):
+                    raise TypeError(
+                        f"{type(self).__name__} runs cells, cell(x_t, state) -> (y_t, state) with "
+                        f"initial_state(batch); {type(direction).__name__} is none"
+                    )
                 setattr(self, f"l{k}{suffix}", direction)
                 if learn_initial_state:
                     self._learn_initial_state(f"l{k}{suffix}")
