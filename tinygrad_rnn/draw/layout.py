@@ -133,9 +133,7 @@ def label_place(edge: Edge, course: Sequence[Point]) -> Point | None:
     if not edge.label:
         return None
     if len(edge.via) > 2 and edge.tail != edge.head:
-        # Beside boxes there are other lines; above the last of them there is room.
-        (a, b), (c, _) = course[-7], course[-4]
-        return (a + c) / 2, b - 5
+        return None  # beside boxes there are other lines, and no room for words
     (x, y), aside = middle(course), 2 + text_width(edge.label, DETAIL) / 2
     (a, b), (c, d) = course[0], course[-1]
     if edge.tail == edge.head:

@@ -18,8 +18,6 @@ from .view import Point
 
 _FONT = "Helvetica,Arial,sans-serif"
 _CAPTION, _MOST_NOTES = 12.0, 3
-_FIRM = "\N{NO-BREAK SPACE}"
-"""A space that SVG does not merge with others, or drop."""
 _DASHES = {"dashed": "4 2.5", "dotted": "1 2.5"}
 
 
@@ -183,7 +181,6 @@ def _inscription(shape: Shape) -> str:
     x = shape.x - shape.width / 2 + 4 if node.kind == "row" else shape.x
     out = []
     for k, (line, size) in enumerate(written):
-        line = line.replace(" ", _FIRM) if node.kind == "row" else line
         out.append(_words((SIGNS.get(node.mark, "") if not k else "") + line, x, y + size * 0.95, size))
         y += size * 1.2
     return "".join(out)
@@ -266,9 +263,10 @@ def _strokes(width: float, broken: str) -> str:
 def _words(text: str, x: float, y: float, size: float) -> str:
     if not text:
         return ""
-    return (
-        f'<text x="{_number(x)}" y="{_number(y)}" font-size="{_number(size)}">{_marked_up(text, size)}</text>'
-    )
+    made = _marked_up(text, size)
+    # Otherwise spaces in a row become one, and those at the ends of parts none.
+    keep = ' xml:space="preserve"' if "  " in text or "</tspan>" in made else ""
+    return f'<text x="{_number(x)}" y="{_number(y)}" font-size="{_number(size)}"{keep}>{made}</text>'
 
 
 def _marked_up(text: str, size: float) -> str:
@@ -277,12 +275,8 @@ def _marked_up(text: str, size: float) -> str:
     small, drop = _number(size * 0.72), _number(size * 0.22)
 
     def plain(words: str) -> None:
-        # A shift needs characters to carry it, and renderers drop a space at its end.
-        out.append(
-            f'<tspan dy="-{drop}">{_text(words.replace(" ", _FIRM))}</tspan>'
-            if lowered and words
-            else _text(words)
-        )
+        # A shift needs characters to carry it.
+        out.append(f'<tspan dy="-{drop}">{_text(words)}</tspan>' if lowered and words else _text(words))
 
     for match in SUBSCRIPTED.finditer(text):
         plain(text[at : match.start()])
