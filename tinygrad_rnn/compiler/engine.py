@@ -16,10 +16,10 @@ from ..nn.scan import run
 from ..nn.states import State, refilled, tensors_of
 from ..ops.registry import Primitive, Spec
 from ..state import current_state, enable_grad
-from ..tape import Nary, Output, Place, source_of
+from ..tape import Leaf, Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
 from .layout import Layout, Lease, Pool
-from .numpy_backend import Program
+from .numpy_backend import Program, Single
 from .planning import Plan, Report, split_step
 from .surroundings import Surroundings
 from .tracing import Signature, Step, Unsupported, trace, twin
@@ -44,8 +44,9 @@ class Engine:
         self._programs: dict[Any, Any] = {}
         self._said: set[str] = set()
         self._around: Surroundings | None = None
-        self._singles: dict[Any, Program] = {}
-        self._layouts: dict[int, Layout] = {}
+        self._singles: dict[Any, Single] = {}
+        self._ready: dict[Any, Ready] = {}
+        self._layouts: dict[tuple[int, int], Layout] = {}
         self._latest: tuple[Any, Step | None, int, int] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
@@ -115,34 +116,54 @@ class Engine:
 
     def single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step."""
-        now = current_state()
-        states = tensors_of(state)
-        key, step, parameters = self.step(cell, x, state)
-        inputs = (x, *states, *parameters)
-        if step is None or not len(x) or (now.recording and any(t.place is not None for t in inputs)):
+        plain = type(state) is tuple and all([type(s) is Tensor for s in state])
+        now, states = current_state(), state if plain else tensors_of(state)
+        around = self._around
+        quick = (x.shape, x.dtype, *[s.shape for s in states])
+        ready = self._ready.get(quick)
+        if ready is None or around is None or around.changed() or ready.stale(states):
+            key, step, parameters = self.step(cell, x, state)
+            if step is None or not len(x):
+                return composed(cell, x, state, [len(x)], False)
+            form = self._singles.get(key)
+            if form is None:
+                plan = split_step(step, None, True, hoist=False)
+                form = self._singles[key] = Single(plan, self._writer())
+            ready = self._ready[quick] = Ready(form, parameters, states, len(x))
+        if now.watch is not None or (now.recording and ready.recorded(x, states)):
             return composed(cell, x, state, [len(x)], False)
-        program = self._singles.get(key)
-        if program is None:
-            program = self._singles[key] = self.written(split_step(step, None, True, hoist=False))
-        layout = self._layouts.get(len(x))
-        if layout is None:
-            layout = self._layouts[len(x)] = Layout([len(x)], len(x))
-        y, finals, _ = program.forward(
-            layout,
-            Lease(self.pool),
-            np.ascontiguousarray(x.numpy()),
-            [s.numpy() for s in states],
-            [p.numpy() for p in parameters],
+        y, news = ready.form.run(
+            ready.layout,
+            np.empty,
+            ready.prepared,
+            contiguous(x.numpy()),
+            [contiguous(s.numpy()) for s in states],
         )
-        return _make(y, None), refilled(state, [_make(a, None) for a in finals])
+        new = [_make(a, None) for a in news]
+        return _make(y, None), tuple(new) if plain else refilled(state, new)
+
+    def _writer(self) -> Any:
+        if self.backend == "numpy":
+            return None
+        from .numba_backend import Writer
+
+        return Writer
 
     def written(self, plan: Plan) -> Program:
         """A plan as functions of arrays."""
-        if self.backend == "numpy":
-            return Program(plan)
-        from .numba_backend import Writer
+        return Program(plan, self._writer())
 
-        return Program(plan, Writer)
+    def layout(self, counts: Sequence[int]) -> Layout:
+        """The layout of a batch; of batches without padding, the same for all of one size."""
+        batch, steps = counts[0], len(counts)
+        if counts[-1] != batch:
+            return Layout(counts, batch)
+        known = self._layouts.get((batch, steps))
+        if known is None:
+            if len(self._layouts) > 64:
+                self._layouts.clear()
+            known = self._layouts[batch, steps] = Layout(counts, batch)
+        return known
 
     def scan(
         self, cell: Any, rows: Tensor, state: State, counts: Sequence[int], reverse: bool
@@ -161,9 +182,41 @@ class Engine:
             wanted = [p is not None for p in places]
             needs = (wanted[0], *wanted[1 + len(step.states) :])
         program = self.program(key, step, needs, counts[0])
-        call = Call(self, program, cell, state, Layout(counts, counts[0]), reverse, len(step.states))
+        call = Call(self, program, cell, state, self.layout(counts), reverse, len(step.states))
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
+
+
+class Ready:
+    """A single step for arguments of some shapes, with all that its parameters decide."""
+
+    def __init__(
+        self, form: Single, parameters: Sequence[Tensor], states: Sequence[Tensor], batch: int
+    ) -> None:
+        self.form, self.parameters = form, parameters
+        self.arrays = [p.numpy() for p in parameters]
+        self.prepared = form.prepare(self.arrays)
+        self.layout = Layout([batch], batch)
+        self.date = Leaf.latest
+        self.dtypes = [s.dtype for s in states]
+        self.identities = [id(a) for a in self.arrays]
+        self.tracked = any(p.place is not None for p in parameters)
+
+    def stale(self, states: Sequence[Tensor]) -> bool:
+        """Whether a parameter has other values now."""
+        if Leaf.latest != self.date or self.dtypes != [s.data.dtype for s in states]:
+            return True
+        return [id(p.data) for p in self.parameters] != self.identities
+
+    def recorded(self, x: Tensor, states: Sequence[Tensor]) -> bool:
+        """Whether a step would go onto the tape."""
+        return self.tracked or x.place is not None or any(s.place is not None for s in states)
+
+
+def contiguous(a: np.ndarray) -> np.ndarray:
+    """The array as kernels take it: in C order and writable, so that all have one type."""
+    flags = a.flags
+    return a if flags.c_contiguous and flags.writeable else np.array(a, order="C")
 
 
 class Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -34,7 +35,7 @@ class Layout:
         self.full = self.rows == batch * self.steps_count
         """Whether all steps run on all rows."""
 
-    @property
+    @functools.cached_property
     def last(self) -> np.ndarray:
         """Where, in a history, each row's own last state is."""
         lengths = (self.counts[:, None] > np.arange(self.batch)).sum(0)
@@ -57,6 +58,10 @@ class Layout:
     def writes(self, history: np.ndarray) -> list[np.ndarray]:
         """Views of what each step writes of a history."""
         return self.steps(history[self.batch :])
+
+    def finals(self, history: np.ndarray) -> np.ndarray:
+        """Each row's own last state, in an array of its own."""
+        return history[len(history) - self.batch :].copy() if self.full else history[self.last]
 
     def heads(self, a: np.ndarray) -> list[np.ndarray]:
         """Views of the rows at work in a buffer for one step."""

@@ -612,4 +612,8 @@ class Writer(numpy_backend.Writer):
             2 * width(i.outputs[0]) * width(i.read[0]) for i in body if _is_product(i, kernel.made_by)
         )
         flops += 10 * sum(width(o) for i in body for o in i.outputs)
-        self.write(f"spread({name}, L, {flops}, {', '.join([*arrays, *weights])})")
+        if self.prepared is None:
+            self.write(f"spread({name}, L, {flops}, {', '.join([*arrays, *weights])})")
+            return
+        arguments = [self.prepare(a) if a.startswith(("flat(", "pack(")) else a for a in (*arrays, *weights)]
+        self.write(f"{name}(0, L.batch, L.counts, L.starts, L.before, L.batch, {', '.join(arguments)})")

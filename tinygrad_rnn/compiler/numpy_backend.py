@@ -104,6 +104,24 @@ def _sigmoid(x: Any, limit: Any, one: Any, out: Any) -> None:
     np.reciprocal(out, out)
 
 
+class Single:
+    """A plan for one step, as functions of arrays.
+
+    Attributes
+    ----------
+    prepare : callable
+        ``prepare(parameters)`` gives what only they decide, such as packed weights.
+    run : callable
+        ``run(layout, scratch, prepared, x, states) -> (y, new states)``.
+    """
+
+    def __init__(self, plan: Plan, writer: Any = None) -> None:
+        writer = (writer or Writer)(plan)
+        self.source = writer.single()
+        exec(compile(self.source, "<compiled step>", "exec"), writer.namespace)
+        self.prepare, self.run = writer.namespace["prepare"], writer.namespace["single"]
+
+
 class Writer:
     """Writes the source of one plan."""
 
@@ -114,6 +132,8 @@ class Writer:
         self.lines: list[str] = []
         self.kernels: list[str] = []
         self.notes: list[str] = []
+        self.prepared: dict[str, str] | None = None
+        """For a single step: what is made of the parameters beforehand, by name."""
         # A new state lives in its history; the same value in a second state is copied there.
         self.home: dict[Value, int] = {}
         made_in_loop = {o for i in plan.loop for o in i.outputs}
@@ -276,10 +296,59 @@ class Writer:
         y = self.all_rows(step.y)
         if step.y is step.x or step.y in step.states:
             y = f"np.array({y})"
-        finals = ", ".join([f"h{s}[L.last]" for s in range(len(step.states))])
+        finals = ", ".join([f"L.finals(h{s})" for s in range(len(step.states))])
         kept_names = self.kept()
         self.write(f"return {y}, [{finals}], ({''.join(n + ', ' for n in kept_names)})")
         return "\n".join(self.lines)
+
+    def prepare(self, expression: str) -> str:
+        """A name for something that depends on the parameters alone."""
+        assert self.prepared is not None
+        return self.prepared.setdefault(expression, f"q{len(self.prepared)}")
+
+    def single(self) -> str:
+        """One step, and what can be made ready for it: the plan's hoisted part must be empty."""
+        plan, step = self.plan, self.step
+        self.prepared, self.names = {}, {step.x: "x"}
+        self.lines = []
+        self.parameters()
+        self.once(plan.loop)
+        before, self.lines = self.lines, []
+        constants = [n for v, n in self.names.items() if v is not step.x]
+        locations = {v: Location("heads", f"i{s}") for s, v in enumerate(step.states)}
+        locations[step.x] = Location("heads", "x")
+        made = {o for i in plan.loop for o in i.outputs}
+        for s, v in enumerate(step.new_states):
+            self.allocate(f"n{s}", v, "L.batch", "np.empty")
+            if self.home.get(v) == s:
+                locations[v] = Location("heads", f"n{s}")
+        if step.y in made and step.y not in locations:
+            self.allocate("y", step.y, "L.batch", "np.empty")
+            locations[step.y] = Location("heads", "y")
+        copies = [
+            (v, Location("heads", f"n{s}")) for s, v in enumerate(step.new_states) if self.home.get(v) != s
+        ]
+        names = dict(self.names)
+        self.loop(plan.loop, locations, copies, back=False)
+        y = locations[step.y].array if step.y in locations else names[step.y]
+        y = y if step.y in made else f"np.array({y})"
+        states = "".join(f"i{s}, " for s in range(len(step.states)))
+        news = ", ".join(f"n{s}" for s in range(len(step.states)))
+        ready = "".join(n + ", " for n in [*constants, *self.prepared.values()])
+        return "\n".join(
+            [
+                "def prepare(parameters):",
+                *before,
+                *[f"    {name} = {expression}" for expression, name in self.prepared.items()],
+                f"    return ({ready})",
+                "",
+                "def single(L, scratch, ready, x, states):",
+                *([f"    {ready[:-1]} = ready"] if ready else []),
+                f"    {states[:-1]} = states",
+                *self.lines,
+                f"    return {y}, [{news}]",
+            ]
+        )
 
     def kept(self) -> list[str]:
         """The arrays that the backward half is given, by name."""

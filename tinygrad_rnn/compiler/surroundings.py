@@ -43,11 +43,14 @@ class Surroundings:
     def changed(self) -> bool:
         """Whether something has been added, removed, or set to something of another kind or value."""
         try:
-            return (
-                any(len(owner) != size for owner, size in self._sizes)
-                or any(owner[key] != value for _, owner, key, value in self._options)
-                or not all(isinstance(owner[key], Tensor) for owner, key in self._tensors)
-            )
+            for owner, size in self._sizes:
+                if len(owner) != size:
+                    return True
+            for _, owner, key, value in self._options:
+                now = owner[key]
+                if now is not value and now != value:
+                    return True
+            return any([not isinstance(owner[key], Tensor) for owner, key in self._tensors])
         except (KeyError, IndexError, ValueError):
             return True
 
