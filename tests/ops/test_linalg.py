@@ -159,6 +159,14 @@ def test_two_equal_values_among_others_are_found(values: list[float]) -> None:
             vectors().sum().backward()
 
 
+def test_equal_values_are_found_in_a_batch_of_one_and_at_any_scale() -> None:
+    q = np.linalg.qr(RNG.uniform(-1, 1, (3, 3)))[0]
+    for scale in (1e-8, 1e8):
+        a = tg.tensor(scale * (q * [1.0, 1.0, 2.0]) @ q.T, requires_grad=True)[None]
+        with pytest.raises(np.linalg.LinAlgError, match="equal eigenvalues"):
+            np.linalg.eigh(a)[1].sum().backward()
+
+
 def test_singular_matrices() -> None:
     a = tg.tensor(np.array([[1.0, 2.0], [2.0, 4.0]]), requires_grad=True)
     assert np.linalg.det(a).item() == 0
@@ -185,6 +193,8 @@ ERRORS: list[tuple[Any, Any, str]] = [
     (lambda: np.linalg.cholesky(tg.tensor(-spd(2, 2))), np.linalg.LinAlgError, "cholesky.*not positive def"),
     (lambda: np.linalg.inv(tg.tensor(T)), np.linalg.LinAlgError, r"inv\(float64\(2, 3\)\): .*square"),
     (lambda: np.linalg.matrix_power(tg.tensor(T), 2), ValueError, r"matrix_power: square .*\(2, 3\)"),
+    (lambda: tg.matrix_power(np.ones(3), 2), ValueError, r"matrix_power: square .*\(3,\)"),
+    (lambda: tg.matrix_power(np.ones((2, 3, 2)), 2), ValueError, r"matrix_power: square .*\(2, 3, 2\)"),
     (lambda: tg.matrix_power(A, 1.5), TypeError, "matrix_power: .*float"),
     (lambda: np.linalg.pinv(tg.tensor(A), hermitian=True), TypeError, "pinv.* does not take 'hermitian'"),
 ]  # fmt: skip
@@ -204,5 +214,7 @@ def test_numpys_defaults_are_not_refused() -> None:
     np.linalg.pinv(t, None, False)
     np.linalg.qr(t, mode="reduced")
     np.testing.assert_array_equal(np.linalg.matrix_power(t, 0).numpy(), np.eye(3))
+    batch = np.ones((4, 2, 3, 3))
+    np.testing.assert_array_equal(tg.matrix_power(batch, 0), np.linalg.matrix_power(batch, 0))
     np.testing.assert_allclose(np.linalg.pinv(t, 0.9).numpy(), np.linalg.pinv(A, 0.9))
     assert not np.allclose(np.linalg.pinv(A, 0.9), np.linalg.pinv(A))

@@ -60,6 +60,15 @@ def test_numpys_ways_of_calling(name: str) -> None:
         np.testing.assert_array_equal(y.numpy(), z)
 
 
+@pytest.mark.parametrize(("length", "sections"), [(3, 1), (3, 3), (1, 1), (0, 1), (0, 2)])
+def test_split_into_the_fewest_and_the_most(length: int, sections: int) -> None:
+    x = np.arange(2.0 * length).reshape(2, length)
+    got, wanted = np.split(tg.tensor(x), sections, axis=1), np.split(x, sections, axis=1)
+    assert len(got) == sections
+    for y, z in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(y.numpy(), z)
+
+
 def test_block_joins_blocks_of_different_dimension() -> None:
     x, v = tg.tensor(M, requires_grad=True), tg.tensor(V, requires_grad=True)
     y = np.block([[x, np.ones((2, 1))], [1.0, v]])
@@ -100,6 +109,8 @@ ERRORS: list[tuple[Any, Any, str]] = [
     (lambda: tg.moveaxis(tg.tensor(A), 3, 0), np.exceptions.AxisError, "moveaxis: source: axis 3 is out"),
     (lambda: tg.ravel(A, order="K"), ValueError, "ravel: order must be 'C' or 'F', got 'K'"),
     (lambda: tg.array_split(A, 0), ValueError, "array_split: the number of sections must be 1 or more"),
+    (lambda: tg.split(A, 0), ValueError, "an axis of length 2 does not divide into 0 equal parts"),
+    (lambda: tg.split(A, 3), ValueError, "an axis of length 2 does not divide into 3 equal parts"),
     (lambda: tg.diag(A), ValueError, r"diag: a vector or a matrix is needed, got shape \(2, 3, 4\)"),
     (lambda: tg.block((M, M)), TypeError, "block: blocks are nested in lists, not in tuples"),
     (lambda: tg.block([[M], M]), ValueError, r"block: lists of blocks .*, got depths \[0, 1\]"),

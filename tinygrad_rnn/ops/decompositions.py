@@ -194,6 +194,7 @@ svdvals.defvjp(_svdvals_vjp)
         sample((2, 3), full_matrices=False),
         sample((4, 2), full_matrices=False),
         sample((2, 3, 2), full_matrices=False),
+        sample((2, 2, 3), full_matrices=False),
     ],
     domain=full_rank,
     kinks=smooth,
