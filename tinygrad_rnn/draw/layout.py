@@ -81,8 +81,8 @@ def place(view: View) -> Drawing:
     RenderError
         If the view has no grid and Graphviz is missing, fails or takes too long.
     """
+    from .assembly import place_in_pieces
     from .grid import place_on_grid
-    from .pieces import place_in_pieces
 
     return place_on_grid(view) if view.on_grid else place_in_pieces(view)
 

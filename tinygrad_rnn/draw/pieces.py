@@ -15,13 +15,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .layout import MARGIN, TITLE_ROOM, Border, Drawing, Line, Shape, joined, label_place, polyline, swing
+from .layout import TITLE_ROOM
 from .metrics import TITLE, node_size, text_width
 from .rendering import lay_out
 from .view import Edge, Node, Point, View
 
-_PAD, _LANE, _RIBBON = 8.0, 6.0, 14.0
-_CHANNEL = 10.0
+PAD, LANE, RIBBON = 8.0, 6.0, 14.0
+CHANNEL = 10.0
 """Room above and below the columns of a loop, for what comes in and goes out."""
 
 Container = int | None
@@ -35,15 +35,8 @@ Wire = tuple[str, int, int, str]
 """A tail, the columns that the wire leaves and enters, and the state it leads to, empty for other heads."""
 
 
-def place_in_pieces(view: View) -> Drawing:
-    """The drawing of a view that has no grid; see `layout.place`."""
-    pieces = _Pieces(view)
-    pieces.lay_out()
-    return _Assembly(pieces).drawing
-
-
 @dataclass(slots=True)
-class _Piece:
+class Piece:
     """The graph of one container, and once `dot` has seen it, its places from the upper left corner on."""
 
     depth: int
@@ -70,7 +63,7 @@ class _Piece:
 
 
 @dataclass(slots=True)
-class _Loop:
+class Loop:
     """Columns, and the wires between them with their lanes."""
 
     columns: list[int]
@@ -88,7 +81,7 @@ class _Loop:
 
 
 @dataclass(slots=True)
-class _Way:
+class Way:
     """How an edge runs: out of pieces and into others, both from the inside out, and in between by an arrow
     of the piece around them; none if it runs in a gutter."""
 
@@ -98,7 +91,7 @@ class _Way:
     into: list[int] = field(default_factory=list)
 
 
-class _Pieces:
+class Pieces:
     """The pieces of a view."""
 
     def __init__(self, view: View) -> None:
@@ -110,16 +103,16 @@ class _Pieces:
         states = [n.key for n in view.nodes if n.kind == "state"]
         widest = max((self.sizes[key][0] for key in states), default=0.0)
         self.sizes.update({key: (widest, self.sizes[key][1]) for key in states})
-        self.pieces: dict[Container, _Piece] = {None: _Piece(0)}
-        self.loops: dict[int | None, _Loop] = {}
+        self.pieces: dict[Container, Piece] = {None: Piece(0)}
+        self.loops: dict[int | None, Loop] = {}
         for k, cluster in enumerate(view.clusters):
             around = self.pieces[self.container(cluster.parent)]
             if cluster.step is None:
                 around.clusters.append(k)
                 continue
-            self.pieces[k] = _Piece(around.depth + 1)
+            self.pieces[k] = Piece(around.depth + 1)
             around.loops[cluster.parent] = None
-            self.loops.setdefault(cluster.parent, _Loop([])).columns.append(k)
+            self.loops.setdefault(cluster.parent, Loop([])).columns.append(k)
         for loop in self.loops.values():
             loop.columns.sort(key=lambda k: view.clusters[k].step or 0)
         for node in view.nodes:
@@ -142,17 +135,17 @@ class _Pieces:
             path.append(container)
         return path
 
-    def _enter(self, edge: Edge) -> _Way:
+    def _enter(self, edge: Edge) -> Way:
         """Enter an edge into the pieces that it goes through."""
         if self.home[edge.tail] == self.home[edge.head]:
             home = self.home[edge.tail]
-            return _Way(self.pieces[home].arrow(edge.tail, edge.head), home)
+            return Way(self.pieces[home].arrow(edge.tail, edge.head), home)
         inner, outer = self._outwards(self.home[edge.tail]), self._outwards(self.home[edge.head])
         common: Container = None
         while inner and outer and inner[-1] == outer[-1]:
             common = inner.pop()
             outer.pop()
-        way = _Way(None, common, [c for c in inner if c is not None], [c for c in outer if c is not None])
+        way = Way(None, common, [c for c in inner if c is not None], [c for c in outer if c is not None])
         start: Item = edge.tail
         for step in way.out_of:
             self.pieces[step].bottoms["out", edge.tail] = None
@@ -170,14 +163,14 @@ class _Pieces:
             way.arrow = self.pieces[common].arrow(start, end)
         return way
 
-    def wire(self, edge: Edge, way: _Way) -> Wire:
+    def wire(self, edge: Edge, way: Way) -> Wire:
         """The wire that carries an edge between two columns: one, however many there read an array."""
         head = edge.head if self.nodes[edge.head].kind == "state" else ""
         return edge.tail, way.out_of[-1], way.into[-1], head
 
-    def _align(self, loop: _Loop) -> None:
+    def _align(self, loop: Loop) -> None:
         """Let columns of like nodes have like ports, used or not, in the order of the states they lead to."""
-        groups: dict[object, list[_Piece]] = {}
+        groups: dict[object, list[Piece]] = {}
         for step in loop.columns:
             piece = self.pieces[step]
             kinds = tuple((n.kind, n.cluster == step, self.sizes[n.key]) for n in piece.nodes)
@@ -207,7 +200,7 @@ class _Pieces:
             loop.lanes = max(map(gutters.count, set(gutters)), default=0)
             self._align(loop)
         for depth in range(deepest, -1, -1):
-            alike: dict[str, list[_Piece]] = {}
+            alike: dict[str, list[Piece]] = {}
             for container, piece in self.pieces.items():
                 if piece.depth == depth:
                     for cluster in piece.loops:
@@ -219,31 +212,31 @@ class _Pieces:
                     found.give(piece)
                     self._add_ribbons(piece)
 
-    def _add_ribbons(self, piece: _Piece) -> None:
+    def _add_ribbons(self, piece: Piece) -> None:
         for node in piece.ribbons:
             piece.width = max(piece.width, self.sizes[node.key][0])
         for node in piece.ribbons:
-            self.sizes[node.key] = piece.width, _RIBBON
-            piece.at[node.key] = piece.width / 2, piece.height + _RIBBON / 2 + 4
-            piece.height += _RIBBON
+            self.sizes[node.key] = piece.width, RIBBON
+            piece.at[node.key] = piece.width / 2, piece.height + RIBBON / 2 + 4
+            piece.height += RIBBON
 
-    def column_size(self, step: int, loop: _Loop) -> tuple[float, float]:
+    def column_size(self, step: int, loop: Loop) -> tuple[float, float]:
         """The size of a column with its frame, and room for the lanes above and below its nodes."""
         piece, cluster = self.pieces[step], self.view.clusters[step]
-        width = max(piece.width + 2 * _PAD, text_width(cluster.title, TITLE) + 2 * _PAD)
-        return width, piece.height + TITLE_ROOM + 2 * (_LANE * loop.lanes + _PAD)
+        width = max(piece.width + 2 * PAD, text_width(cluster.title, TITLE) + 2 * PAD)
+        return width, piece.height + TITLE_ROOM + 2 * (LANE * loop.lanes + PAD)
 
-    def _set(self, cluster: int | None, loop: _Loop) -> None:
+    def _set(self, cluster: int | None, loop: Loop) -> None:
         """Set the columns of a loop side by side."""
-        x = gutter = _LANE * (loop.lanes + 1.5)
+        x = gutter = LANE * (loop.lanes + 1.5)
         for step in loop.columns:
             loop.lefts[step] = x
             x += self.column_size(step, loop)[0] + gutter
         loop.width = x
         loop.height = max(self.column_size(step, loop)[1] for step in loop.columns)
-        self.sizes["loop", cluster] = loop.width, loop.height + 2 * _CHANNEL
+        self.sizes["loop", cluster] = loop.width, loop.height + 2 * CHANNEL
 
-    def _source(self, container: Container, piece: _Piece) -> str:
+    def _source(self, container: Container, piece: Piece) -> str:
         """The DOT text of a piece. It names nothing, so that pieces that are alike have one text."""
         loops: list[Item] = [("loop", loop) for loop in piece.loops]
         items: list[Item] = [*(node.key for node in piece.nodes), *loops]
@@ -275,7 +268,7 @@ class _Pieces:
             out.append(f'{number[tail]} -> {number[head]} [id="{k}" weight={weight}]')
         return "\n".join([*out, "}"])
 
-    def _beside(self, piece: _Piece) -> list[tuple[str, str]]:
+    def _beside(self, piece: Piece) -> list[tuple[str, str]]:
         """Sources beside their reader, as above it they would lengthen a frame that is left there."""
         readers: dict[Item, list[Item]] = {}
         read: dict[Item, list[Item]] = {}
@@ -295,7 +288,7 @@ class _Pieces:
                 found.append((node.key, head.key))
         return found
 
-    def _stacked(self, piece: _Piece, number: dict[Item, int]) -> list[str]:
+    def _stacked(self, piece: Piece, number: dict[Item, int]) -> list[str]:
         """Invisible arrows that put modules with loops in them, and their neighbours, below each other."""
         clusters = self.view.clusters
         around: dict[Item, list[int]] = {}
@@ -336,7 +329,7 @@ class _Pieces:
                         out.append(f"{number[item]} -> {pins[later]} [style=invis weight=0]")
         return out
 
-    def _frames(self, container: Container, piece: _Piece, inside: dict[int | None, list[str]]) -> list[str]:
+    def _frames(self, container: Container, piece: Piece, inside: dict[int | None, list[str]]) -> list[str]:
         """The frames within a piece, as DOT's clusters; without recursion, as they may be nested deeply."""
         children: dict[int | None, list[int]] = {}
         for k in piece.clusters:
@@ -351,7 +344,7 @@ class _Pieces:
             # A table has the size that it is given, whatever the fonts.
             width = text_width(self.view.clusters[k].title, TITLE)
             room = f'<TABLE BORDER="0" FIXEDSIZE="TRUE" WIDTH="{width:.0f}" HEIGHT="{TITLE_ROOM - 6:.0f}">'
-            out.append(f"subgraph cluster_{number[k]} {{ margin={_PAD:g}")
+            out.append(f"subgraph cluster_{number[k]} {{ margin={PAD:g}")
             out.append(f"label=<{room}<TR><TD></TD></TR></TABLE>>; {'; '.join(inside.get(k, ()))}")
             stack.append((True, k))
             stack += [(False, child) for child in reversed(children.get(k, []))]
@@ -382,145 +375,9 @@ class _Graph:
         x, y = map(float, text.split(","))
         return x, self.height - y
 
-    def give(self, piece: _Piece) -> None:
+    def give(self, piece: Piece) -> None:
         items = [*(n.key for n in piece.nodes), *(("loop", k) for k in piece.loops)]
         piece.width, piece.height = self.width, self.height
         piece.at = {item: self.at[k] for k, item in enumerate([*items, *piece.tops, *piece.bottoms])}
         piece.courses = {arrow: self.courses[k] for k, arrow in enumerate(piece.arrows)}
         piece.borders = [self.borders[k] for k in range(len(piece.clusters))]
-
-
-class _Assembly:
-    """The pieces put together."""
-
-    def __init__(self, pieces: _Pieces) -> None:
-        self.pieces, self.view = pieces, pieces.view
-        root = pieces.pieces[None]
-        self.drawing = Drawing(self.view, root.width + 2 * MARGIN, root.height + 2 * MARGIN)
-        self.corners: dict[Container, Point] = {None: (MARGIN, MARGIN)}
-        self.frames: dict[int, Border] = {}
-        self._corners()
-        for key, container in pieces.home.items():
-            x, y = self._at(container, key)
-            width, height = pieces.sizes[key]
-            self.drawing.shapes[key] = Shape(pieces.nodes[key], x, y, width, height)
-        self.drawing.borders = [self.frames[k] for k in range(len(self.view.clusters)) if k in self.frames]
-        self._lanes()
-        for edge, way in zip(self.view.edges, pieces.ways, strict=True):
-            course = self._course(edge, way)
-            # In a gutter there is no room for words, and the state that the wire leads to has its name.
-            at = label_place(edge, course) if edge.kind == "data" else None
-            self.drawing.lines.append(Line(edge, course, at))
-
-    def _corners(self) -> None:
-        clusters = self.view.clusters
-        # Containers come after those around them.
-        for container, piece in self.pieces.pieces.items():
-            x, y = self.corners[container]
-            for k, (left, top, right, bottom) in zip(piece.clusters, piece.borders, strict=True):
-                self.frames[k] = Border(clusters[k], x + left, y + top, x + right, y + bottom)
-            for cluster in piece.loops:
-                loop = self.pieces.loops[cluster]
-                centre = self._at(container, ("loop", cluster))
-                left, top = centre[0] - loop.width / 2, centre[1] - loop.height / 2
-                for step in loop.columns:
-                    width, _ = self.pieces.column_size(step, loop)
-                    begin = left + loop.lefts[step]
-                    inner = self.pieces.pieces[step].width
-                    above = TITLE_ROOM + _LANE * loop.lanes + _PAD
-                    if self._is_gap(step):
-                        above = (loop.height - self.pieces.pieces[step].height) / 2
-                    self.corners[step] = begin + (width - inner) / 2, top + above
-                    self.frames[step] = Border(clusters[step], begin, top, begin + width, top + loop.height)
-
-    def _at(self, container: Container, item: Item) -> Point:
-        corner, (x, y) = self.corners[container], self.pieces.pieces[container].at[item]
-        return corner[0] + x, corner[1] + y
-
-    def _lanes(self) -> None:
-        """Give each wire a lane in its gutter, such that wires whose ports have one order do not cross."""
-        for loop in self.pieces.loops.values():
-            gutters: dict[int, list[tuple[float, Wire]]] = {}
-            for wire in loop.wires:
-                key, tail, head, _ = wire
-                ahead = loop.columns.index(tail) < loop.columns.index(head)
-                x, _ = self._at(tail, ("out", key))
-                gutters.setdefault(loop.gutter(tail, head), []).append((-x if ahead else x, wire))
-            for row in gutters.values():
-                for lane, (_, wire) in enumerate(sorted(row)):
-                    loop.wires[wire] = lane
-
-    def _course(self, edge: Edge, way: _Way) -> list[Point]:
-        inner, outer = self._outwards(edge, way), self._inwards(edge, way)
-        if way.arrow is None:
-            # A wire at a gap ends at its side.
-            loop = self.pieces.loops[self.view.clusters[way.into[-1]].parent]
-            between = self._wire(loop, self.pieces.wire(edge, way), inner[-1], outer[0])
-            inner = [] if self._is_gap(way.out_of[-1]) else inner
-            outer = [] if self._is_gap(way.into[-1]) else outer
-            return joined(inner, between, outer)
-        x, y = self.corners[way.around]
-        between = [(x + a, y + b) for a, b in self.pieces.pieces[way.around].courses[way.arrow]]
-        if inner:
-            bottom = inner[-1][0], self.frames[way.out_of[-1]].bottom
-            inner = joined(inner, [bottom], swing(bottom, between[0]))
-        if outer:
-            top = outer[0][0], self.frames[way.into[-1]].top
-            outer = joined(swing(between[-1], top), outer)
-        return joined(inner, between, outer)
-
-    def _outwards(self, edge: Edge, way: _Way) -> list[Point]:
-        """The course from a node to the port at the bottom of the outermost step that the edge leaves."""
-        found: list[Point] = []
-        for step in way.out_of:
-            port = self._at(step, ("out", edge.tail))
-            if not found and self._is_gap(step):
-                found = [
-                    (port[0], self.drawing.shapes[edge.tail].y + self.drawing.shapes[edge.tail].height / 2)
-                ]
-            elif not found:
-                found = self._inside(step, edge.tail, ("out", edge.tail))
-            else:
-                found = joined(found, swing(found[-1], port))
-        return found
-
-    def _inwards(self, edge: Edge, way: _Way) -> list[Point]:
-        """The course from the port at the top of the outermost step that the edge enters to its head."""
-        port: Item = ("in", edge.tail)
-        head = self.drawing.shapes[edge.head]
-        found: list[Point] = []
-        for step in way.into:
-            if port not in self.pieces.pieces[step].tops or (not found and self._is_gap(step)):
-                found = [(head.x, head.y - head.height / 2)]
-            elif not found:
-                found = self._inside(step, port, edge.head)
-            else:
-                found = joined(swing(self._at(step, port), found[0]), found)
-        return found
-
-    def _inside(self, step: int, tail: Item, head: Item) -> list[Point]:
-        x, y = self.corners[step]
-        return [(x + a, y + b) for a, b in self.pieces.pieces[step].courses[tail, head, 0]]
-
-    def _wire(self, loop: _Loop, wire: Wire, start: Point, end: Point) -> list[Point]:
-        _, tail, head, _ = wire
-        lane = loop.wires[wire]
-        ahead = loop.columns.index(tail) < loop.columns.index(head)
-        frame = self.frames[head]
-        # Lane 0 is the uppermost both above and below the nodes, and the one nearest to where it comes from.
-        aside = _LANE * (loop.lanes + 0.75 - lane)
-        upright = frame.left - aside if ahead else frame.right + aside
-        low = frame.bottom - _PAD / 2 - _LANE * (loop.lanes - lane)
-        high = frame.top + TITLE_ROOM + _LANE * (lane + 0.5)
-        height = (frame.top + frame.bottom) / 2 + _LANE * (lane - (loop.lanes - 1) / 2)
-        first = [start, (start[0], low), (upright, low)]
-        last = [(upright, high), (end[0], high), end]
-        if self._is_gap(tail):
-            gap = self.frames[tail]
-            first = [((gap.right if ahead else gap.left), height), (upright, height)]
-        if self._is_gap(head):
-            last = [(upright, height), ((frame.left if ahead else frame.right), height)]
-        return polyline([*first, *last])
-
-    def _is_gap(self, step: int) -> bool:
-        return self.view.clusters[step].kind == "gap"
