@@ -15,10 +15,10 @@ import tinygrad_rnn as tg
 ROOT = Path(tg.__file__).parent
 
 FLOORS = {
-    "ops": 1, "random": 1, "state": 1, "sources": 1,
+    "ops": 1, "random": 1, "state": 1, "sources": 1, "trees": 1, "writes": 1,
     "tape": 2,
     "protocols": 2, "tensors": 3, "listing": 3, "observing": 3,
-    "autodiff": 4, "checks": 4, "anomaly": 4, "files": 4,
+    "autodiff": 4, "checkpointing": 4, "checks": 4, "anomaly": 4, "files": 4,
     "nn": 5, "optim": 5,
     "draw": 6, "compiler": 6, "convert": 6, "data": 6,
     "train": 7,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.ops.registry import REGISTRY
 from tinygrad_rnn.tensors import Tensor
 
 
@@ -49,6 +50,96 @@ def _twice() -> Tensor:
     return y
 
 
+def _buffer() -> Tensor:
+    w, b = t(3), t(3, grad=False)
+    y = (w * b).sum()
+    b.data -= 1
+    return y
+
+
+def _shared() -> Tensor:
+    """A leaf that another entry used detached."""
+    v, w = t(3), t(3)
+    w.name = "w"
+    w.assign_(np.ones(3))
+    y = (v * w.detach()).sum()
+    (w * 2.0).sum()
+    w.data *= 2
+    return y
+
+
+def _emptied() -> Tensor:
+    w = t(3)
+    w.name = "w"
+    y = (w * w).sum()
+    w.zero_()
+    return y
+
+
+@tg.primitive
+def ruleless(x):
+    return x * 1.0
+
+
+@tg.primitive
+def silent(x):
+    return x * 1.0
+
+
+@tg.primitive
+def turned(x):
+    return x * 1.0
+
+
+silent.defvjp(lambda g, _y, _x: None)
+turned.defvjp(lambda g, _y, _x: g.T)
+
+
+@tg.primitive(multiple=True)
+def doubled(x, y):
+    return [x * 2.0, y * 2.0]
+
+
+doubled.defvjp(joint=lambda gs, _ys, *_inputs: [0 if g is None else g * 2 for g in gs])
+
+
+for operation in (ruleless, silent, turned, doubled):
+    del REGISTRY[operation.name]  # they are no operations of the package, whose tests go through all of them
+
+
+def test_one_rule_for_all_inputs_and_several_outputs() -> None:
+    x, y = t(3), t(3)
+    a, b = doubled(x, y)
+    (a * b).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 4 * y.numpy())
+    np.testing.assert_allclose(y.grad.numpy(), 4 * x.numpy())
+
+
+def test_zero_() -> None:
+    w = t(3)
+    assert w.zero_() is w
+    np.testing.assert_array_equal(w.numpy(), np.zeros(3))
+    assert w.requires_grad
+
+
+def test_a_gradient_on_the_tape_stays_there_when_another_is_added() -> None:
+    x = t(3)
+    y = (x * x * x).sum()
+    with tg.no_grad():
+        for _ in range(2):
+            y.backward(create_graph=True)
+    first, x.grad = x.grad, None
+    first.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * 6 * x.numpy())
+
+
+def test_floor_division_is_piecewise_constant_and_gives_plain_arrays() -> None:
+    x = tg.tensor([-3.0, 5.0], requires_grad=True)
+    for got, wanted in ((x // 2, [-2, 2]), (7 // x, [-3, 1]), (x // x, [1, 1])):
+        assert type(got) is np.ndarray
+        np.testing.assert_array_equal(got, wanted)
+
+
 def _unrecorded() -> Tensor:
     with tg.no_grad():
         return t(3).sum()
@@ -58,7 +149,9 @@ NAMES = {
     "np": np, "tg": tg, "copy": copy, "pickle": pickle,
     "x": t(2, 3), "u": t(4, 5), "v": t(3), "s": t(), "n": tg.tensor(np.arange(3)),
     "b": tg.tensor(np.array([True, False])), "plain": t(3, grad=False),
-    "stepped": _stepped, "replaced": _replaced, "twice": _twice, "unrecorded": _unrecorded,
+    "stepped": _stepped, "replaced": _replaced, "twice": _twice,
+    "buffer": _buffer, "shared": _shared, "emptied": _emptied,
+    "ruleless": ruleless, "silent": silent, "turned": turned, "unrecorded": _unrecorded,
     "setattr": setattr,
 }  # fmt: skip
 
@@ -142,6 +235,20 @@ TABLE = [
     Bad("twice().backward()", RuntimeError, "released entry sum retain_graph=True"),
     Bad("stepped().backward()", RuntimeError, "leaf w (2, 3) changed in place multiply assign_ copy"),
     Bad("replaced().backward()", RuntimeError, "leaf (unnamed) (2, 3) changed in place transpose"),
+    Bad("buffer().backward()", RuntimeError, "tensor of shape (3,) changed in place multiply copy"),
+    Bad("shared().backward()", RuntimeError, "leaf w (3,) changed in place version 1 first used"),
+    Bad("emptied().backward()", RuntimeError, "leaf w of shape (3,) changed in place"),
+    Bad("(v * 1j).sum().backward(np.array(1j))", TypeError, "complex"),
+    Bad("abs(v * 1j).sum().backward()", TypeError, "multiply real input complex"),
+    Bad("v.sum().backward(np.array(1j))", TypeError, "complex128 imaginary float64"),
+    Bad("v % 2", TypeError, "np.remainder no gradient rule"),
+    Bad("2 % v", TypeError, "np.remainder no gradient rule"),
+    Bad("copy.copy(v)", TypeError, "copy.copy deepcopy detach"),
+    # primitives of one's own
+    Bad("ruleless(v)", TypeError, "ruleless no gradient rule defvjp"),
+    Bad("ruleless.defvjp(lambda g: g)", TypeError, "ruleless 'x' (g, y, x) too few"),
+    Bad("silent(v).sum().backward()", TypeError, "rule of silent entry NoneType"),
+    Bad("turned(x).sum().backward()", ValueError, "rule of turned entry cotangent (2, 3)"),
     Bad("setattr(x, 'grad', np.ones(2))", ValueError, "grad float64(2, 3) (2,)"),
     Bad("setattr(x, 'grad', tg.tensor(np.ones((2, 3), 'f4')))", ValueError, "float64(2, 3) float32(2, 3)"),
     Bad("setattr(plain, 'grad', np.ones(3))", RuntimeError, "only a leaf grad"),
@@ -395,17 +502,20 @@ def test_a_condition_on_the_tape_is_refused_at_the_call() -> None:
     assert x.grad is not None
 
 
-METHODS = """
-    abs exp expm1 log log1p sqrt square sin cos tanh sigmoid relu clip astype sum mean var max min
-    logsumexp softmax log_softmax cumsum matmul reshape transpose swapaxes expand_dims squeeze broadcast_to
-    split flip take
-"""
+def _methods_of_pytorch() -> set[str]:
+    torch = pytest.importorskip("torch", reason="PyTorch says which of its functions are methods too")
+    return set(dir(torch.Tensor)) - {"scatter", "select", "solve"}  # which are other functions there
 
 
-@pytest.mark.parametrize("name", METHODS.split())
-def test_what_arrays_have_as_methods_tensors_have_too(name: str) -> None:
-    assert callable(getattr(tg.Tensor, name))
-    assert getattr(tg.Tensor, name).__doc__
+@pytest.mark.parametrize(
+    "theirs", [lambda: set(dir(np.ndarray)), _methods_of_pytorch], ids=["NumPy", "PyTorch"]
+)
+def test_what_is_a_method_elsewhere_is_one_here(theirs: Any) -> None:
+    """Every operation that NumPy's arrays, or PyTorch's tensors, have as a method."""
+    names = [name for name in REGISTRY if REGISTRY[name].__module__.startswith("tinygrad_rnn.")]
+    missing = {name for name in theirs().intersection(names) if not callable(getattr(tg.Tensor, name, None))}
+    assert missing == set()
+    assert all(getattr(tg.Tensor, name).__doc__ for name in theirs().intersection(names))
 
 
 class Labelled(tg.Tensor):

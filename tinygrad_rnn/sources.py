@@ -6,7 +6,7 @@ import os
 import sys
 from types import CodeType
 
-_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120 (pathlib would be imported for this alone)
+_PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120 (pathlib would be imported for this alone)
 
 Line = tuple[CodeType, int]
 """A function's code and a line number: nothing that would keep its variables alive."""

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import writes
 from .ops.index import Piece, scatter
 from .ops.registry import Primitive
 from .sources import Line, describe, user_line
@@ -60,7 +61,7 @@ class Leaf(Place):
 
     __slots__ = ("_past", "changed", "grad", "name", "used", "version")
     latest: ClassVar[int] = 0
-    """The clock when any leaf was last changed: a tape that began later cannot hold a changed one."""
+    """The clock when any leaf or array was last changed: a later tape cannot hold a changed one."""
     _kept: ClassVar[int] = 64
     """Of how many past versions the first use is remembered."""
 
@@ -75,7 +76,7 @@ class Leaf(Place):
         self._past: deque[tuple[int, Line | None]] | None = None
 
     def change(self) -> None:
-        """Note that the values have been replaced."""
+        """Note that the values have been replaced, or written into."""
         self.changed = Leaf.latest = next(clock)
         self.version += 1
         if self._past is None:
@@ -264,13 +265,19 @@ def fit(g: Any, place: Place) -> Any:
     """Give a cotangent the shape and dtype of the place it belongs to, summing over broadcast axes."""
     shape = place.shape
     if g.shape != shape:
-        if g.size != math.prod(shape):
+        if [n for n in g.shape if n != 1] != [n for n in shape if n != 1]:
             extra = g.ndim - len(shape)
             summed = [k for k, n in enumerate(g.shape) if k < extra or n != shape[k - extra]]
             # The ufunc's reduce takes half the time of g.sum for small arrays, and tensors answer to both.
             g = np.add.reduce(g, axis=summed[0] if len(summed) == 1 else tuple(summed))
         if g.shape != shape:
+            if g.size != math.prod(shape):
+                raise ValueError(
+                    f"it gave a cotangent that does not broadcast from the input's shape {shape}"
+                )
             g = g.reshape(shape)
+    if g.dtype.kind == "c" and place.dtype.kind != "c":
+        raise TypeError("the gradient of a real input came out complex: gradients are of real functions only")
     return g if g.dtype == place.dtype else g.astype(place.dtype)
 
 
@@ -411,6 +418,7 @@ def backward(
     cotangents = Cotangents(since)
     queue, table = cotangents.queue, cotangents.table
     latest = Leaf.latest
+    entry: Any = None
     try:
         for place, g in roots:
             cotangents.arrive(place, g)
@@ -431,6 +439,14 @@ def backward(
             if not retain_graph:
                 entry.release()
         arrived = {place: _finished(g, place) for place, g in table.items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        if entry is None:
+            raise
+        kind = type(error) if type(error) is ValueError else TypeError
+        raise kind(
+            f"the backward rule of {entry.primitive.name} (entry {entry.number}, in scope "
+            f"{entry.scope or '(none)'}): {error}"
+        ) from error
     finally:
         if token is not None:
             context.reset(token)
@@ -508,22 +524,35 @@ def _released(entry: Entry) -> RuntimeError:
     )
 
 
+def note_written(array: np.ndarray, place: Place | None) -> None:
+    """Note that an array, which stands at a place, has been written into."""
+    Leaf.latest = next(clock)
+    writes.note(array, Leaf.latest, place if type(place) is Leaf else None)
+
+
 def _refuse_changed(entry: Entry) -> None:
-    """Raise if the values of a leaf have been replaced since an entry saved them."""
+    """Raise if the values of a leaf, or of another array, have been changed since an entry saved them."""
     args = entry.args or entry.parents  # released: that will be said
     for place, arg in zip(entry.parents, args, strict=True):
         # What views of the leaf were used for is not known here: they may show the new values now.
         saved = type(arg) is not Leaf or entry.primitive.view
         if type(place) is Leaf and place.changed > entry.number and saved:
-            raise RuntimeError(_changed(place, entry))
+            raise RuntimeError(_changed(place, place.shape, entry))
+        write = writes.since(arg, entry.number)
+        if write is not None:
+            raise RuntimeError(_changed(write.leaf, arg.shape, entry))
 
 
-def _changed(leaf: Leaf, entry: Entry) -> str:
+def _changed(leaf: Leaf | None, shape: Shape, entry: Entry) -> str:
     source = getattr(entry, "source", None)  # known under tg.detect_anomaly()
+    who = (
+        f"the leaf {leaf.name or '(unnamed)'} of shape {leaf.shape}" if leaf else f"a tensor of shape {shape}"
+    )
+    used = f"{leaf.used_by(entry)}, and now it has version {leaf.version}" if leaf else "its old values"
     return (
-        f"the leaf {leaf.name or '(unnamed)'} of shape {leaf.shape} was changed in place before backward(): "
-        f"entry {entry.number} ({entry.primitive.name}, in scope {entry.scope or '(none)'}"
+        f"{who} was changed in place before backward(): entry {entry.number} ({entry.primitive.name}, "
+        f"in scope {entry.scope or '(none)'}"
         + (f", at {source}" if source else "")
-        + f") used {leaf.used_by(entry)}, and now it has version {leaf.version}. The gradient would be wrong. "
-        f"Change it (optimiser step, assign_) after backward(), or use a copy"
+        + f") used {used}. The gradient would be wrong. Change it (optimiser step, assign_) after "
+        f"backward(), or use a copy"
     )

@@ -11,8 +11,8 @@ from . import ops, tape
 from .ops.registry import Operation, Primitive, Spec
 from .protocols import NOT_ASSIGNED, Protocols, plain
 from .sources import user_line
-from .state import State, current_state
-from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock
+from .state import State, current_state, enable_grad
+from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock, note_written
 
 ndarray = np.ndarray
 _NOTHING: dict[str, Any] = {}
@@ -58,6 +58,8 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
         return array
     if np.dtype(dtype).kind not in "biufc":
         raise TypeError(f"a tensor holds numbers; its dtype cannot be {np.dtype(dtype)}")
+    if array.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+        raise TypeError(f"{array.dtype} values would lose their imaginary part in {np.dtype(dtype)}")
     return array.astype(dtype)
 
 
@@ -89,7 +91,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     except (ValueError, TypeError, IndexError) as error:
         raise primitive.explain(error, arrays, static) from error
     state = current_state()
-    if mask and primitive.joint is None:
+    if mask and primitive.vjps:
         _refuse_undifferentiable(primitive, places)
     if not mask or not state.recording:
         return _several(out, [_make(o, None) for o in out]) if primitive.multiple else _make(out, None)
@@ -97,11 +99,7 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
         return _make(out, None)  # astype: integers do not follow a small change of x
     if primitive.multiple:
         return _record_several(primitive, tuple(places), arrays, out, static, state)
-    if primitive.joint is not None:
-        kept: Sequence[bool] = (primitive.keeps_all,) * len(arrays)
-        keep_out = False
-    else:
-        kept, keep_out = primitive.keeps[mask]
+    kept, keep_out = primitive.kept(mask, len(arrays))
     args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
     if type(out) is not ndarray:
         out = np.asarray(out)
@@ -123,11 +121,11 @@ def _record_several(
 ) -> tuple[Tensor, ...]:
     """The entry of a primitive with several outputs, and a tensor for each."""
     entry: Entry
-    if len(places) == 1 and places[0] is not None:
+    if len(places) == 1 and places[0] is not None and primitive.joint is None:
         entry = _unary(primitive, places[0], arrays[0], out, static, state)
     else:
         mask = sum([1 << k for k, p in enumerate(places) if p is not None])
-        kept, keep_out = primitive.keeps[mask]
+        kept, keep_out = primitive.kept(mask, len(places))
         args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
         saved = out if keep_out else None
         entry = Nary(primitive, places, args, saved, static, None, None, state.scope)
@@ -179,7 +177,7 @@ def _constants(places: Sequence[Place | None], arrays: Sequence[Any]) -> tuple[A
 
 def _several(out: tuple[Any, ...], results: list[Tensor]) -> tuple[Tensor, ...]:
     """Several results in a tuple, with names (``np.linalg.eigh(x).eigenvalues``) if the arrays had any."""
-    return tuple(results) if type(out) is tuple else type(out)(*results)
+    return type(out)(*results) if hasattr(out, "_fields") else tuple(results)
 
 
 def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) -> Any:
@@ -279,7 +277,7 @@ def _operand(primitive: Primitive, a: Any, k: int) -> Any:
     """What may stand beside a tensor: arrays, NumPy scalars, lists; Python numbers, which stay weak."""
     if isinstance(a, (ndarray, np.generic, bool, int, float, complex)):
         return a
-    if primitive.joint is None and primitive.vjps[k] is None:
+    if primitive.vjps and primitive.vjps[k] is None:
         return np.asarray(a)  # masks and indices are what they are, and do not take the default dtype
     try:
         return as_array(a)
@@ -393,6 +391,8 @@ class Tensor(Protocols):
     def assign_(self, values: Any) -> Tensor:
         """Replace the values; shape, dtype and place stay. What recorded the old ones refuses backward()."""
         array = as_array(values, self.dtype)
+        if array is self._data:
+            note_written(array, self._place)  # x.data -= 1 has written into it, and hands it back
         if np.may_share_memory(array, values) if isinstance(values, ndarray) else isinstance(values, Tensor):
             array = array if array is self._data else array.copy()  # nobody else may change it later
         if array.shape != self.shape:
@@ -406,6 +406,10 @@ class Tensor(Protocols):
         if isinstance(self._place, Leaf):
             self._place.change()
         return self
+
+    def zero_(self) -> Tensor:
+        """Replace the values by zeros; see `assign_`."""
+        return self.assign_(np.zeros(self.shape, self.dtype))
 
     @property
     def place(self) -> Place | None:
@@ -543,7 +547,8 @@ class Tensor(Protocols):
         )
         for leaf, g in found.items():
             total = g if create_graph else _make(g, None)
-            leaf.grad = total if leaf.grad is None else leaf.grad + total
+            with enable_grad():  # a gradient that is on the tape stays there, also under no_grad
+                leaf.grad = total if leaf.grad is None else leaf.grad + total
 
     def _seed(self, grad: Any) -> Tensor:
         if self._place is None:
@@ -561,6 +566,8 @@ class Tensor(Protocols):
         seed = grad if isinstance(grad, Tensor) else tensor(grad, self.dtype)
         if seed.shape != self.shape:
             raise ValueError(f"backward() got grad of shape {seed.shape} for a tensor of shape {self.shape}")
+        if seed.dtype.kind == "c" != self.dtype.kind:
+            raise TypeError(f"backward() got a complex grad for a tensor of {self.dtype}")
         return seed if seed.dtype == self.dtype else seed.astype(self.dtype)
 
     # ---- operators
@@ -600,6 +607,18 @@ class Tensor(Protocols):
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return _apply2(ops.matmul, other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return np.floor_divide(self._data, plain(other))
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return np.floor_divide(plain(other), self._data)
+
+    def __mod__(self, other: Any) -> Any:
+        return np.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return np.remainder(other, self)
 
     def __neg__(self) -> Tensor:
         return _apply1(ops.negative, self)
@@ -721,10 +740,22 @@ class Tensor(Protocols):
         return copy
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("tensors are not pickled: save arrays, or a module's state with its save()")
+        raise TypeError(
+            "tensors are not pickled, nor copied by copy.copy: save arrays, or a module's state with its "
+            "save(); share an array with detach(), copy a leaf with copy.deepcopy"
+        )
 
     # ---- methods that NumPy's arrays or PyTorch's tensors have
 
+    add = _method(ops.add)
+    subtract = _method(ops.subtract)
+    multiply = _method(ops.multiply)
+    divide = _method(ops.divide)
+    negative = _method(ops.negative)
+    positive = _method(ops.positive)
+    maximum = _method(ops.maximum)
+    minimum = _method(ops.minimum)
+    cross = _method(ops.cross)
     abs = _method(ops.abs)
     exp = _method(ops.exp)
     expm1 = _method(ops.expm1)
@@ -820,8 +851,12 @@ class Tensor(Protocols):
 
     @property
     def real(self) -> Tensor:
-        """The tensor itself: tensors on the tape are real."""
-        return self
+        """The tensor itself, or the real part of one that is complex (and so not on the tape)."""
+        return _make(self._data.real, None) if self._data.dtype.kind == "c" else self
+
+    def where(self, condition: Any, other: Any) -> Tensor:
+        """These elements where a condition holds, those of ``other`` elsewhere, as in PyTorch."""
+        return apply(ops.where, (condition, self, other))
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape: ``x.reshape(2, -1)`` or ``x.reshape((2, -1))``."""

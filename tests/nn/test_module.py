@@ -193,3 +193,60 @@ def test_parameters_are_called_by_their_full_names_whatever_is_changed_below():
     part[0].bias = nn.Parameter(np.zeros(4))
     assert [p.name for p in copied.parameters()] == NAMES == [p.name for p in net.parameters()]
     assert [p.name for p in part.parameters()] == ["0.weight", "0.bias", "3.weight", "3.bias"]
+
+
+def test_a_child_that_is_replaced_or_deleted_is_nobodys():
+    net = Net()
+    old, head = net.embed, net.head
+    net.embed = nn.Embedding(5, 3)
+    del net.head
+    for child, own in ((old, ["weight"]), (head, ["0.weight", "0.bias", "3.weight", "3.bias"])):
+        child.requires_grad_(True)
+        assert [p.name for p in child.parameters()] == own
+    assert net.embed.weight.name == "embed.weight"
+
+
+def test_a_shared_parameter_keeps_its_first_name():
+    net = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Linear(3, 3, rng=1))
+    net[1].weight = net[0].weight
+    assert net[1].weight.name == "0.weight" == next(name for name, p in net.named_parameters())
+
+
+def test_many_layers_are_put_together_in_linear_time():
+    """Naming is the business of what is new: each parameter is named a few times, however many there are."""
+    named = []
+
+    class Counted(nn.Linear):
+        def _name_parameters(self):
+            named.append(self)
+            super()._name_parameters()
+
+    nn.Sequential(*[Counted(1, 1) for _ in range(300)])
+    assert len(named) == 300
+
+
+@pytest.mark.parametrize(
+    ("assign", "error", "words"),
+    [
+        (lambda net: setattr(net, "me", net), ValueError, "Net.me: a module cannot contain itself"),
+        (
+            lambda net: setattr(net.head, "up", net),
+            ValueError,
+            "Sequential.up: a module cannot contain itself",
+        ),
+        (lambda net: setattr(net, "train", nn.Linear(1, 1)), TypeError, "'train' of its class"),
+        (lambda net: setattr(net, "deep", [[nn.Linear(1, 1)]]), TypeError, "inside a list"),
+        (lambda net: setattr(net, "some", {nn.Linear(1, 1)}), TypeError, "inside a set"),
+        (lambda net: net.load_state_dict([1]), TypeError, "mapping of names to arrays, got list"),
+    ],
+)
+def test_assignments_that_would_be_lost_or_endless_are_refused(assign, error, words):
+    with pytest.raises(error, match=words):
+        assign(Net())
+
+
+def test_a_state_may_be_of_tensors():
+    net, other = Net(), Net()
+    net.load_state_dict(dict(other.named_parameters()))
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, other.state_dict()[name])

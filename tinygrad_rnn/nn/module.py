@@ -11,7 +11,7 @@ import numpy as np
 
 from ..state import scope
 from ..tape import Leaf
-from ..tensors import Tensor, get_default_dtype, tensor
+from ..tensors import Tensor, as_array, get_default_dtype, tensor
 from .files import load_state, save_state
 
 
@@ -23,6 +23,13 @@ def Parameter(data: Any, dtype: Any = None) -> Tensor:  # noqa: N802 (a class el
 def uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...], dtype: Any) -> Tensor:
     """A parameter drawn from U(-bound, bound)."""
     return Parameter(rng.uniform(-bound, bound, shape), dtype or get_default_dtype())
+
+
+def _holds_parameters(value: Any) -> bool:
+    """Whether a module, or a leaf on the tape, is somewhere inside of nested containers."""
+    if isinstance(value, (dict, list, tuple, set)):
+        return any(map(_holds_parameters, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Module) or (isinstance(value, Tensor) and isinstance(value.place, Leaf))
 
 
 class Module:
@@ -43,6 +50,7 @@ class Module:
     _children: dict[str, Module]
     _name: str | None
     _parent: weakref.ref[Module] | None
+    _key: str
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Here and not in __init__, so that subclasses need not remember super().__init__().
@@ -56,10 +64,7 @@ class Module:
                 f"{type(self).__name__}.{name} is a parameter: assign a leaf tensor such as "
                 f"nn.Parameter(array), set its values with {name}.assign_(array), or remove it with del"
             )
-        items = (
-            value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-        )
-        if any(isinstance(i, Module) or (isinstance(i, Tensor) and isinstance(i.place, Leaf)) for i in items):
+        if isinstance(value, (dict, list, tuple, set)) and _holds_parameters(value):
             raise TypeError(
                 f"{type(self).__name__}.{name}: parameters inside a {type(value).__name__} would not be "
                 f"found; assign them one by one, or hold modules in nn.Sequential, which can be indexed"
@@ -67,23 +72,42 @@ class Module:
         if isinstance(value, Tensor) and (isinstance(value.place, Leaf) or name in self._parameters):
             table: dict[str, Any] = self._parameters
         elif isinstance(value, Module):
+            if any(module is self for module in value.modules()):
+                raise ValueError(f"{type(self).__name__}.{name}: a module cannot contain itself")
             table = self._children
-            value._name = value._name or name
-            value._parent = weakref.ref(self)
         else:
             table = vars(self)
+        if table is not vars(self) and hasattr(type(self), name):
+            raise TypeError(
+                f"{type(self).__name__} has an attribute {name!r} of its class, which would hide the "
+                f"{type(value).__name__}: choose another name"
+            )
+        self._let_go(name, value)
         for other in (self._parameters, self._children, vars(self)):
             if other is not table:
                 other.pop(name, None)
         table[name] = value
-        if table is not vars(self):
-            self._name_parameters()
+        if table is self._children:
+            value._name = value._name or name
+            value._parent, value._key = weakref.ref(self), name
+            value._name_parameters()
+        elif table is self._parameters and value.requires_grad:
+            top, full = self._outermost(name)
+            shared = value.name and value.name in [n for n, p in top.named_parameters() if p is value]
+            value.name = value.name if shared else full
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copy's children belong to the copy, and the copy to nobody yet.
         vars(self).update(state, _parent=None)
         for child in self.children():
             child._parent = weakref.ref(self)
+        self._name_parameters()
+
+    def _let_go(self, name: str, following: Any = None) -> None:
+        """A child that is replaced or deleted is nobody's."""
+        child = self._children.get(name)
+        if child is not None and child is not following and child._key == name:
+            child._parent = None
 
     def __getattr__(self, name: str) -> Any:
         # Reached only where ordinary lookup fails.
@@ -97,6 +121,7 @@ class Module:
         if name in self._parameters:
             del self._parameters[name]
         elif name in self._children:
+            self._let_go(name)
             del self._children[name]
         else:
             object.__delattr__(self, name)
@@ -139,14 +164,18 @@ class Module:
             for name, p in child._all_parameters():
                 yield self._join(child_name, name), p
 
+    def _outermost(self, name: str = "") -> tuple[Module, str]:
+        """The outermost module, and what its state_dict calls a parameter of this one."""
+        module = self
+        while module._parent is not None and (parent := module._parent()) is not None:
+            name, module = parent._join(module._key, name), parent
+        return module, name
+
     def _name_parameters(self) -> None:
-        """Let tapes, diagrams and errors call each parameter as the outermost module's state_dict does."""
-        outermost = self
-        while outermost._parent is not None and (parent := outermost._parent()) is not None:
-            outermost = parent
-        for name, p in outermost.named_parameters():
+        """Let tapes, diagrams and errors call each parameter by its full name."""
+        for name, p in self.named_parameters():
             if p.requires_grad:
-                p.name = name
+                p.name = self._outermost(name)[1]
 
     def _join(self, child: str, name: str) -> str:
         """The name, in this module, of a child's parameter."""
@@ -205,7 +234,9 @@ class Module:
             Nothing has been changed then.
         """
         own = dict(self._all_parameters())
-        arrays = {name: np.asarray(value) for name, value in state.items() if name in own}
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict takes a mapping of names to arrays, got {type(state).__name__}")
+        arrays = {name: as_array(value) for name, value in state.items() if name in own}
         problems = []
         if strict:
             problems += [f"missing: {name} {p.shape}" for name, p in own.items() if name not in arrays]

@@ -7,10 +7,11 @@
 
     tanh.defvjp(lambda g, y, _x: g * (1 - y * y))
 
-Parameters before the ``/`` are arrays; those after it are static (axes, shapes, indices). There is one
-rule per array input, called as ``rule(g, y, *inputs, **static)`` with the cotangent ``g`` of the output
-``y``. Rules are NumPy code and nothing else: NumPy's own dispatch makes the same rule run on arrays (an
-ordinary backward pass) and on tensors (a recorded one, for higher derivatives).
+Parameters before the ``/`` are arrays; those after it are static (axes, shapes, indices). Without a ``/``
+those of a primitive that have no default are arrays. There is one rule per array input, called as
+``rule(g, y, *inputs, **static)`` with the cotangent ``g`` of the output ``y``. Rules are NumPy code and
+nothing else: NumPy's own dispatch makes the same rule run on arrays (an ordinary backward pass) and on
+tensors (a recorded one, for higher derivatives).
 
 **A leading underscore means "not kept".** The tape keeps an array alive until backward only where a rule
 names it without an underscore. In place of an underscored input the rule gets an object that has just its
@@ -124,8 +125,8 @@ class Operation:
         # Read from the code object: inspect.signature would take most of the time of importing the package.
         code = forward.__code__
         names = code.co_varnames
-        self.inputs = names[: code.co_posonlyargcount]
-        self.arity = len(self.inputs)
+        self.arity = code.co_posonlyargcount or self._required(forward)
+        self.inputs = names[: self.arity]
         self.static_names = names[self.arity : code.co_argcount + code.co_kwonlyargcount]
         self.static_set = frozenset(self.static_names)
         self.name = self.__name__ = forward.__name__
@@ -139,6 +140,11 @@ class Operation:
         self.kinks = kinks
         self.elementwise = elementwise
         self.multiple = multiple
+
+    @staticmethod
+    def _required(forward: Callable[..., Any]) -> int:
+        """How many parameters are array inputs where no slash says so."""
+        return 0
 
     def __getattr__(self, name: str) -> Any:
         # The signature is worked out when first asked for: doing it for all would slow the import down.
@@ -197,6 +203,17 @@ def _again(error: Exception, text: str) -> Exception:
     return kind(text)
 
 
+class _Keeps(dict[int, Keep]):
+    """By sets of inputs on the tape, which arrays their rules will read."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __missing__(self, mask: int) -> Keep:
+        raise TypeError(f"{self._name} has no gradient rule yet: give it one with {self._name}.defvjp(...)")
+
+
 class Primitive(Operation):
     """A differentiable operation on plain arrays; see the module's docstring, and `Operation` for the rest.
 
@@ -223,9 +240,13 @@ class Primitive(Operation):
         self.variadic = bool(forward.__code__.co_flags & inspect.CO_VARARGS)
         self.vjps: tuple[Rule | None, ...] = ()
         self.joint: Rule | None = None
-        self.keeps: dict[int, Keep] = {}
+        self.keeps: dict[int, Keep] = _Keeps(self.name)
         self.keeps_all = False
         self.view = view
+
+    @staticmethod
+    def _required(forward: Callable[..., Any]) -> int:
+        return forward.__code__.co_argcount - len(forward.__defaults__ or ())
 
     def _public_signature(self) -> inspect.Signature:
         signature = inspect.signature(self.forward)
@@ -248,11 +269,24 @@ class Primitive(Operation):
             code = joint.__code__
             self.keeps_all = not code.co_varnames[code.co_argcount + code.co_kwonlyargcount].startswith("_")
             return
+        for name, rule in zip(self.inputs, rules, strict=True):
+            if rule is None:
+                continue
+            code = rule.__code__
+            if code.co_argcount < len(self.inputs) + 2 and not code.co_flags & inspect.CO_VARARGS:
+                raise TypeError(
+                    f"the rule of {self.name} for {name!r} takes the cotangent, the output and the inputs, "
+                    f"(g, y, {', '.join(self.inputs)}), and then static arguments; it has too few parameters"
+                )
         reads = [self._reads(rule) for rule in rules]
         for mask in range(1, 1 << len(rules)):
             wanted = [r for k, r in enumerate(reads) if mask >> k & 1]
             kept = [any(column) for column in zip(*wanted, strict=True)]
             self.keeps[mask] = Keep(tuple(kept[1:]), kept[0])
+
+    def kept(self, mask: int, count: int) -> Keep:
+        """Which of ``count`` arrays the rules will read, and whether the output, for inputs on the tape."""
+        return Keep((self.keeps_all,) * count, False) if self.joint is not None else self.keeps[mask]
 
     def _reads(self, rule: Rule | None) -> list[bool]:
         """Which of (output, *inputs) the rule reads, by its parameters' names."""
@@ -337,20 +371,32 @@ def _declaration(
 
 
 def primitive(
+    forward: Callable[..., Any] | None = None,
+    /,
     *,
     numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None] = (),
     domain: Domain | tuple[Domain, ...] = (-3.0, 3.0),
     **declared: Any,
-) -> Callable[[Callable[..., Any]], Primitive]:
-    """Declare a primitive; see the module's docstring and the attributes of `Operation` and `Primitive`."""
-    return _declaration(Primitive, numpy, domain, declared)
+) -> Any:
+    """Declare a primitive; see the module's docstring and the attributes of `Operation` and `Primitive`.
+
+    ``@primitive`` over the forward function, or ``@primitive(numpy=..., ...)``.
+    """
+    declare = _declaration(Primitive, numpy, domain, declared)
+    return declare if forward is None else declare(forward)
 
 
 def composite(
+    forward: Callable[..., Any] | None = None,
+    /,
     *,
     numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None] = (),
     domain: Domain | tuple[Domain, ...] = (-3.0, 3.0),
     **declared: Any,
-) -> Callable[[Callable[..., Any]], Composite]:
-    """Declare a composite; see the module's docstring and the attributes of `Operation`."""
-    return _declaration(Composite, numpy, domain, declared)
+) -> Any:
+    """Declare a composite; see the module's docstring and the attributes of `Operation`.
+
+    ``@composite`` over the forward function, or ``@composite(numpy=..., ...)``.
+    """
+    declare = _declaration(Composite, numpy, domain, declared)
+    return declare if forward is None else declare(forward)
