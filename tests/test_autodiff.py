@@ -10,6 +10,14 @@ X = np.array([0.5, -1.0, 2.0])
 A = np.random.default_rng(0).standard_normal((3, 3))
 
 
+def sum_of_product(a, b):
+    return (a * b).sum()
+
+
+def sum_of_cubes(x):
+    return (x**3).sum()
+
+
 def quadratic(x):
     return x @ (A @ x)
 
@@ -50,6 +58,14 @@ def test_argnums():
     np.testing.assert_allclose(by_a, 2 * b * b)
     np.testing.assert_allclose(tg.grad(f, -1)(X, b, 2.0), (X * b * b).sum(), rtol=1e-6)
     np.testing.assert_allclose(tg.grad(f, -3)(X, b, 2.0), 2 * b * b)
+
+
+def test_argnums_are_any_integers():
+    assert np.array_equal(tg.grad(sum_of_product, np.int64(1))(X, X + 1), X)
+    by_b, by_a = tg.grad(sum_of_product, (np.int32(-1), 0))(X, X + 1)
+    assert np.array_equal(by_b, X)
+    assert np.array_equal(by_a, X + 1)
+    assert len(tg.grad(sum_of_product, range(2))(X, X)) == 2
 
 
 def test_nested_arguments_keep_their_structure():
@@ -190,6 +206,53 @@ def test_hvp_of_nested_arguments():
     np.testing.assert_allclose(found["c"], b * c + a * a)
 
 
+def test_blocks_of_hessians_of_nested_arguments_and_modules():
+    """Each block is what the whole Hessian, of all arguments in one vector, has in its place."""
+    b = X[:2] + 1
+
+    def f(p):
+        return (tg.sin(p["a"]).sum() * p["b"][0] ** 2).sum() * p["b"][0].sum()
+
+    whole = tg.hessian(lambda v: f({"a": v[:3], "b": [v[3:]]}))(np.concatenate([X, b]))
+    blocks = tg.hessian(f)({"a": X, "b": [b]})
+    np.testing.assert_allclose(blocks["a"]["a"], whole[:3, :3], rtol=1e-12)
+    np.testing.assert_allclose(blocks["a"]["b"][0], whole[:3, 3:], rtol=1e-12)
+    np.testing.assert_allclose(blocks["b"][0]["a"], whole[3:, :3], rtol=1e-12)
+    np.testing.assert_allclose(blocks["b"][0]["b"][0], whole[3:, 3:], rtol=1e-12)
+    of_two = tg.hessian(lambda a, b: f({"a": a, "b": [b]}), (1, 0))(X, b)
+    np.testing.assert_allclose(of_two[1][0], whole[:3, 3:], rtol=1e-12)
+    np.testing.assert_allclose(of_two[0][0], whole[3:, 3:], rtol=1e-12)
+    assert not tg.hessian(lambda a, b: a.sum() + b.sum(), (0, 1))(X, b)[0][1].any()
+
+    layer = nn.Linear(3, 2, rng=0, dtype=np.float64)
+    of_layer = tg.hessian(lambda layer: tg.exp(layer(X)).sum())(layer)
+    y = np.exp(layer(X).numpy())
+    np.testing.assert_allclose(of_layer["bias"]["bias"], np.diag(y), rtol=1e-12)
+    np.testing.assert_allclose(
+        of_layer["weight"]["bias"], np.einsum("ij,i,k->ikj", np.eye(2), y, X), rtol=1e-12
+    )
+    v = {name: np.random.default_rng(5).standard_normal(p.shape) for name, p in layer.named_parameters()}
+    along = tg.hvp(lambda layer: tg.exp(layer(X)).sum())(layer, v)
+    expected = sum(np.tensordot(of_layer["bias"][name], v[name], v[name].ndim) for name in v)
+    np.testing.assert_allclose(along["bias"], expected, rtol=1e-12)
+
+
+def test_hvp_by_several_arguments():
+    v = X * 2, X - 1
+    by_a, by_b = tg.hvp(sum_of_product, (0, 1))(X, X + 3, v)
+    assert np.array_equal(by_a, v[1])
+    assert np.array_equal(by_b, v[0])
+
+
+def test_jvp_stays_within_the_call():
+    """What its arguments were computed from may be released by then, and gets no gradient."""
+    x = tg.tensor(X, requires_grad=True)
+    y = tg.sin(x) * x
+    y.sum().backward()
+    _, pushed = tg.jvp(tg.square, (y,), (X,))
+    np.testing.assert_allclose(pushed.numpy(), 2 * y.numpy() * X, rtol=1e-12)
+
+
 def test_jacobian_shapes():
     f = lambda a: tg.stack([a[0] * a[1], a[1] - a[0]], axis=1)  # noqa: E731
     assert tg.jacobian(f)(np.ones((2, 3))).shape == (3, 2, 2, 3)
@@ -221,90 +284,33 @@ def test_third_derivatives_through_an_lstm_with_lengths():
     assert np.abs(third).max() > 1e-3
 
 
-class TestCheckpoint:
-    def segment(self, x, scale):
-        return tg.tanh(x @ self.w) * scale, tg.sin(x)
-
-    def setup_method(self):
-        rng = np.random.default_rng(4)
-        self.w = tg.tensor(rng.standard_normal((3, 3)), requires_grad=True)
-        self.x = tg.tensor(rng.standard_normal((2, 3)), requires_grad=True)
-        self.outer = tg.split(self.x * 2.0, 3, axis=1)[1]
-
-    def gradients(self, wrap):
-        self.w.grad = self.x.grad = None
-        outer = tg.split(self.x * 2.0, 3, axis=1)[1]  # used by the segment without being handed to it
-
-        def f(x):
-            y, z = self.segment(x, 3.0)
-            return y + outer, z
-
-        y, z = wrap(f)(self.x * 1.5)
-        assert y.requires_grad
-        (y * y).sum().backward(retain_graph=True)
-        z.sum().backward()
-        return self.w.grad.numpy(), self.x.grad.numpy()
-
-    def test_gradients_are_those_of_the_plain_function(self):
-        for a, b in zip(self.gradients(tg.checkpoint), self.gradients(lambda f: f), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12)
-
-    def test_it_keeps_one_entry_and_no_intermediate_array(self):
-        y = tg.checkpoint(lambda x: tg.exp(tg.exp(tg.exp(x))))(self.x)
-        [entry] = tg.Tape(y).entries
-        assert entry.primitive.name == "checkpoint"
-        assert not any(isinstance(a, np.ndarray) for a in entry.args)
-        assert entry.out is None
-
-    def test_second_derivatives(self):
-        f = tg.checkpoint(lambda x: tg.tanh(x) * x)
-        assert tg.gradcheck(f, X)
-        assert tg.gradgradcheck(f, X)
-
-    def test_dropout_is_drawn_again_alike_and_later_numbers_are_not_disturbed(self):
-        dropout = nn.Dropout(0.5)
-        tg.manual_seed(0)
-        y = tg.checkpoint(dropout)(self.x)
-        follows = tg.default_generator().random()
-        y.sum().backward()
-        assert np.array_equal(self.x.grad.numpy() != 0, y.numpy() != 0)
-        tg.manual_seed(0)
-        dropout(self.x)
-        assert follows == tg.default_generator().random()
-
-    def test_a_parameter_changed_before_backward_is_noticed(self):
-        y = tg.checkpoint(lambda x: x @ self.w)(self.x)
-        self.w.assign_(self.w.numpy() + 1)
-        with pytest.raises(RuntimeError, match="changed in place"):
-            y.sum().backward()
-
-    def test_a_function_that_gives_fewer_tensors_the_second_time_is_noticed(self):
-        given = []
-
-        def fickle(x):
-            given.append(tg.sin(x))
-            return (given[0], given[0] * 2) if len(given) == 1 else (given[-1],)
-
-        y, z = tg.checkpoint(fickle)(self.x)
-        with pytest.raises(ValueError, match=r"zip\(\)"):
-            (y + z).sum().backward()
-
-    def test_constant_functions_and_no_grad_pass_through(self):
-        assert not tg.checkpoint(tg.sin)(tg.tensor(X)).requires_grad
-        with tg.no_grad():
-            assert not tg.checkpoint(tg.sin)(self.x).requires_grad
-
-
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
         (lambda: tg.grad(lambda x: x)(X), ValueError, r"returns one element, got shape \(3,\)"),
-        (lambda: tg.grad(lambda x: x.numpy().sum())(X), TypeError, "must return one tensor, got float64"),
+        (lambda: tg.grad(lambda x: x.numpy().sum())(X), TypeError, "must return a tensor, got float64"),
         (lambda: tg.grad(lambda x: x.sum())(np.arange(3)), TypeError, "floating-point arguments, got int64"),
         (lambda: tg.grad(lambda x: x.sum(), 1)(X), TypeError, "argnums names argument 1"),
         (lambda: tg.vjp(tg.sin, X)[1](np.ones(2)), ValueError, r"shape \(2,\) for a tensor of shape \(3,\)"),
-        (lambda: tg.jvp(tg.sin, (X,), (np.ones(2),)), ValueError, r"\(2,\)"),
-        (lambda: tg.jvp(lambda a, b: a * b, (X, X), (X,)), ValueError, "shorter"),
+        (lambda: tg.grad(lambda x: (x, x))(X), TypeError, "must return one tensor, got tuple"),
+        (lambda: tg.vjp(lambda x: {"y": x}, X), TypeError, "must return one tensor, got dict"),
+        (lambda: tg.jacobian(lambda x: [x, 1.0])(X), TypeError, "must return a tensor, got float"),
+        (lambda: tg.grad(sum_of_product, (0, 0))(X, X), ValueError, r"twice: \(0, 0\) of 2"),
+        (lambda: tg.grad(sum_of_product, (1, -1))(X, X), ValueError, r"twice: \(1, -1\) of 2"),
+        (lambda: tg.grad(sum_of_product, 1.0)(X, X), TypeError, "float"),
+        (lambda: tg.jvp(tg.sin, (X,), (np.ones(2),)), ValueError, r"tangents: .* \(3,\), got \(2,\)"),
+        (lambda: tg.jvp(sum_of_product, (X, X), (X,)), ValueError, "tangents: expected 2 parts, got 1"),
+        (lambda: tg.jvp(sum_of_product, (X, X), (X, [X])), ValueError, r"\(3,\), got \(1, 3\)"),
+        (lambda: tg.hvp(sum_of_cubes)(X, np.ones((2, 3))), ValueError, r"v: .* \(3,\), got \(2, 3\)"),
+        (lambda: tg.hvp(sum_of_cubes)(X, 1.0), ValueError, r"v: expected the shape \(3,\), got \(\)"),
+        (lambda: tg.hvp(sum_of_cubes)(X, [X, X]), ValueError, r"\(3,\), got \(2, 3\)"),
+        (lambda: tg.hvp(sum_of_cubes, (0,))(X, X), ValueError, "expected 1 parts, got ndarray"),
+        (lambda: tg.hvp(lambda p: sum_of_cubes(p["a"]))({"a": X}, X), ValueError, r"keys \['a'\], got nda"),
+        (
+            lambda: tg.hvp(lambda p: sum_of_cubes(p["a"]))({"a": X}, {"b": X}),
+            ValueError,
+            r"v: expected the keys \['a'\], got the keys \['b'\]",
+        ),
     ],
 )
 def test_bad_input(call, error, words):

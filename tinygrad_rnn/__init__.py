@@ -13,7 +13,6 @@ from typing import Any as _Any
 from . import ops
 from .anomaly import detect_anomaly
 from .autodiff import (
-    checkpoint,
     elementwise_grad,
     grad,
     hessian,
@@ -24,6 +23,7 @@ from .autodiff import (
     value_and_grad,
     vjp,
 )
+from .checkpointing import checkpoint
 from .checks import gradcheck, gradgradcheck
 from .listing import Tape
 from .observing import Observer

@@ -1,4 +1,4 @@
-"""Gradients of functions: `grad` and its family, and `checkpoint`.
+"""Gradients of functions: `grad` and its family.
 
 ``tensor.backward()`` fills the ``grad`` of leaves. The functions here leave those alone: they take a function
 and give another function. Arguments may be arrays, tensors, numbers, nested lists, tuples and dicts of them,
@@ -8,43 +8,48 @@ Arrays give arrays; tensors give tensors. They nest: ``grad(grad(f))``.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
 from . import ops, tape
-from .ops.registry import Primitive
-from .random import default_generator
-from .state import current_state, enable_grad
-from .tape import Entry, Leaf, Nary, Output, Place
+from .state import enable_grad
+from .tape import Leaf
 from .tensors import Tensor, _make, as_array
+from .trees import is_module, leaves_of, map_tree, match_tree
 
 Function = Callable[..., Any]
-Argnums = int | Sequence[int]
+Argnums = SupportsIndex | Sequence[SupportsIndex]
 
 _nested: ContextVar[bool] = ContextVar("tinygrad_rnn_nested", default=False)
 """Whether another transformation is running: then what this one computes must itself be recorded."""
 
 
-# ----------------------------------------------------------------------------------- nested arguments
+# ------------------------------------------------------------------------------------------ arguments
 
 
-def _is_module(tree: Any) -> bool:
-    return hasattr(tree, "named_parameters")
+def _numbers(argnums: Argnums, count: int) -> tuple[tuple[int, ...], bool]:
+    """The numbers of arguments, counted from the first, and whether it is a single one."""
+    single = isinstance(argnums, SupportsIndex)
+    given = tuple(map(operator.index, (argnums,) if isinstance(argnums, SupportsIndex) else argnums))
+    for k in given:
+        if not -count <= k < count:
+            raise TypeError(f"argnums names argument {k}, but the function got {count}")
+    numbers = tuple(k % count for k in given)
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"argnums names an argument twice: {given} of {count} arguments")
+    return numbers, single
 
 
-def _map(function: Function, tree: Any, *others: Any) -> Any:
-    """Apply a function to corresponding leaves of trees of one structure; modules count as leaves."""
-    if isinstance(tree, (list, tuple)):
-        items = [_map(function, *column) for column in zip(tree, *others, strict=True)]
-        named = isinstance(tree, tuple) and hasattr(tree, "_fields")
-        return type(tree)(*items) if named else type(tree)(items)
-    if isinstance(tree, dict):
-        return {key: _map(function, tree[key], *(o[key] for o in others)) for key in tree}
-    return function(tree, *others)
+def _variable(array: np.ndarray) -> Tensor:
+    """A new leaf, which says when it was made: what a checkpoint computes again makes another."""
+    leaf = Leaf(array.shape, array.dtype)
+    leaf.changed = next(tape.clock)
+    return _make(array, leaf)
 
 
 class _Tracked:
@@ -63,13 +68,9 @@ class _Tracked:
 
     def __init__(self, args: Sequence[Any], argnums: Argnums) -> None:
         self.recorded = _nested.get()
-        self.numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        for k in self.numbers:
-            if not -len(args) <= k < len(args):
-                raise TypeError(f"argnums names argument {k}, but the function got {len(args)}")
-        self.single = isinstance(argnums, int)
+        self.numbers, self.single = _numbers(argnums, len(args))
         self.given = [args[k] for k in self.numbers]
-        tracked = [_map(self._track, tree) for tree in self.given]
+        tracked = [map_tree(self._track, tree) for tree in self.given]
         self.trees = tracked
         self.since = next(tape.clock)
         merged = list(args)
@@ -78,7 +79,7 @@ class _Tracked:
         self.args = tuple(merged)
 
     def _track(self, value: Any) -> Any:
-        if _is_module(value):
+        if is_module(value):
             return value
         if isinstance(value, Tensor) and value.requires_grad:
             self.recorded = True
@@ -89,22 +90,22 @@ class _Tracked:
             raise TypeError(
                 f"gradients need floating-point arguments, got {array.dtype}; leave integers out of argnums"
             )
-        return _make(array, Leaf(array.shape, array.dtype))
+        return _variable(array)
 
-    def gradients(self, found: dict[Any, Any]) -> Any:
+    def gradients(self, found: dict[Any, Any], recorded: bool) -> Any:
         """What a backward pass found, in the structure of the arguments; zeros where nothing arrived."""
 
         def one(given: Any, tracked: Any) -> Any:
-            if _is_module(given):
+            if is_module(given):
                 return {name: one(p, p) for name, p in given.named_parameters() if p.requires_grad}
             g = found.get(tracked.place)
             if g is None:
                 g = np.zeros(tracked.shape, tracked.dtype)
-            if self.recorded or isinstance(given, Tensor):
+            if recorded or isinstance(given, Tensor):
                 return g if isinstance(g, Tensor) else _make(g, None)
             return g.numpy() if isinstance(g, Tensor) else g
 
-        results = [_map(one, given, tree) for given, tree in zip(self.given, self.trees, strict=True)]
+        results = [map_tree(one, given, tree) for given, tree in zip(self.given, self.trees, strict=True)]
         return results[0] if self.single else tuple(results)
 
     def value(self, y: Tensor) -> Any:
@@ -113,18 +114,18 @@ class _Tracked:
             return y
         return y.detach() if any(isinstance(a, Tensor) for a in self.given) else y.numpy()
 
-    def pull(self, y: Tensor, cotangent: Any) -> Any:
-        """Gradients for a cotangent of y."""
+    def pull(self, y: Tensor, cotangent: Any, recorded: bool) -> Any:
+        """Gradients for a cotangent of y; tensors on the tape if recorded."""
         if y.place is None:
-            return self.gradients({})
+            return self.gradients({}, recorded)
         seed = y._seed(cotangent)
         found = tape.backward(
-            [(y.place, seed if self.recorded else seed.numpy())],
+            [(y.place, seed if recorded else seed.numpy())],
             retain_graph=True,
-            lift=_make if self.recorded else None,
+            lift=_make if recorded else None,
             since=self.since,
         )
-        return self.gradients(found)
+        return self.gradients(found, recorded)
 
 
 @contextmanager
@@ -138,14 +139,23 @@ def _transforming() -> Iterator[None]:
         _nested.reset(token)
 
 
-def _call(f: Function, args: Sequence[Any]) -> Tensor:
+def _call(f: Function, args: Sequence[Any]) -> Any:
+    """What f returns: a tensor, or nested tensors."""
     with _transforming():
-        y = f(*args)
+        result = f(*args)
+    for y in leaves_of(result):
+        if not isinstance(y, Tensor):
+            raise TypeError(
+                f"the function to differentiate must return a tensor, got {type(y).__name__}; results of "
+                f".numpy(), float() or comparisons carry no gradient"
+            )
+    return result
+
+
+def _call_for_one(f: Function, args: Sequence[Any]) -> Tensor:
+    y = _call(f, args)
     if not isinstance(y, Tensor):
-        raise TypeError(
-            f"the function to differentiate must return one tensor, got {type(y).__name__}; results of "
-            f".numpy(), float() or comparisons carry no gradient"
-        )
+        raise TypeError(f"the function to differentiate must return one tensor, got {type(y).__name__}")
     return y
 
 
@@ -178,13 +188,13 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
 
     def both(*args: Any) -> tuple[Any, Any]:
         tracked = _Tracked(args, argnums)
-        y = _call(f, tracked.args)
+        y = _call_for_one(f, tracked.args)
         if y.size != 1:
             raise ValueError(
                 f"grad needs a function that returns one element, got shape {y.shape}; use jacobian, "
                 f"elementwise_grad, or sum the result"
             )
-        return tracked.value(y), tracked.pull(y, np.ones(y.shape, y.dtype))
+        return tracked.value(y), tracked.pull(y, np.ones(y.shape, y.dtype), tracked.recorded)
 
     return both
 
@@ -225,12 +235,12 @@ def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
         For no example, or arrays of different lengths.
     """
     lengths: list[int] = []
-    _map(lambda a: lengths.append(len(a)), xs)
+    map_tree(lambda a: lengths.append(len(a)), xs)
     if len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(f"per_example_grad needs arrays of one length, 1 at least; got lengths {lengths}")
     one = grad(loss)
-    gradients = [one(params, _map(lambda a, k=k: a[k], xs)) for k in range(lengths[0])]
-    return _map(lambda *parts: ops.stack(parts), *gradients)
+    gradients = [one(params, map_tree(lambda a, k=k: a[k], xs)) for k in range(lengths[0])]
+    return map_tree(lambda *parts: ops.stack(parts), *gradients)
 
 
 def elementwise_grad(f: Function, argnums: Argnums = 0) -> Function:
@@ -241,8 +251,8 @@ def elementwise_grad(f: Function, argnums: Argnums = 0) -> Function:
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     """The value of ``f`` and its pullback, ``cotangent -> (gradient by each argument, ...)``."""
     tracked = _Tracked(primals, tuple(range(len(primals))))
-    y = _call(f, tracked.args)
-    return tracked.value(y), lambda cotangent: tracked.pull(y, cotangent)
+    y = _call_for_one(f, tracked.args)
+    return tracked.value(y), lambda cotangent: tracked.pull(y, cotangent, tracked.recorded)
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -252,11 +262,10 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     pushforward (Townsend 2017, "A new trick for calculating Jacobian vector products").
     """
     tracked = _Tracked(tuple(primals), tuple(range(len(primals))))
-    y = _call(f, tracked.args)
-    u = _make(np.zeros(y.shape, y.dtype), Leaf(y.shape, y.dtype))
-    recorded, tracked.recorded = tracked.recorded, True
-    pulled = tracked.pull(y, u)
-    tracked.recorded = recorded
+    match_tree("jvp: tangents", tracked.gradients({}, True), tuple(tangents))
+    y = _call_for_one(f, tracked.args)
+    u = _variable(np.zeros(y.shape, y.dtype))
+    recorded = tracked.recorded
     roots = []
 
     def root(g: Tensor, tangent: Any) -> None:
@@ -264,7 +273,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
             seed = g._seed(tangent)
             roots.append((g.place, seed if recorded else seed.numpy()))
 
-    _map(root, tuple(pulled), tuple(tangents))
+    map_tree(root, tracked.pull(y, u, True), tuple(tangents))
     found = tape.backward(roots, retain_graph=True, lift=_make if recorded else None, since=tracked.since)
     pushed = found.get(u.place, np.zeros(y.shape, y.dtype))
     if recorded or any(isinstance(p, Tensor) for p in primals):
@@ -275,126 +284,57 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
 def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     """A function that gives all derivatives of ``f``: shape ``(*output.shape, *argument.shape)``.
 
-    One backward pass for each element of the output.
+    One backward pass for each element of the output. Where f returns nested tensors, each is replaced by its
+    derivatives, in the structure of the argument.
     """
 
-    def rows(*args: Any) -> Any:
+    def all_derivatives(*args: Any) -> Any:
         tracked = _Tracked(args, argnums)
-        y = _call(f, tracked.args)
-        units = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
-        gradients = [tracked.pull(y, unit) for unit in units]
+        return map_tree(lambda y: _rows(tracked, y), _call(f, tracked.args))
 
-        def assembled(*parts: Any) -> Any:
-            return ops.stack(parts).reshape((*y.shape, *parts[0].shape))
-
-        return _map(assembled, *gradients) if gradients else _map(
-            lambda g: g[None][:0].reshape((*y.shape, *g.shape)), tracked.gradients({})
-        )  # fmt: skip
-
-    return rows
+    return all_derivatives
 
 
-def hessian(f: Function, argnums: int = 0) -> Function:
-    """A function that gives all second derivatives of a scalar ``f``, ``(*argument.shape,) * 2``."""
+def _rows(tracked: _Tracked, y: Tensor) -> Any:
+    """All derivatives of one output."""
+    units = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
+    gradients = [tracked.pull(y, unit, tracked.recorded) for unit in units]
+
+    def assembled(*parts: Any) -> Any:
+        return ops.stack(parts).reshape((*y.shape, *parts[0].shape))
+
+    if gradients:
+        return map_tree(assembled, *gradients)
+    zeros = tracked.gradients({}, tracked.recorded)
+    return map_tree(lambda g: g[None][:0].reshape((*y.shape, *g.shape)), zeros)
+
+
+def hessian(f: Function, argnums: Argnums = 0) -> Function:
+    """A function that gives all second derivatives of a scalar ``f``, ``(*argument.shape,) * 2``.
+
+    For nested arguments, modules and several argnums in blocks: ``hessian(f)({"a": a, "b": b})["a"]["b"]``
+    has the shape ``(*a.shape, *b.shape)``.
+    """
     return jacobian(grad(f, argnums), argnums)
 
 
-def hvp(f: Function, argnums: int = 0) -> Function:
+def hvp(f: Function, argnums: Argnums = 0) -> Function:
     """A function ``(*args, v)`` that gives the product of the Hessian of a scalar ``f`` with ``v``.
 
-    Without the Hessian: it is the derivative of the gradient along v, at the cost of a few gradients.
+    Without the Hessian: it is the derivative of the gradient along v, at the cost of a few gradients. v has
+    the structure and the shapes of the gradient.
     """
 
     def product(*args: Any) -> Any:
         *inputs, v = args
 
         def slope(*inputs: Any) -> Tensor:
+            gradient = grad(f, argnums)(*inputs)
+            match_tree("hvp: v", gradient, v)
             terms: list[Any] = []
-            _map(lambda g, w: terms.append((g * w).sum()), grad(f, argnums)(*inputs), v)
+            map_tree(lambda g, w: terms.append((g * w).sum()), gradient, v)
             return sum(terms[1:], terms[0])
 
         return grad(slope, argnums)(*inputs)
 
     return product
-
-
-# ----------------------------------------------------------------------------------------- checkpoint
-
-
-def checkpoint(f: Function) -> Function:
-    """A function with the results and gradients of ``f`` that keeps only its inputs for backward.
-
-    What f saves between its inputs and its results is computed again in the backward pass (Chen et al. 2016,
-    "Training deep nets with sublinear memory cost"). Parameters and other tensors that f uses without getting
-    them as arguments receive their gradients too.
-
-    Parameters
-    ----------
-    f : callable
-        Takes tensors (and other arguments), returns a tensor or a tuple of tensors. It must compute the same
-        when called again; the default random generator is put back for that.
-    """
-
-    def checkpointed(*args: Any) -> Any:
-        generator = default_generator()
-        random_state = generator.bit_generator.state
-        since = next(tape.clock)
-        result = f(*args)
-        outputs = result if isinstance(result, tuple) else (result,)
-        outside = _outside([y.place for y in outputs if y.place is not None], since)
-        if not outside:
-            return result
-
-        def rerun(gs: Sequence[Any]) -> list[Any]:
-            """Cotangents of the outside places, from those of the outputs."""
-            after = generator.bit_generator.state
-            generator.bit_generator.state = random_state
-            since = next(tape.clock)
-            try:
-                with enable_grad():
-                    again = f(*args)
-            finally:
-                generator.bit_generator.state = after
-            again = again if isinstance(again, tuple) else (again,)
-            pairs = [(y.place, g) for y, g in zip(again, gs, strict=True) if g is not None]
-            recorded = any(isinstance(g, Tensor) for g in gs)
-            found = tape.backward(pairs, retain_graph=recorded, lift=_make if recorded else None, since=since)
-            return [_found(found, place) for place in outside]
-
-        shapes, dtypes = tuple(y.shape for y in outputs), tuple(y.dtype for y in outputs)
-        scope = current_state().scope
-        entry = Nary(_segment, outside, outside, None, {"rerun": rerun}, shapes, dtypes, scope)
-        results = tuple(_make(y.numpy(), Output(entry, k, y.shape, y.dtype)) for k, y in enumerate(outputs))
-        return results if isinstance(result, tuple) else results[0]
-
-    return checkpointed
-
-
-def _outside(places: Sequence[Place], since: int) -> tuple[Place, ...]:
-    """The places from before ``since``, leaves among them, that the given ones depend on."""
-    found: dict[Place, None] = {}
-    for entry in tape.reachable(places, since):
-        for place in entry.parents:
-            source = place.entry if isinstance(place, Output) else place
-            if isinstance(source, Leaf) or (isinstance(source, Entry) and source.number < since):
-                found[place] = None  # type: ignore[index]
-    return tuple(found)
-
-
-def _found(found: dict[Any, Any], place: Place) -> Any:
-    g = found.get(place.entry) if isinstance(place, Output) else found.get(place)
-    if isinstance(place, Output) and g is not None:
-        g = g[place.index]
-    return np.zeros(place.shape, place.dtype) if g is None else g
-
-
-def _segment_forward(*arrays: Any, rerun: Function) -> Any:
-    raise AssertionError("a checkpointed segment is entered on the tape by checkpoint itself")
-
-
-# A view, to the tape: what has changed a leaf since would change what is computed again.
-_segment = Primitive(
-    _segment_forward, numpy=(), samples=(), domain=(), kinks=None, elementwise=False, multiple=True, view=True
-)
-_segment.name = "checkpoint"
-_segment.defvjp(joint=lambda gs, _ys, *_inputs, rerun: rerun(gs))
