@@ -4,8 +4,6 @@ Each framework's gate order, bias layout and calling convention is spelled out h
 package's own converters.
 """
 
-import os
-
 import numpy as np
 
 from tinygrad_rnn import nn
@@ -187,7 +185,6 @@ def keras_results(layer, x, states, mask=None, **options):
 
     x is (B, T, F), states are (B, 1, H). Keras gives float64, but rounds as in float32 on its way.
     """
-    os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
 
     theirs = _keras_twin(keras, layer, **options)
