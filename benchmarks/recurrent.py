@@ -1,11 +1,12 @@
 """Training steps of recurrent layers that `tg.compile` has made fast, beside their peers.
 
-One step is forward and backward, to all parameters and to the input, in float32, with one and with two
-threads. Peers, in turn in one process: PyTorch's built-in layers (`nn.LSTM` and friends), the same cell written
-by hand in a Python loop in PyTorch, `jit` of `lax.scan` in JAX, and as the floor the bare matrix products of a
-step on the rows of all time steps, by NumPy. Gradients are compared before anything is timed.
+One step is forward and backward, to all parameters and to the input, in float32, with one and with
+two threads. Peers, in turn in one process: PyTorch's built-in layers (`nn.LSTM` and friends), the
+same cell written by hand in a Python loop in PyTorch, `jit` of `lax.scan` in JAX, and as the floor
+the bare matrix products of a step on the rows of all time steps, by NumPy. Gradients are compared
+before anything is timed.
 
-    python benchmarks/recurrent.py [--rounds 3] [--seconds 0.1] [--sizes 0,1,2] [--json FILE] [--plot FILE]
+    python benchmarks/recurrent.py [--rounds 3] [--seconds 0.1] [--json FILE] [--plot FILE]
     python benchmarks/recurrent.py --torch-compile        # also the PyTorch cell under torch.compile
 
 Needs torch, jax, numba and matplotlib.
@@ -332,7 +333,8 @@ def first_calls_and_memory():
         for kind in ("LSTM", "GRU"):
             mine, theirs = [in_a_process(kind, peer, SIZES[3], **own)[1] for peer in ("ours", "PyTorch")]
             print(
-                f"{kind} steps at {SIZES[3]}: a process grows by {mine / 1e3:.0f} MB, PyTorch's by {theirs / 1e3:.0f}"
+                f"{kind} steps at {SIZES[3]}: a process grows by {mine / 1e3:.0f} MB, "
+                f"PyTorch's by {theirs / 1e3:.0f}"
             )
 
 

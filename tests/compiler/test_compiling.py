@@ -277,6 +277,39 @@ def test_two_forwards_before_their_backwards(backend: str) -> None:
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-11)
 
 
+def plain_cell(cell: Any, x: Any, h: Any) -> Any:
+    return np.tanh(x + h @ cell.w)
+
+
+class Reading(nn.Module):
+    """A cell whose output depends on its input alone."""
+
+    output_size = 3
+
+    def __init__(self) -> None:
+        self.w = nn.Parameter(drawn(3, 3) * 0.5, "float64")
+
+    def initial_state(self, batch: int) -> Any:
+        return tg.tensor(np.zeros((batch, 3)))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        return np.tanh(x @ self.w), np.tanh(x + h @ self.w)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_given_out_is_not_lent_again(backend: str) -> None:
+    """Layers that hand each other what stood in buffers: cotangents of x, outputs of no loop."""
+    cells = [Cell(plain_cell), Reading(), Cell(plain_cell), Reading()]
+    composed = nn.Recurrent(cells, return_state=False)
+    compiled = compiled_twin(composed, backend)
+    with tg.no_grad():
+        outputs = [compiled(drawn(4, 5, 3, seed=k)) for k in range(3)]
+        for k, y in enumerate(outputs):
+            np.testing.assert_allclose(y.numpy(), composed(drawn(4, 5, 3, seed=k)).numpy(), rtol=1e-12)
+    for _ in range(3):
+        assert_same(composed, compiled, lambda m, x: m(x), [drawn(4, 5, 3)])
+
+
 def test_a_changed_weight_is_refused() -> None:
     layer = tg.compile(lstm(), backend="numpy")
     y, _ = layer(drawn(2, 5, 3))

@@ -271,13 +271,12 @@ class Call:
         gy = np.ascontiguousarray(layout.turned(gy) if self.reverse else gy)
         finals = [np.zeros((), s.dtype) if g is None else g for g, s in zip(gs[1:], step.states, strict=True)]
         scratch = Lease(self.engine.pool)
-        gx, first, gparameters = self.program.backward(layout, scratch, saved, x, parameters, gy, finals)
+        gx, *others = self.program.backward(layout, scratch, saved, x, parameters, gy, finals)
         if gx is not None and self.reverse:
             gx = layout.turned(gx)
         inputs = (x, *args[1:n], *parameters)
         return [
-            np.zeros(a.shape, a.dtype) if g is None else g
-            for g, a in zip((gx, *first, *gparameters), inputs, strict=True)
+            np.zeros(a.shape, a.dtype) if g is None else g for g, a in zip((gx, *others), inputs, strict=True)
         ]
 
     def recomputed(self, gs: Sequence[Any], args: Sequence[Any]) -> list[Any]:
@@ -362,11 +361,9 @@ def check(cell: Any, step: Step, signature: Signature) -> None:
         n = len(inputs)
         lease = Lease(pool)
         y2, finals, saved = program.forward(layout, lease, arrays[0], arrays[1:n], arrays[n:])
-        gx, first, gp = program.backward(layout, Lease(pool), saved, arrays[0], arrays[n:], gs[0], gs[1:])
+        gradients = program.backward(layout, Lease(pool), saved, arrays[0], arrays[n:], gs[0], gs[1:])
     pairs = [(t.numpy(), a) for t, a in zip(outputs, (y2, *finals), strict=True)]
-    pairs += [
-        (found_gs.get(t.place), g) for t, g in zip((*inputs, *parameters), (gx, *first, *gp), strict=True)
-    ]
+    pairs += [(found_gs.get(t.place), g) for t, g in zip((*inputs, *parameters), gradients, strict=True)]
     for wanted, got in pairs:
         wanted = np.zeros(()) if wanted is None else np.asarray(wanted)
         got = np.zeros(()) if got is None else got

@@ -106,7 +106,7 @@ class Pool:
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array with anything in it."""
-        key = (*shape, dtype)
+        key = (shape, dtype.num)
         with self._lock:
             free = self._free.get(key)
             if free:
@@ -123,7 +123,7 @@ class Pool:
                 if self._held > _LIMIT:
                     self._free.clear()
                     self._held = 0
-                self._free.setdefault((*a.shape, a.dtype), []).append(a)
+                self._free.setdefault((a.shape, a.dtype.num), []).append(a)
                 self._held += a.nbytes
 
 
@@ -144,6 +144,13 @@ class Lease:
         array = self._pool.take(shape, dtype)
         self._taken.append(array)
         return array
+
+    def kept(self, array: np.ndarray) -> np.ndarray:
+        """The array, or a copy if its memory will go back."""
+        base: Any = array
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        return array.copy() if any(base is a for a in self._taken) else array
 
     def close(self) -> None:
         taken, self._taken = self._taken, []

@@ -87,13 +87,15 @@ class Program:
             For `backward`.
         """
         scratch = Lease(lease._pool)
-        return self._forward(layout, lease.take, scratch.take, x, states, parameters)
+        y, finals, saved = self._forward(layout, lease.take, scratch.take, x, states, parameters)
+        return lease.kept(scratch.kept(y)), finals, saved
 
     def backward(
         self, layout: Layout, lease: Lease, saved: Any, x: Any, parameters: Any, gy: Any, gstates: Any
     ) -> Any:
         """Carry cotangents of y and of the final states back to x, the first states and the parameters."""
-        return self._backward(layout, lease.take, saved, x, parameters, gy, gstates)
+        gx, first, gs = self._backward(layout, lease.take, saved, x, parameters, gy, gstates)
+        return [g if g is None else lease.kept(g) for g in (gx, *first, *gs)]
 
 
 def _sigmoid(x: Any, limit: Any, one: Any, out: Any) -> None:
