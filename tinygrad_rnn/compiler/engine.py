@@ -20,12 +20,31 @@ from ..tape import Leaf, Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
 from .layout import Layout, Lease, Pool
 from .numpy_backend import Program, Single
-from .planning import Plan, Report, split_step
+from .planning import Report, split_step
 from .surroundings import Surroundings
 from .tracing import Signature, Step, Unsupported, trace, twin
 
 _LARGE = 8192
 """Bytes of one step of the widest value, from which on NumPy does elementwise work inside the loop."""
+
+
+class Traced:
+    """A step of a cell, and what has been made of it so far.
+
+    Attributes
+    ----------
+    row_bytes : int
+        Of one row of its widest value.
+    programs : dict
+        By gradients wanted, and whether the batch is large.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        outputs = [o for i in step.forward for o in i.outputs if o.rowwise]
+        self.row_bytes = max([math.prod(o.features) * o.dtype.itemsize for o in outputs], default=0)
+        self.programs: dict[Any, Program] = {}
+        self.single: Single | None = None
 
 
 class Engine:
@@ -40,14 +59,12 @@ class Engine:
     def __init__(self, backend: str) -> None:
         self.backend = backend
         self.pool = Pool()
-        self._steps: dict[Any, Step | None] = {}
-        self._programs: dict[Any, Any] = {}
+        self._traced: dict[Any, Traced | None] = {}
         self._said: set[str] = set()
         self._around: Surroundings | None = None
-        self._singles: dict[Any, Single] = {}
         self._ready: dict[Any, Ready] = {}
         self._layouts: dict[tuple[int, int], Layout] = {}
-        self._latest: tuple[Any, Step | None, int, int] | None = None
+        self._latest: tuple[Traced | None, int, int] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
         return Engine(self.backend)  # a copied cell may be changed, and is then compiled anew
@@ -58,8 +75,8 @@ class Engine:
             self._said.add(text)
             warnings.warn(text, RuntimeWarning, stacklevel=3)
 
-    def step(self, cell: Any, x: Tensor, state: State) -> tuple[Any, Step | None, list[Tensor]]:
-        """What the cell's step is traced to for such arguments; None if it cannot be compiled."""
+    def traced(self, cell: Any, x: Tensor, state: State) -> tuple[Traced | None, list[Tensor]]:
+        """What the step is traced to, None if it cannot be compiled; and the parameters."""
         around = self._around
         if around is None or around.changed():
             around = self._around = Surroundings(cell)
@@ -68,38 +85,36 @@ class Engine:
             x.shape[1:], x.dtype, tuple([(s.shape[1:], s.dtype) for s in states]), _structure(state),
             around.options, tuple([(t.shape, t.dtype) for t in tensors]),
         )  # fmt: skip
-        if key not in self._steps:
+        if key not in self._traced:
             like = refilled(state, [_make(np.empty(0), None)] * len(states))
             signature = Signature((key[0], key[1]), key[2], like)
             try:
-                traced = trace(cell, signature, around.names)
-                check(cell, traced, signature)
-                self._steps[key] = traced
+                step = trace(cell, signature, around.names)
+                check(cell, step, signature)
+                self._traced[key] = Traced(step)
             except Unsupported as reason:
-                self._steps[key] = None
+                self._traced[key] = None
                 self.say(f"tg.compile: {_name(cell)} runs as it is composed, and no faster: {reason}")
-        return key, self._steps[key], tensors
+        return self._traced[key], tensors
 
-    def program(self, key: Any, step: Step, needs: tuple[bool, ...] | None, batch: int) -> Any:
-        widest = max(
-            [math.prod(v.features) for i in step.forward for v in i.outputs if v.rowwise],
-            default=0,
-        )
-        fused = self.backend == "numba" or widest * batch * step.x.dtype.itemsize > _LARGE
-        full = (key, needs, fused)
-        if full not in self._programs:
-            self._programs[full] = self.written(split_step(step, needs, fused))
-        return self._programs[full]
+    def program(self, traced: Traced, needs: tuple[bool, ...] | None, batch: int) -> Program:
+        """The compiled form for some gradients wanted; with NumPy, for a small or a large batch."""
+        fused = self.backend == "numba" or traced.row_bytes * batch > _LARGE
+        program = traced.programs.get((needs, fused))
+        if program is None:
+            plan = split_step(traced.step, needs, fused)
+            program = traced.programs[needs, fused] = Program(plan, self._writer())
+        return program
 
     def report(self, cell: Any) -> Report:
         """The plan of the latest call, forward and backward."""
         if self._latest is None:
             self._example(cell)
         assert self._latest is not None
-        key, step, batch, steps = self._latest
-        if step is None:
+        traced, batch, steps = self._latest
+        if traced is None:
             raise RuntimeError(f"{_name(cell)} is not compiled: see the warning that said why")
-        program = self.program(key, step, (True,) * (1 + len(step.parameters)), batch)
+        program = self.program(traced, (True,) * (1 + len(traced.step.parameters)), batch)
         how = "each loop one kernel of numba" if len(program.kernels) == 2 else "loops of NumPy calls"
         return Report(_name(cell), program.plan, batch, steps, [how, *program.notes])
 
@@ -111,8 +126,7 @@ class Engine:
             )
         state = cell.initial_state(1)
         x = _make(np.zeros((1, cell.input_size), tensors_of(state)[0].dtype), None)
-        key, step, _ = self.step(cell, x, state)
-        self._latest = (key, step, 1, 1)
+        self._latest = (self.traced(cell, x, state)[0], 1, 1)
 
     def single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step."""
@@ -122,14 +136,12 @@ class Engine:
         quick = (x.shape, x.dtype, *[s.shape for s in states])
         ready = self._ready.get(quick)
         if ready is None or around is None or around.changed() or ready.stale(states):
-            key, step, parameters = self.step(cell, x, state)
-            if step is None or not len(x):
+            traced, parameters = self.traced(cell, x, state)
+            if traced is None or not len(x):
                 return composed(cell, x, state, [len(x)], False)
-            form = self._singles.get(key)
-            if form is None:
-                plan = split_step(step, None, True, hoist=False)
-                form = self._singles[key] = Single(plan, self._writer())
-            ready = self._ready[quick] = Ready(form, parameters, states, len(x))
+            if traced.single is None:
+                traced.single = Single(split_step(traced.step, None, True, hoist=False), self._writer())
+            ready = self._ready[quick] = Ready(traced.single, parameters, states, len(x))
         if now.watch is not None or (now.recording and ready.recorded(x, states)):
             return composed(cell, x, state, [len(x)], False)
         y, news = ready.form.run(
@@ -149,10 +161,6 @@ class Engine:
 
         return Writer
 
-    def written(self, plan: Plan) -> Program:
-        """A plan as functions of arrays."""
-        return Program(plan, self._writer())
-
     def layout(self, counts: Sequence[int]) -> Layout:
         """The layout of a batch; of batches without padding, the same for all of one size."""
         batch, steps = counts[0], len(counts)
@@ -170,10 +178,11 @@ class Engine:
     ) -> tuple[Tensor, State]:
         """Run a cell over packed sequences; see `nn.scan.run`."""
         now = current_state()
-        key, step, parameters = (None, None, []) if now.watch is not None else self.step(cell, rows, state)
-        self._latest = (key, step, counts[0], len(counts))
-        if step is None:
+        traced, parameters = (None, []) if now.watch is not None else self.traced(cell, rows, state)
+        self._latest = (traced, counts[0], len(counts))
+        if traced is None:
             return composed(cell, rows, state, counts, reverse)
+        step = traced.step
         inputs = [rows, *tensors_of(state), *parameters]
         paths = (step.gx, *step.gold, *step.gparameters)
         places = [t.place if g is not None else None for t, g in zip(inputs, paths, strict=True)]
@@ -181,7 +190,7 @@ class Engine:
         if now.recording and any(p is not None for p in places):
             wanted = [p is not None for p in places]
             needs = (wanted[0], *wanted[1 + len(step.states) :])
-        program = self.program(key, step, needs, counts[0])
+        program = self.program(traced, needs, counts[0])
         call = Call(self, program, cell, state, self.layout(counts), reverse, len(step.states))
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
