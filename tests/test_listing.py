@@ -117,7 +117,40 @@ def test_memory_counts_every_array_once_by_entry_module_and_step():
     assert tape.memory().total == 0
 
 
-def test_leaves_of_one_name_are_told_apart():
-    a, b = (tg.tensor(np.ones(2), requires_grad=True) for _ in range(2))
-    a.name = b.name = "weight"
-    assert list(tg.Tape(a * b).leaves.values()) == ["weight", "weight#2"]
+def test_memory_counts_what_stays_among_static_arguments():
+    x = tg.tensor(np.ones(5), requires_grad=True)
+    index, low = np.arange(4), np.zeros(5)
+    y = x[index[::2]].sum() + x[(index, None)].sum() + tg.clip(x, low, 2.0).sum()
+    tape = tg.Tape(y)
+    assert tape.memory().total == index.nbytes + low.nbytes + x.numpy().nbytes
+    y.backward()
+    assert tape.memory().total == index.nbytes + low.nbytes
+    assert sorted(tape.memory().by_entry.values()) == [index.nbytes, low.nbytes]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["w", "w", "w"], ["w", "w#2", "w#3"]),
+        (["w#2", "w", "w", "w"], ["w#2", "w", "w#3", "w#4"]),
+        (["w", "w", "w#2", "w"], ["w", "w#2", "w#2#2", "w#3"]),
+        (["leaf1", None, None], ["leaf1", "leaf1#2", "leaf2"]),
+        (["a#b", "a", "a#b"], ["a#b", "a", "a#b#2"]),
+    ],
+)
+def test_leaves_of_one_name_are_told_apart(names, labels):
+    leaves = [tg.tensor(np.ones(2), requires_grad=True) for _ in names]
+    for t, name in zip(leaves, names, strict=True):
+        t.name = name
+    assert list(tg.Tape(tg.stack(leaves)).leaves.values()) == labels
+
+
+def test_outputs_that_differ_are_told_one_by_one():
+    x = tg.tensor(np.eye(3), requires_grad=True)
+    (_, _, _, shape, dtype) = tg.Tape(tg.eigh(x)[0]).rows()[0]
+    assert (shape, dtype) == ("(3,), (3, 3)", "float64")
+    parts = tg.split(x, [1], axis=1)
+    assert tg.Tape(parts[0]).rows()[0][3] == "(3, 1), (3, 2)"
+    assert tg.Tape(tg.unstack(x)[1]).rows()[0][3] == "3 x (3,)"
+    y, z = tg.checkpoint(lambda x: (x * 2, x.astype(np.float32)))(x)
+    assert tg.Tape(y, z).rows()[0][3:] == ("2 x (3, 3)", "float64, float32")

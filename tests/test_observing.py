@@ -16,6 +16,7 @@ class Everything(tg.Observer):
         self.values = {}
         self.complete = {}
         self.added = {}
+        self.whole = {}
 
     def recorded(self, entry, arrays, out):
         self.values[entry] = (arrays, out)
@@ -24,6 +25,11 @@ class Everything(tg.Observer):
         self.complete[entry] = g
         place = entry.parents[k]
         self.added[place] = self.added.get(place, 0) + dense(gk, place)
+        assert self.whole[entry] is g
+
+    def accumulated(self, place, g):
+        assert place not in self.whole
+        self.whole[place] = g
 
 
 def program(rng):
@@ -52,6 +58,9 @@ def test_shares_add_up_to_what_is_complete_and_to_the_gradients(create_graph):
             complete = plain(seen.complete[place.entry][place.index])
             np.testing.assert_allclose(complete, total, rtol=1e-14)
     assert set(seen.complete) == set(tg.Tape(loss).entries)
+    assert set(seen.whole) == {*seen.complete, x.place, b.place}
+    for leaf in x, b:
+        assert np.array_equal(plain(seen.whole[leaf.place]), leaf.grad.numpy())
 
 
 def test_unread_outputs_give_no_cotangent_and_no_share():
@@ -85,6 +94,7 @@ def test_all_that_look_on_are_told():
         loss.backward()
     assert set(outer.values) == set(middle.values) == set(inner.values)
     assert set(outer.complete) == set(middle.complete) == set(inner.complete) == set(tg.Tape(loss).entries)
+    assert set(outer.whole) == set(middle.whole) == set(inner.whole) > set(outer.complete)
     x = tg.tensor([-1.0], requires_grad=True)
     with np.errstate(invalid="ignore"):
         with tg.detect_anomaly(), Everything(), pytest.raises(FloatingPointError, match="log"):

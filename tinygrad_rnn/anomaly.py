@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
+from .listing import held
 from .observing import innermost, plain, together
 from .ops.index import Piece
 from .sources import describe, user_line
 from .state import Replaced, State, context
-from .tape import Entry
+from .tape import Entry, Place
 
 
 class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
@@ -20,8 +22,9 @@ class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
     * The first NaN or infinity in a recorded result, or in a cotangent, raises `FloatingPointError`. It names
       the primitive, the scope (module path and time step), statistics of the inputs, and the line of the
       user's code that made the entry.
-    * Arrays that the tape has saved cannot be written into until the block ends: ``w.data[...] = 0`` between
-      forward and backward raises `ValueError` where it stands.
+      A sum of cotangents that are finite, and is not itself, is named too: with the place that it is for.
+    * Arrays that the tape has saved, indices and bounds among them, cannot be written into until the block
+      ends: ``w.data[...] = 0`` between forward and backward raises `ValueError` where it stands.
     """
 
     def _next(self, now: State) -> State:
@@ -39,7 +42,8 @@ class Watch:
     """What looks at the entries and cotangents of one `detect_anomaly` block."""
 
     def __init__(self) -> None:
-        self._locked: dict[int, np.ndarray] = {}
+        # Weakly: what nobody else needs goes, however long the block.
+        self._locked: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()
 
     def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:
         """Look at a new entry: note where it was made, check its output, lock what it saved."""
@@ -50,10 +54,8 @@ class Watch:
                 raise FloatingPointError(
                     _report("forward", entry, f"gave{which} {_statistics(array)}", arrays)
                 )
-        saved = [*entry.args, *(entry.out if isinstance(entry.out, tuple) else (entry.out,))]  # type: ignore[misc]
-        for array in saved:
-            if isinstance(array, np.ndarray):
-                self._lock(array)
+        for array in held(entry):
+            self._lock(array)
 
     def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
         """Look at the cotangent, or the pieces of it, that an entry's rules gave for its input number k."""
@@ -62,6 +64,12 @@ class Watch:
             if not np.isfinite(array).all():
                 text = f"gave {_statistics(array)} as the cotangent of input {k}"
                 raise FloatingPointError(_report("backward", entry, text, entry.args))
+
+    def accumulated(self, place: Place, g: Any) -> None:
+        """Look at a cotangent that has been added up."""
+        for part in g if type(g) is list else (g,):
+            if part is not None and not np.isfinite(array := plain(part)).all():
+                raise FloatingPointError(_unsound_sum(place, array))
 
     def _lock(self, array: np.ndarray) -> None:
         # An array that owns no memory can be written to through the one that does.
@@ -97,6 +105,17 @@ def _statistics(array: Any) -> str:
     return head + (", the others" if parts and finite.size else "") + (
         f" from {finite.min():.3g} to {finite.max():.3g}" if finite.size else ""
     )  # fmt: skip
+
+
+def _unsound_sum(place: Place, array: np.ndarray) -> str:
+    what = f"the leaf {getattr(place, 'name', None) or '(unnamed)'}"
+    if isinstance(place, Entry):
+        made = getattr(place, "source", None) or "(a line that was not watched)"
+        what = f"{place.primitive.name}, in scope {place.scope or '(none)'}, made at {made}"
+    return (
+        f"backward: accumulating gave {_statistics(array)} as the cotangent of {what}; what arrived there "
+        f"is finite and has a sum that {array.dtype} does not hold, or backward() was given this cotangent"
+    )
 
 
 def _report(direction: str, entry: Entry, what: str, arrays: Any) -> str:

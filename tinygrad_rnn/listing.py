@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,10 +45,17 @@ class Memory(NamedTuple):
         )
 
 
-def _saved(entry: Entry) -> list[np.ndarray]:
-    """The arrays that an entry keeps for its rules."""
-    out = entry.out if isinstance(entry.out, tuple) else (entry.out,)
-    return [a for a in (*(entry.args or ()), *out) if isinstance(a, np.ndarray)]
+def held(entry: Entry) -> list[np.ndarray]:
+    """The arrays that an entry holds for its rules: inputs, outputs, and static arguments such as indices."""
+    found: list[np.ndarray] = []
+    stack: list[Any] = [*entry.static.values(), entry.out, *(entry.args or ())]
+    while stack:
+        thing = stack.pop()
+        if isinstance(thing, np.ndarray):
+            found.append(thing)
+        elif isinstance(thing, (tuple, list)):
+            stack += thing
+    return found
 
 
 def _owner(array: np.ndarray) -> np.ndarray:
@@ -62,6 +69,23 @@ def _first(array: np.ndarray, seen: set[int]) -> bool:
     new = id(array) not in seen
     seen.add(id(array))
     return new
+
+
+def _new(name: str, named: Counter[str]) -> str:
+    """The name, numbered from its second use on, and counted with the others."""
+    label = name
+    while named[label]:
+        named[name] += 1
+        label = f"{name}#{named[name]}"
+    named[label] += 1
+    return label
+
+
+def _shapes(values: Sequence[Any]) -> str:
+    """The shapes of several outputs: ``2 x (3,)`` if they are alike."""
+    if len(set(values)) == 1:
+        return f"{len(values)} x {values[0]}"
+    return ", ".join(map(str, values))
 
 
 class Tape:
@@ -93,14 +117,10 @@ class Tape:
         self.entries = reachable(places)[::-1]
         self.numbers = {entry: k for k, entry in enumerate(self.entries, 1)}
         self.leaves: dict[Leaf, str] = {}
+        named: Counter[str] = Counter()
         for place in [p for e in self.entries for p in e.parents] + places:
             if isinstance(place, Leaf) and place not in self.leaves:
-                self.leaves[place] = self._unique(place.name or f"leaf{len(self.leaves)}")
-
-    def _unique(self, name: str) -> str:
-        """The name, numbered from the second leaf of that name on."""
-        same = sum(other.partition("#")[0] == name for other in self.leaves.values())
-        return f"{name}#{same + 1}" if same else name
+                self.leaves[place] = _new(place.name or f"leaf{len(self.leaves)}", named)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -128,9 +148,9 @@ class Tape:
             static = [f"{k}={describe_static(v)}" for k, v in entry.static.items()]
             call = f"{entry.primitive.name}({', '.join(inputs + static)})"
             several = entry.primitive.multiple
-            shape = f"{len(entry.shape)} x {entry.shape[0]}" if several else str(entry.shape)
-            dtype = entry.dtype[0] if several else entry.dtype
-            rows.append((f"%{self.numbers[entry]}", str(entry.scope or ""), call, shape, str(dtype)))
+            shape = _shapes(entry.shape) if several else str(entry.shape)
+            dtype = ", ".join(map(str, dict.fromkeys(entry.dtype))) if several else str(entry.dtype)
+            rows.append((f"%{self.numbers[entry]}", str(entry.scope or ""), call, shape, dtype))
         return rows
 
     def summary(self) -> Counts:
@@ -138,21 +158,24 @@ class Tape:
         return Counts("primitive", "entries", Counter(e.primitive.name for e in self.entries))
 
     def memory(self) -> Memory:
-        """Bytes that the tape holds for backward; what backward has released is gone from it."""
+        """Bytes that the tape holds for backward; what backward has released is gone from it.
+
+        Arrays among the static arguments (indices, bounds) stay as long as the tape does.
+        """
         by_entry: Counter[str] = Counter()
         by_module: Counter[str] = Counter()
         by_step: Counter[int] = Counter()
         seen: set[int] = set()
         for entry in self.entries:
-            held = sum(_owner(a).nbytes for a in _saved(entry) if _first(_owner(a), seen))
-            if not held:
+            size = sum(_owner(a).nbytes for a in held(entry) if _first(_owner(a), seen))
+            if not size:
                 continue
             path = entry.scope.path() if entry.scope else ()
-            by_entry[f"%{self.numbers[entry]} {entry.primitive.name}"] += held
-            by_module["/".join(s.name for s in path if s.step is None) or "(none)"] += held
+            by_entry[f"%{self.numbers[entry]} {entry.primitive.name}"] += size
+            by_module["/".join(s.name for s in path if s.step is None) or "(none)"] += size
             for s in path:
                 if s.step is not None:
-                    by_step[s.step] += held
+                    by_step[s.step] += size
         return Memory(
             sum(by_entry.values()),
             Counts("entry", "bytes", by_entry),

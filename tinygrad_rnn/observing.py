@@ -43,6 +43,17 @@ class Observer(Replaced):
             What the rule gives for the input, as the rule gives it: `dense` makes it the input's share.
         """
 
+    def accumulated(self, place: Place, g: Any) -> None:
+        """Told of the cotangent of an entry, added up, before its rules get it; at the end, of the leaves'.
+
+        Parameters
+        ----------
+        place : Entry or Leaf
+            An entry also at the end, where a pass ends at it: one of a checkpoint or a transformation.
+        g : array
+            See `carried`.
+        """
+
     def _next(self, now: State) -> State:
         return State(now.recording, now.scope, together(now.watch, self))
 
@@ -62,6 +73,10 @@ class _Both:
     def carried(self, *seen: Any) -> None:
         self.first.carried(*seen)
         self.second.carried(*seen)
+
+    def accumulated(self, *seen: Any) -> None:
+        self.first.accumulated(*seen)
+        self.second.accumulated(*seen)
 
 
 def together(outer: Any, inner: Any) -> Any:

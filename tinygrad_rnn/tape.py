@@ -450,6 +450,9 @@ def backward(
     finally:
         if token is not None:
             context.reset(token)
+    if now.watch is not None:
+        for place, g in arrived.items():
+            now.watch.accumulated(place, g)
 
     def own(g: Any) -> Any:
         """A copy: what arrived may be shared with another leaf, with the seed, or be a broadcast view."""
@@ -464,6 +467,8 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, cotangents: Cotangents, 
     """Carry a cotangent over one entry, from its output to its inputs."""
     if args is None:
         raise _released(entry)
+    if watch is not None:
+        watch.accumulated(entry, g)
     static = entry.static
     joint = entry.primitive.joint
     rules: Any = joint(g, out, *args, **static) if joint is not None else entry.primitive.vjps
