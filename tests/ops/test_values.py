@@ -335,6 +335,11 @@ def test_numpys_own_order_of_arguments_is_kept() -> None:
     assert_same(np.cumsum(t, 0, None), A.cumsum(0), Tensor)
     assert_same(np.concatenate([t, B], 1), np.concatenate([A, B], 1), Tensor)
     assert_same(np.stack([t, B], 1, None), np.stack([A, B], 1), Tensor)
+    assert_same(np.stack([t, B], out=None), np.stack([A, B]), Tensor)
+    assert_same(np.sum(a=t, axis=0), A.sum(0), Tensor)
+    assert_same(np.take(a=t, indices=np.array([0, 3])), A.take([0, 3]), Tensor)
+    holed = np.array([np.nan, 1.0])
+    assert_same(np.nan_to_num(tg.tensor(holed), True), np.nan_to_num(holed), Tensor)
     assert_same(np.clip(t, a_min=0, a_max=1), A.clip(0, 1), Tensor)
     assert_same(np.clip(t, -1, None), A.clip(-1), Tensor)
     with pytest.raises(TypeError, match="does not take 'dtype'"):
