@@ -52,8 +52,8 @@ def mutants(file: str) -> list[Mutant]:
             Mutant(file, name, k, " or ".join(declared.get(start[0], ())))
             for k, start in enumerate(starts)
             if not any(low <= start < high for low, high in regions)
-            # The stroke behind positional parameters is no division.
-            and lines[start[0] - 1][start[1] - 2 : start[1] + 1] != ", /"
+            # The stroke and the star among parameters are no operators.
+            and lines[start[0] - 1][start[1] : start[1] + 2] not in ("/,", "/)", "*,")
         ]
     return found
 
