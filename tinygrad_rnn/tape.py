@@ -25,7 +25,7 @@ import numpy as np
 
 from . import writes
 from .ops.index import Piece, scatter
-from .ops.registry import Primitive
+from .ops.registry import Primitive, again
 from .sources import Line, describe, user_line
 from .state import Scope, State, context
 
@@ -273,7 +273,7 @@ def fit(g: Any, place: Place) -> Any:
         if g.shape != shape:
             if g.size != math.prod(shape):
                 raise ValueError(
-                    f"it gave a cotangent that does not broadcast from the input's shape {shape}"
+                    f"a cotangent came out that does not broadcast from the input's shape {shape}"
                 )
             g = g.reshape(shape)
     if g.dtype.kind == "c" and place.dtype.kind != "c":
@@ -442,11 +442,10 @@ def backward(
     except (TypeError, ValueError, AttributeError) as error:
         if entry is None:
             raise
-        kind = type(error) if type(error) is ValueError else TypeError
-        raise kind(
-            f"the backward rule of {entry.primitive.name} (entry {entry.number}, in scope "
-            f"{entry.scope or '(none)'}): {error}"
-        ) from error
+        where = f"{entry.primitive.name}, entry {entry.number}, in scope {entry.scope or '(none)'}"
+        if isinstance(error, AttributeError):
+            error = TypeError(f"not an array of numbers: {error}")
+        raise again(error, f"{error} (in the backward rule of {where})") from error
     finally:
         if token is not None:
             context.reset(token)

@@ -192,10 +192,10 @@ class Composite(Operation):
         try:
             return self.forward(*args, **static)
         except (ValueError, TypeError, IndexError) as error:
-            raise _again(error, f"{self.name}: {error}") from error
+            raise again(error, f"{self.name}: {error}") from error
 
 
-def _again(error: Exception, text: str) -> Exception:
+def again(error: Exception, text: str) -> Exception:
     """An error of the same kind with another text."""
     # Not type(error): some of NumPy's own errors are not made from a text.
     kinds = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
@@ -343,7 +343,7 @@ class Primitive(Operation):
             f"{a.dtype}{a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in inputs[:8]
         )
         more = "".join(f", {k}={v!r}" for k, v in static.items())
-        return _again(error, f"{self.name}({shapes}{more}): {error}")
+        return again(error, f"{self.name}({shapes}{more}): {error}")
 
 
 def _declaration(
