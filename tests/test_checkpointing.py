@@ -78,6 +78,28 @@ class TestGradients:
     def test_where_one_tensor_is_given_twice(self):
         both(lambda wrap, x: wrap(lambda a, b, c: a * b[0] + c["k"] * x)(x, [x], {"k": x * x}).sum(), X)
 
+    def test_of_a_leaf_that_gets_its_values_inside(self):
+        def program(wrap, x, w):
+            def f(x):
+                w.assign_(X + 5)
+                return x * w * w
+
+            return wrap(f)(x).sum()
+
+        both(program, X, X)
+
+    def test_where_only_the_function_itself_records(self):
+        @tg.enable_grad()
+        def f(x):
+            return x * x
+
+        def program(wrap, x):
+            with tg.no_grad():
+                y = wrap(f)(x)
+            return y.sum()
+
+        both(program, X)
+
     def test_of_third_order(self):
         f = tg.checkpoint(lambda x: tg.tanh(x) * x)
         assert tg.gradcheck(f, X)
@@ -94,6 +116,10 @@ class TestGradients:
         inner = lambda x: tg.grad(lambda y: x * x * y)(np.array(3.0))  # noqa: E731
         assert tg.grad(tg.checkpoint(inner))(np.array(2.0)) == 4.0
         both(lambda wrap, x: wrap(lambda x: tg.grad(lambda y: (y**3 * x).sum())(x * 2))(x).sum(), X)
+        inner = lambda x: tg.grad(lambda y: x * x * y**3)(np.array(3.0))  # noqa: E731 (it keeps y)
+        assert tg.grad(tg.checkpoint(inner))(np.array(2.0)) == 4.0 * 27.0
+        inner = lambda x: tg.jvp(lambda y: x * y**3, (np.array(3.0),), (np.array(1.0),))[1]  # noqa: E731
+        assert tg.grad(tg.checkpoint(inner))(np.array(2.0)) == 27.0
         both(lambda wrap, x: wrap(lambda x: tg.jvp(lambda y: y**3 * x, (x,), (X,))[1])(x).sum(), X)
         np.testing.assert_allclose(
             tg.grad(tg.checkpoint(lambda x: tg.hessian(lambda y: (y**3).sum())(x).sum()))(X), np.full(3, 6.0)
@@ -138,6 +164,25 @@ class TestResults:
             return out.sum() + state.layer(0).h.sum()
 
         both(program, x.numpy())
+
+    def test_tensors_of_a_derived_kind_keep_what_they_know(self):
+        class Noted(HiddenState):
+            """With attributes of its own, and with those of the class between."""
+
+        def noted(t):
+            new = object.__new__(Noted)
+            new._data, new._place, new.layer_axis, new.batch_axis, new.num_directions = (
+                t._data,
+                t._place,
+                0,
+                1,
+                2,
+            )
+            new.note = "here"
+            return new
+
+        y = tg.checkpoint(lambda x: noted(x * 2))(noted(leaf(X)))
+        assert (type(y), y.note, y.batch_axis, y.num_directions) == (Noted, "here", 1, 2)
 
     def test_lists_and_dicts(self):
         result = tg.checkpoint(lambda x: {"a": [x * 2, (x * 3,)]})(leaf(X))
@@ -386,6 +431,11 @@ def test_it_is_called_again_in_the_surroundings_of_its_first_call():
     with tg.scope("elsewhere"), tg.no_grad():
         y.backward(X, retain_graph=True)
     assert paths == ["there", "there"]
-    with Paths():
+    with Paths() as watch:
         y.backward(X)
     assert paths == ["there"] * 3
+    with watch:
+        y = tg.checkpoint(tg.sin)(leaf(X))
+    over = weakref.ref(watch)
+    del watch
+    assert over() is None

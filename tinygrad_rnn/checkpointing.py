@@ -80,9 +80,11 @@ class _Segment:
     def __init__(self, f: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.f = f
         self.draws = Draws()
-        # Whether another transformation is running, NumPy's error state: whatever f may find there.
+        # Whether another transformation is running, NumPy's error state: whatever f may find there. But not
+        # who looks on: that may be over, and is not to be kept alive.
+        now = current_state()
         self.surroundings = copy_context()
-        self.surroundings.run(context.set, State(True, current_state().scope))
+        self.surroundings.run(context.set, State(now.recording, now.scope))
         self.inputs: list[Any] = []
         self.arguments = map_tree(self._slot, (args, kwargs))
         self.outside: tuple[Place, ...] = ()
@@ -134,7 +136,7 @@ class _Segment:
 
     def _again(self, inputs: Sequence[Any], watch: Any) -> Any:
         now = current_state()
-        context.set(State(True, now.scope, watch))
+        context.set(State(now.recording, now.scope, watch))
         args, kwargs = map_tree(lambda a: a.filled(inputs) if isinstance(a, _Slot) else a, self.arguments)
         with self.draws.repeated():
             return self.f(*args, **kwargs)
