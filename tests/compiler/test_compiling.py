@@ -131,6 +131,32 @@ def test_single_steps(backend: str) -> None:
     assert y.requires_grad  # something is to be recorded: the composed step
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_single_steps_of_a_layer(backend: str) -> None:
+    layer = tg.compile(lstm(num_layers=2), backend=backend)
+    x = drawn(2, 5, 3)
+    with tg.no_grad():
+        wanted, final = layer(x)
+        state: Any = None
+        for t in range(5):
+            y, state = layer.step(x[:, t], state)
+            np.testing.assert_allclose(y.numpy(), wanted.numpy()[:, t], rtol=1e-12)
+    np.testing.assert_allclose(state.c.numpy(), final.c.numpy(), rtol=1e-12)
+    with pytest.raises(TypeError, match="does not go forwards"):
+        tg.compile(lstm(bidirectional=True)).step(x[:, 0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_nan_is_not_lost(backend: str) -> None:
+    for options in ({"cell_activation": "relu"}, {"clip": 1.0}, {"gate_activation": "hard_sigmoid"}):
+        layer = tg.compile(lstm(**options), backend=backend)
+        x = drawn(2, 3, 3)
+        x[1, 1] = np.nan
+        y = layer(x)[0].numpy()
+        assert np.isnan(y[1, 1:]).all()
+        assert np.isfinite(y[0]).all()
+
+
 # ------------------------------------------------------------------------------------------- fallbacks
 
 

@@ -20,7 +20,8 @@ from .layout import Layout
 _HEAD = """\
 import numpy as np
 from numba import njit
-from tinygrad_rnn.compiler.kernels import {lanes} as lanes, exp, load, product, sigmoid, store, tanh
+from tinygrad_rnn.compiler.kernels import {lanes} as lanes, exp, larger, load, product
+from tinygrad_rnn.compiler.kernels import sigmoid, smaller, store, tanh
 
 number = np.{dtype}
 zero, half, one, three, six = number(0), number(0.5), number(1), number(3), number(6)

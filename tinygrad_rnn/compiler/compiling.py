@@ -8,6 +8,7 @@ from typing import Any
 
 from ..nn.module import Module
 from ..nn.states import State
+from ..ops import expand_dims, squeeze
 from ..tensors import Tensor, as_tensor
 from .engine import Engine
 from .planning import Report
@@ -49,7 +50,23 @@ class CompiledModule:
 
     def plan(self) -> str:
         """The plans of all its cells."""
-        return "\n\n".join([f"{name}: {cell.plan()}" for _, name, cell in _cells(self)])  # type: ignore[arg-type]
+        module: Any = self
+        return "\n\n".join([f"{name}: {cell.plan()}" for _, name, cell in _cells(module)])
+
+    def step(self, x: Any, state: State = None) -> tuple[Tensor, State]:
+        """One step of a layer, for streams: ``(B, I)`` and a state to ``(B, F)`` and the next state.
+
+        Raises
+        ------
+        TypeError
+            For what does not take and give states, or reads backwards.
+        """
+        layer: Any = self
+        if not getattr(layer, "return_state", False) or layer.bidirectional or layer.go_backwards:
+            raise TypeError(f"step: this {type(self).__name__} does not go forwards from a state to the next")
+        time = 1 if layer.batch_first else 0
+        output, state = layer(expand_dims(as_tensor(x), time), state)
+        return (squeeze(output, time) if layer.return_sequences else output), state
 
 
 class _Wrapped(CompiledCell):
@@ -93,6 +110,7 @@ def compile(target: Any, *, backend: str | None = None) -> Any:
         sizes and lengths cost nothing. What cannot be compiled (Python branches on values, random numbers in
         the step, rows that depend on each other) runs as it did, after one warning that says what is in the
         way; so does a backward pass that is itself recorded, and anything under `detect_anomaly` or an
+        `Observer`.
 
     Raises
     ------

@@ -172,6 +172,19 @@ def _by_dtype(name: str, k: int) -> Any:
 
 exp, sigmoid, tanh = (_by_dtype(name, k) for k, name in enumerate(("exp", "sigmoid", "tanh")))
 
+
+@njit(error_model="numpy")
+def larger(a: Any, b: Any) -> Any:
+    """The larger of two; NaN if one of them is."""
+    return a if a >= b or a != a else b
+
+
+@njit(error_model="numpy")
+def smaller(a: Any, b: Any) -> Any:
+    """The smaller of two; NaN if one of them is."""
+    return a if a <= b or a != a else b
+
+
 # ---------------------------------------------------------------------------------------------- products
 
 

@@ -25,14 +25,14 @@ Expression = Callable[..., str]
 _UNARY = {
     "negative": "-{0}", "positive": "{0}", "square": "{0} * {0}", "abs": "abs({0})", "fabs": "abs({0})",
     "reciprocal": "one / {0}", "tanh": "tanh({0})", "sigmoid": "sigmoid({0})", "exp": "exp({0})",
-    "relu": "max({0}, zero)", "silu": "{0} * sigmoid({0})",
-    "softplus": "max({0}, zero) + np.log1p(exp(-abs({0})))",
-    "hard_sigmoid": "min(max({0} + three, zero), six) / six",
+    "relu": "larger({0}, zero)", "silu": "{0} * sigmoid({0})",
+    "softplus": "larger({0}, zero) + np.log1p(exp(-abs({0})))",
+    "hard_sigmoid": "smaller(larger({0} + three, zero), six) / six",
     "sign": "(one if {0} > zero else (-one if {0} < zero else {0}))",
 }  # fmt: skip
 _BINARY = {
     "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}",
-    "maximum": "max({0}, {1})", "minimum": "min({0}, {1})",
+    "maximum": "larger({0}, {1})", "minimum": "smaller({0}, {1})",
 }  # fmt: skip
 _PULLBACKS = {
     ("relu", 0): "({0} if {1} > zero else zero)",
@@ -62,8 +62,8 @@ def _with_static(i: Instruction, number: Callable[[Any], str]) -> str | None:
                 high is not None
             )
             return f"({{0}} if {' and '.join(tests) or 'True'} else zero)"
-        text = "{0}" if low is None else f"max({{0}}, {number(low)})"
-        return text if high is None else f"min({text}, {number(high)})"
+        text = "{0}" if low is None else f"larger({{0}}, {number(low)})"
+        return text if high is None else f"smaller({text}, {number(high)})"
     if name == "leaky_relu":
         slope = number(static.get("negative_slope", 0.01))
         if isinstance(i.op, Pullback):
@@ -73,12 +73,12 @@ def _with_static(i: Instruction, number: Callable[[Any], str]) -> str | None:
         low, high = number(static.get("min_val", -1.0)), number(static.get("max_val", 1.0))
         if isinstance(i.op, Pullback):
             return f"({{0}} if {{1}} > {low} and {{1}} < {high} else zero)"
-        return f"min(max({{0}}, {low}), {high})"
+        return f"smaller(larger({{0}}, {low}), {high})"
     if name == "elu":
         alpha = number(static.get("alpha", 1.0))
         if isinstance(i.op, Pullback):
-            return f"({{0}} if {{1}} > zero else {{0}} * ({alpha} * exp(min({{1}}, zero))))"
-        return f"({{0}} if {{0}} > zero else {alpha} * (exp(min({{0}}, zero)) - one))"
+            return f"({{0}} if {{1}} > zero else {{0}} * ({alpha} * exp(smaller({{1}}, zero))))"
+        return f"({{0}} if {{0}} > zero else {alpha} * np.expm1(smaller({{0}}, zero)))"
     return None
 
 
