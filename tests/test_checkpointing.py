@@ -88,10 +88,11 @@ class TestGradients:
 
         both(program, X, X)
 
-    def test_where_only_the_function_itself_records(self):
-        @tg.enable_grad()
+    def test_where_only_a_part_is_recorded(self):
         def f(x):
-            return x * x
+            constant = x * 2
+            with tg.enable_grad():
+                return x * constant
 
         def program(wrap, x):
             with tg.no_grad():
