@@ -598,6 +598,32 @@ def test_a_leaf_changed_before_backward_is_noticed(f: Any, change: str) -> None:
     assert w.grad is not None
 
 
+@pytest.mark.parametrize("f", [tg.sin, lambda w: w * w, lambda w: tg.einsum("i,i->i", w, w)])
+def test_an_entry_of_any_size_notes_the_line_of_first_use(f: Any) -> None:
+    w = leaf(3)
+    with tg.scope("reader"):
+        y = f(w)
+    w.assign_(np.ones(3))
+    with pytest.raises(RuntimeError, match=r"in scope reader.* \(first used at .*test_tape\.py"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ((2, 1), (2,)), ((1, 2), (2,)), ((2,), (1, 2)), ((3, 2), (2,)), ((3, 2), (3, 1)), ((3, 2), (1, 1)),
+        ((3, 2), ()), ((1, 1), ()), ((2, 2), (2,)), ((0, 2), (2,)), ((4, 3, 2), (3, 1)),
+    ],
+)  # fmt: skip
+def test_cotangents_are_summed_over_broadcast_axes(given: Any, wanted: Any) -> None:
+    g, size = np.random.default_rng(0).uniform(-1, 1, given), int(np.prod(wanted))
+    got = tape.fit(g, Leaf(wanted, np.dtype("f4")))
+    assert (got.shape, got.dtype) == (wanted, np.float32)
+    places = np.arange(size).reshape(given if g.size == size else wanted)
+    summed = np.bincount(np.broadcast_to(places, given).ravel(), g.ravel(), size)
+    np.testing.assert_allclose(got, summed.reshape(wanted), rtol=1e-6)
+
+
 def test_a_change_that_does_not_matter_is_allowed() -> None:
     w = leaf(3)
     y = (tg.exp(w) + 2 * w + tg.tanh(w * 3.0)).sum()
