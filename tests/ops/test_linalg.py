@@ -218,3 +218,66 @@ def test_numpys_defaults_are_not_refused() -> None:
     np.testing.assert_array_equal(tg.matrix_power(batch, 0), np.linalg.matrix_power(batch, 0))
     np.testing.assert_allclose(np.linalg.pinv(t, 0.9).numpy(), np.linalg.pinv(A, 0.9))
     assert not np.allclose(np.linalg.pinv(A, 0.9), np.linalg.pinv(A))
+
+
+# ------------------------------------------------------------------------------ triangles, and lost ranks
+
+
+def test_one_triangle_of_symmetric_matrices_is_read_as_numpy_does() -> None:
+    a = spd(3, 3) + np.triu(RNG.uniform(0.1, 0.2, (3, 3)), 1)
+    for f in (
+        np.linalg.cholesky,
+        lambda a: np.linalg.cholesky(a, upper=True),
+        lambda a: np.linalg.eigh(a)[0],
+    ):
+        leaf = tg.tensor(a, requires_grad=True)
+        np.testing.assert_array_equal(f(leaf).numpy(), f(a))
+        f(leaf).sum().backward()
+        np.testing.assert_array_equal(leaf.grad.numpy(), leaf.grad.numpy().T)
+
+
+def deficient(rows: int, columns: int) -> np.ndarray:
+    """Of rank one less than it might be, exactly but for rounding; its other singular values differ."""
+    a = RNG.uniform(-1, 1, (rows, columns))
+    if rows >= columns:
+        a[:, -1] = a[:, :-1].sum(1)
+    else:
+        a[-1] = a[:-1].sum(0)
+    return a
+
+
+def test_qr_of_matrices_without_full_rank_to_rounding() -> None:
+    for a in (deficient(3, 3), deficient(5, 3), 1e-200 * deficient(4, 2), np.zeros((2, 2))):
+        for k in (0, 1):
+            leaf = tg.tensor(np.stack([RNG.uniform(-1, 1, a.shape), a]), requires_grad=True)
+            y = np.linalg.qr(leaf)[k].sum()
+            with pytest.raises(
+                np.linalg.LinAlgError, match="qr: no gradient for matrices without full column"
+            ):
+                y.backward()
+    y = np.linalg.qr(leaf[:, :, :0])[1]
+    y.sum().backward()
+
+
+def test_svd_of_matrices_without_full_rank() -> None:
+    """The vectors that a singular value 0 leaves undetermined have no gradient; all others have."""
+    for shape, lost, name in [((4, 3), 0, "U of tall"), ((3, 4), 2, "Vh of wide")]:
+        exact = np.zeros(shape)
+        exact[0, 0], exact[1, 1] = 3, 2
+        for a in (deficient(*shape), exact):
+            leaf = tg.tensor(a, requires_grad=True)
+            with pytest.raises(np.linalg.LinAlgError, match=f"svd: no gradient for {name} matrices without"):
+                np.linalg.svd(leaf, full_matrices=False)[lost].sum().backward()
+            for k in (1, 2 - lost):
+                np.linalg.svd(leaf, full_matrices=False)[k].sum().backward()
+                assert np.isfinite(leaf.grad.numpy()).all()
+    # The other vectors of a tall matrix change smoothly, and so do all of a square one.
+    a = deficient(5, 3)
+
+    def of_any_sign(a: Any) -> Any:
+        vh = np.linalg.svd(a, full_matrices=False)[2]
+        return vh * vh[:, :1]
+
+    assert tg.gradcheck(of_any_sign, a, method="central")
+    square = deficient(3, 3)
+    assert tg.gradcheck(lambda a: np.linalg.svd(a)[0] * np.linalg.svd(a)[0][:1], square, method="central")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .dtypes import floating
 from .registry import primitive, sample, smooth
 from .special import erfc
 
@@ -17,7 +18,7 @@ def sigmoid(x, /):
     Below -11 (float16), -88 (float32) or -709 (float64) exp(-x) would overflow. The exponent is bounded
     there, so that the result is the smallest normal number or so, in place of a yet smaller one.
     """
-    x = np.asarray(x)
+    x = floating(x)
     known = _SIGMOID.get(x.dtype.char)
     if known is None or not x.ndim:
         return 1 / (1 + np.exp(np.minimum(-x, 709.0 if known is None else known[0])))
@@ -48,7 +49,7 @@ relu.defvjp(lambda g, y, _x: g * (y > 0))
 @primitive(elementwise=True)
 def softplus(x, /):
     """``log(1 + exp(x))``, elementwise; stable for any finite x."""
-    x = np.asarray(x)
+    x = floating(x)
     positive = x.real > 0
     return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
 
@@ -56,14 +57,22 @@ def softplus(x, /):
 softplus.defvjp(lambda g, _y, x: g * sigmoid(x))
 
 
+def _gate(x):
+    """What `sigmoid` computes, but falling to 0 on the left: times x, its bound would make a slope there."""
+    positive = x.real > 0
+    e = np.exp(np.where(positive, -x, x))
+    return np.where(positive, 1, e) / (1 + e)
+
+
 @primitive(elementwise=True)
 def silu(x, /):
     """``x * sigmoid(x)``, elementwise: the sigmoid linear unit, or swish."""
-    return x * sigmoid(x)
+    x = floating(x)
+    return x * _gate(x)
 
 
 def _silu_vjp(g, _y, x):
-    s = sigmoid(x)
+    s = _gate(x)
     return g * (s * (1 + x * (1 - s)))
 
 
@@ -74,7 +83,12 @@ _C = math.sqrt(2 / math.pi)
 
 def _gelu_weight(x):
     """``(1 + tanh(u)) / 2``, which is ``sigmoid(2 u)`` without its cancellation to the left."""
-    return sigmoid(2 * _C * (x + 0.044715 * x * x * x))
+    return _gate(2 * _C * (x + 0.044715 * x * x * x))
+
+
+def _inner(x):
+    """x where gelu is not straight: beyond, the bell and the weight are 0 or 1, and cubes would overflow."""
+    return np.clip(x, -30, 30)
 
 
 @primitive(elementwise=True, kinks=smooth, samples=[sample(), sample(approximate="tanh")])
@@ -86,17 +100,20 @@ def gelu(x, /, approximate="none"):
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    x = floating(x)
     if approximate == "tanh":
-        return x * _gelu_weight(x)
+        return x * _gelu_weight(_inner(x))
     return 0.5 * x * erfc(x * -math.sqrt(0.5))
 
 
 def _gelu_vjp(g, _y, x, approximate="none"):
     if approximate == "tanh":
+        x = _inner(x)
         s = _gelu_weight(x)
         return g * (s + x * (s * (1 - s)) * (2 * _C * (1 + 3 * 0.044715 * x * x)))
-    density = (0.5 * _C) * np.exp(-0.5 * np.square(np.clip(x, -60, 60)))
-    return g * (0.5 * erfc(x * -math.sqrt(0.5)) + x * density)
+    weight = 0.5 * erfc(x * -math.sqrt(0.5))
+    x = _inner(x)
+    return g * (weight + x * ((0.5 * _C) * np.exp(-0.5 * x * x)))
 
 
 gelu.defvjp(_gelu_vjp)
@@ -105,6 +122,7 @@ gelu.defvjp(_gelu_vjp)
 @primitive(elementwise=True, kinks=lambda x, alpha=1.0: np.abs(x), samples=[sample(), sample(alpha=0.5)])
 def elu(x, /, alpha=1.0):
     """``x`` where positive, else ``alpha * (exp(x) - 1)``, elementwise. At 0 the derivative is alpha."""
+    x = floating(x)
     return np.where(np.greater(x, 0), x, alpha * np.expm1(np.minimum(x, 0)))
 
 
@@ -130,7 +148,7 @@ def hard_sigmoid(x, /):
 
     PyTorch's (and Keras 3's) definition; Keras 2 and ONNX have ``clip(0.2 x + 0.5, 0, 1)``.
     """
-    return np.clip(np.add(x, 3), 0, 6) / 6
+    return np.clip(floating(x) + 3, 0, 6) / 6
 
 
 hard_sigmoid.defvjp(lambda g, _y, x: g * (np.abs(x) < 3) / 6)

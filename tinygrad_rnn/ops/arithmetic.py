@@ -65,12 +65,14 @@ def _power_vjp_base(g, _y, a, b):
     if isinstance(b, (int, float)):
         return g * b * (a if b == 2 else a ** (b - 1)) if b else g * 0
     # 0 ** 0 is the constant 1, but b * a ** (b - 1) would be 0 * inf there.
-    return g * b * np.where((a == 0) & (b == 0), 1, a) ** (b - 1)
+    # Less 1.0, not 1: small integers would wrap.
+    return g * b * np.where((a == 0) & (b == 0), 1, a) ** (b - 1.0)
 
 
 def _power_vjp_exponent(g, y, a, _b):
     # log(0) only ever meets y = 0 ** b, whose limit of y log(a) is 0 for b > 0.
-    return g * y * np.log(np.where(a == 0, 1, a))
+    # And 1.0, not 1: NumPy takes the logarithms of small integers in float16.
+    return g * y * np.log(np.where(a == 0, 1.0, a))
 
 
 @primitive(numpy=np.power, elementwise=True, domain=((0.5, 2.5), (-2.0, 2.0)))
@@ -137,7 +139,7 @@ def reciprocal(x, /):
     return np.reciprocal(x)
 
 
-reciprocal.defvjp(lambda g, y, _x: -g * (y * y))
+reciprocal.defvjp(lambda g, y, _x: -g * y * y)
 
 
 # The derivative is steep near 0: cases keep away from it as from a kink.

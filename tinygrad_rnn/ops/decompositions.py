@@ -49,13 +49,11 @@ def _times(x, row):
     kinks=smooth,
 )
 def cholesky(a, /, upper=False):
-    """Lower triangular L with ``L @ L.mT == a``; for ``upper=True`` its transpose.
+    """Lower triangular L with ``L @ L.mT == a``; for ``upper=True`` the U with ``U.mT @ U == a``.
 
-    The matrices are symmetrised first, as ``(a + a.mT) / 2``, so that the gradient is symmetric too.
+    As in NumPy, only that triangle of the symmetric matrices is read. The gradient is symmetric.
     """
-    a = np.asarray(a)
-    factor = np.linalg.cholesky((a + a.mT) / 2)
-    return factor.mT if upper else factor
+    return np.linalg.cholesky(a, upper=upper)
 
 
 def _cholesky_vjp(g, y, _a, upper=False):
@@ -104,17 +102,22 @@ def qr(a, /, mode="reduced"):
 
 def _qr_vjp(gs, ys, _a, mode="reduced"):
     q, r = ys
+    _refuse_small(np.abs(np.diagonal(r, axis1=-2, axis2=-1)), "qr", "matrices without full column rank")
     gq, gr = _part(gs[0], q), _part(gs[1], r)
     m = r @ gr.mT - gq.mT @ q
     # The lower triangle, mirrored.
     mirrored = np.tril(m) + np.tril(m, -1).mT
-    try:
-        return np.linalg.solve(r, (gq + q @ mirrored).mT).mT
-    except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError("qr: no gradient for matrices without full column rank") from error
+    return np.linalg.solve(r, (gq + q @ mirrored).mT).mT
 
 
 qr.defvjp(_qr_vjp)
+
+
+def _refuse_small(sizes, name, what):
+    """Refuse sizes that are 0 but for rounding, beside the largest in their row."""
+    rounding = 8 * sizes.shape[-1] * float(np.finfo(sizes.dtype).eps)
+    if sizes.size and np.any(sizes <= rounding * np.max(sizes, axis=-1, keepdims=True)):
+        raise np.linalg.LinAlgError(f"{name}: no gradient for {what}")
 
 
 def _distinct(values, name, what):
@@ -142,15 +145,14 @@ def _reciprocal_differences(values):
 def eigh(a, /):
     """Eigenvalues, in rising order, and eigenvectors of symmetric matrices: ``a @ V == V * w``.
 
-    The matrices are symmetrised first, as ``(a + a.mT) / 2``, so that the gradient is symmetric too.
+    As in NumPy, only the lower triangle is read. The gradient is symmetric.
 
     Returns
     -------
     eigenvalues, eigenvectors : arrays, (..., N) and (..., N, N)
         Vectors are columns; their signs are LAPACK's choice.
     """
-    a = np.asarray(a)
-    return np.linalg.eigh((a + a.mT) / 2)
+    return np.linalg.eigh(a)
 
 
 def _eigh_vjp(gs, ys, _a):
@@ -236,9 +238,12 @@ def _svd_vjp(gs, ys, _a, full_matrices=True):
     result = u @ inner @ vh
     if gs[1] is not None:
         result = result + _times(u, gs[1]) @ vh
-    if u.shape[-2] > u.shape[-1]:  # what lies outside the space of U's columns
+    # What lies outside the space of U's columns, and of V's.
+    if gs[0] is not None and u.shape[-2] > u.shape[-1]:
+        _refuse_small(s, "svd", "U of tall matrices without full rank")
         result = result + _times(gu - u @ left, 1 / s) @ vh
-    if v.shape[-2] > v.shape[-1]:
+    if gs[2] is not None and v.shape[-2] > v.shape[-1]:
+        _refuse_small(s, "svd", "Vh of wide matrices without full rank")
         result = result + _times(u, 1 / s) @ (gv - v @ right).mT
     return result
 

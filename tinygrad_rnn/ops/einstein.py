@@ -35,7 +35,9 @@ class _Each:
 )
 def contract(*operands, subscripts, optimize=False):
     """`einsum` in its plain form: letters and an output, no ellipsis, no spaces. A list of arrays first."""
-    return np.einsum(subscripts, *operands, optimize=optimize)
+    # In one dtype: products of two small integers, taken first, would wrap.
+    dtype = np.result_type(*operands)
+    return np.einsum(subscripts, *[np.asarray(x, dtype) for x in operands], optimize=optimize)
 
 
 def _contract_vjp(g, _y, *operands, subscripts, optimize=False):

@@ -132,7 +132,7 @@ def nan_to_num(x, /, nan=0.0, posinf=None, neginf=None):
     """
     dtype = np.result_type(x)
     if dtype.kind not in "fc":
-        return np.positive(x)
+        return astype(x, dtype)
     finite = np.finfo(dtype)
     above = finite.max if posinf is None else posinf
     below = finite.min if neginf is None else neginf
@@ -141,27 +141,33 @@ def nan_to_num(x, /, nan=0.0, posinf=None, neginf=None):
 
 
 def _clip_distance(x, min=None, max=None):
-    bounds = [np.abs(x - b) for b in (min, max) if b is not None]
-    return np.minimum.reduce(bounds) if bounds else np.full(np.shape(x), np.inf)
+    distances = [np.min(np.abs(x - b), initial=np.inf) for b in (min, max) if b is not None]
+    return np.min(distances, initial=np.inf)
 
 
 @primitive(
     numpy=np.clip,
-    samples=[sample((3, 4), min=-1.0, max=1.0), sample((), max=0.5), sample((0, 2), min=0.0)],
+    samples=[
+        sample((3, 4), min=-1.0, max=1.0),
+        sample((), max=0.5),
+        sample((0, 2), min=0.0),
+        sample((3,), min=np.array([[-2.0], [0.0]], "f4"), max=1.0),
+        sample((2, 1), max=np.array([0.0, 1.0], "f4")),
+    ],
     kinks=_clip_distance,
 )
 def clip(x, /, min=None, max=None):
-    """Bound to ``[min, max]``, elementwise; None leaves a side open. On a bound the derivative is 1."""
+    """Bound to ``[min, max]``, numbers or arrays, elementwise; None leaves a side open.
+
+    On a bound the derivative is 1.
+    """
     return np.clip(x, min, max)
 
 
 def _clip_vjp(g, _y, x, min=None, max=None):
-    inside = np.ones(x.shape, bool)
-    if min is not None:
-        inside &= x >= min
-    if max is not None:
-        inside &= x <= max
-    return g * inside
+    above = True if min is None else np.greater_equal(x, min)
+    below = True if max is None else np.less_equal(x, max)
+    return g * np.logical_and(above, below)
 
 
 clip.defvjp(_clip_vjp)

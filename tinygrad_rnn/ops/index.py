@@ -7,6 +7,7 @@ of them) in place of an array; the tape collects the pieces of one tensor and ad
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,6 +99,9 @@ getitem.defvjp(lambda g, _y, _x, index: Piece(g, index))
         sample((4, 2), np.array([[0, 3], [3, 1]]), axis=0),
         sample((2, 4), np.array([1, 1]), axis=-1),
         sample((2, 3), np.array(4)),
+        sample((), np.array([0, 0, -1])),
+        sample((), np.array([[0], [0]]), axis=0),
+        sample((3,), np.array([True, False, True, True]), axis=0),
     ],
 )
 def take(x, indices, /, axis=None):
@@ -106,9 +110,12 @@ def take(x, indices, /, axis=None):
 
 
 def _take_vjp(g, _y, _x, indices, axis=None):
+    if not _x.shape:
+        return g  # the one element was repeated
+    positions = np.asarray(indices).astype(np.intp)  # booleans would be a mask
     if axis is None:
-        return Piece(g, np.unravel_index(np.asarray(indices) % np.prod(_x.shape), _x.shape))
-    return Piece(g, (slice(None),) * (axis % len(_x.shape)) + (np.asarray(indices),))
+        return Piece(g, np.unravel_index(positions % math.prod(_x.shape), _x.shape))
+    return Piece(g, (slice(None),) * (axis % len(_x.shape)) + (positions,))
 
 
 take.defvjp(_take_vjp, None)

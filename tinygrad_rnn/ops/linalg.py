@@ -226,7 +226,7 @@ def matrix_power(a, /, n):
         raise ValueError(f"square matrices are needed, got shape {shape}")
     if n == 0:
         return np.where(False, a, np.eye(shape[-1], dtype=np.result_type(a)))
-    square = np.linalg.inv(a) if n < 0 else np.positive(a)
+    square = np.linalg.inv(a) if n < 0 else np.reshape(a, shape)
     n, result = abs(n), None
     while True:
         if n % 2:

@@ -27,7 +27,7 @@ def log10(x, /):
     return np.log10(x)
 
 
-log10.defvjp(lambda g, _y, x: g / (x * _LN10))
+log10.defvjp(lambda g, _y, x: g / _LN10 / x)
 
 
 @primitive(numpy=np.exp2, elementwise=True)
@@ -39,9 +39,12 @@ def exp2(x, /):
 exp2.defvjp(lambda g, y, _x: g * y * _LN2)
 
 
-def _share(a, y):
-    """The part ``exp(a - y)`` that a term has in a sum of exponentials; 0, not NaN, where the sum is 0."""
-    return np.exp(a - np.where(np.isfinite(y), y, 0))
+def _share(a, b, y):
+    """The part that ``exp(a)`` has in ``exp(a) + exp(b)``, of logarithm y; 0, not NaN, where the sum is 0."""
+    y = np.where(np.isfinite(y), y, 0)
+    part, total = np.exp(a - y), np.exp(a - y) + np.exp(b - y)
+    # The total is 1, but for the rounding of a large y.
+    return part / np.where(total == 0, 1, total)
 
 
 @primitive(numpy=np.logaddexp, elementwise=True, kinks=smooth)
@@ -50,4 +53,4 @@ def logaddexp(a, b, /):
     return np.logaddexp(a, b)
 
 
-logaddexp.defvjp(lambda g, y, a, _b: g * _share(a, y), lambda g, y, _a, b: g * _share(b, y))
+logaddexp.defvjp(lambda g, y, a, b: g * _share(a, b, y), lambda g, y, a, b: g * _share(b, a, y))

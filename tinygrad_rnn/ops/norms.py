@@ -6,6 +6,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from .decompositions import svdvals
+from .dtypes import wide
+from .elementwise import astype
 from .reduce import _AXES, _keep
 from .registry import composite, primitive, sample
 
@@ -41,6 +43,7 @@ def _vector_norm_vjp(g, y, x, axis=None, keepdims=False, ord=2):
     g = _keep(g, x, axis)
     if np.isinf(ord):
         chosen = np.abs(x) == y
+        g = wide(g)
         return g * np.sign(x) * chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
     safe = np.where(y == 0, 1, y)
     if ord == 2:
@@ -100,6 +103,8 @@ def norm(x, /, ord=None, axis=None, keepdims=False):
     -----
     Where a norm of a vector is 0, its derivative is taken as 0.
     """
+    if np.result_type(x).kind in "biu":
+        x = astype(x, np.float64)  # sums of sizes might wrap
     ndim = np.ndim(x)
     if axis is None and ord is None:
         return vector_norm(x, keepdims=keepdims)

@@ -20,8 +20,14 @@ from .registry import composite, primitive, sample
     ]
 )
 def assign(x, values, /, index):
-    """A copy of x with ``x[index] = values``. Of several values for one place the last one counts."""
+    """A copy of x with ``x[index] = values``. Of several values for one place the last one counts.
+
+    It has x's dtype, which must be of the values' kind or a richer one.
+    """
     out = np.array(x)
+    given = np.asarray(values).dtype
+    if not np.can_cast(given, out.dtype, "same_kind"):
+        raise TypeError(f"{given} values would be cut off in {out.dtype}: convert x to {given} first")
     out[index] = values
     return out
 
@@ -153,7 +159,7 @@ def segment_sum(data, segment_ids, /, num_segments=None):
     shape = np.shape(data)
     if ids.dtype.kind not in "iu" or ids.shape != shape[:1]:
         raise ValueError(f"segment_ids must be {shape[:1]} integers, got {ids.dtype}{ids.shape}")
-    number = int(np.max(ids, initial=-1)) + 1 if num_segments is None else int(num_segments)
+    number = int(num_segments) if num_segments is not None else int(ids.max()) + 1 if ids.size else 0
     if ids.size and not (ids.min() >= 0 and ids.max() < number):
         raise IndexError(
             f"segment_ids must be from 0 to {number - 1}, got some from {ids.min()} to {ids.max()}"

@@ -162,7 +162,7 @@ def rot90(x, /, k=1, axes=(0, 1)):
     first, second = normalize_axis_tuple(axes, np.ndim(x), "axes")
     k %= 4
     if k == 0:
-        return np.positive(x)
+        return np.reshape(x, np.shape(x))
     if k == 2:
         return np.flip(x, (first, second))
     return (
@@ -179,9 +179,8 @@ def _each(arrays, function):
 
 
 def _at_least(x, shape):
-    """x with the shape that a function of its own shape gives, which is the same if it needs no more axes."""
-    new = shape(*np.shape(x))
-    return np.positive(x) if new == np.shape(x) else np.reshape(x, new)
+    """x with the shape that a function of its own shape gives."""
+    return np.reshape(x, shape(*np.shape(x)))
 
 
 @composite(numpy=np.atleast_1d, samples=[sample(()), sample((2,)), sample((2, 3))])
@@ -304,4 +303,4 @@ def _assembled(part, depth, ndim):
     if depth:
         return np.concatenate([_assembled(p, depth - 1, ndim) for p in part], axis=-depth)
     shape = np.shape(part)
-    return np.positive(part) if len(shape) == ndim else np.reshape(part, (1,) * (ndim - len(shape)) + shape)
+    return np.reshape(part, (1,) * (ndim - len(shape)) + shape)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .dtypes import floating, wide
 from .registry import primitive, sample
 
 _AXES = [
@@ -54,24 +55,31 @@ def mean(x, /, axis=None, keepdims=False):
 
 
 def _mean_vjp(g, _y, _x, axis=None, keepdims=False):
-    return np.broadcast_to(_keep(g, _x, axis) / _count(_x, axis), _x.shape)
+    return np.broadcast_to(wide(_keep(g, _x, axis)) / _count(_x, axis), _x.shape)
 
 
 mean.defvjp(_mean_vjp)
 
 
+def _freedom(x, axis, ddof):
+    """Degrees of freedom: how many elements go into one of the result, less ddof; at least 0, as in NumPy."""
+    left = _count(x, axis) - ddof
+    return left if left > 0 else 0
+
+
 @primitive(numpy=np.var, samples=[*_AXES, sample((3, 2), ddof=1), sample((3, 2), axis=0, ddof=1)])
 def var(x, /, axis=None, ddof=0, keepdims=False):
     """Variance: mean squared distance from the mean, divided by ``n - ddof`` (0 as NumPy's default)."""
-    x = np.asarray(x)
+    x = floating(x)
     # Not np.var: for complex numbers that takes |d|**2, which is not analytic.
     d = x - np.mean(x, axis=axis, keepdims=True)
-    return np.sum(d * d, axis=axis, keepdims=keepdims) / (_count(x, axis) - ddof)
+    y = np.sum(wide(d * d), axis=axis, keepdims=keepdims) / _freedom(x, axis, ddof)
+    return y.astype(x.dtype, copy=False)
 
 
 def _var_vjp(g, _y, x, axis=None, ddof=0, keepdims=False):
     d = x - np.mean(x, axis=axis, keepdims=True)
-    return _keep(g, x, axis) * d * (2 / (_count(x, axis) - ddof))
+    return 2 * wide(_keep(g, x, axis)) / _freedom(x, axis, ddof) * d
 
 
 var.defvjp(_var_vjp)
@@ -79,7 +87,8 @@ var.defvjp(_var_vjp)
 
 def _extremum_vjp(g, y, x, axis=None, keepdims=False):
     chosen = x == _keep(y, x, axis)
-    return _keep(g, x, axis) * chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
+    g = wide(_keep(g, x, axis))
+    return g * chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
 
 
 def _gap_at(sign):
@@ -122,17 +131,21 @@ def _shift(x, axis):
 @primitive(samples=_AXES)
 def logsumexp(x, /, axis=None, keepdims=False):
     """``log(sum(exp(x)))`` over one axis, several or all; stable for any finite x."""
-    x = np.asarray(x)
+    x = floating(x)
     top = _shift(x, axis)
     with np.errstate(divide="ignore"):
-        y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+        y = np.log(np.sum(wide(np.exp(x - top)), axis=axis, keepdims=True)) + top
+    y = y.astype(x.dtype, copy=False)
     return y if keepdims else np.squeeze(y, axis=_axes(x.ndim, axis))
 
 
 def _logsumexp_vjp(g, y, x, axis=None, keepdims=False):
     y = _keep(y, x, axis)
     # Where all is -inf, y is too, and every weight is 0 rather than exp(-inf + inf).
-    return _keep(g, x, axis) * np.exp(x - np.where(np.isfinite(y), y, 0))
+    parts = np.exp(x - np.where(np.isfinite(y), y, 0))
+    # Their sum is 1, but for the rounding of a large y.
+    total = np.sum(wide(parts), axis=axis, keepdims=True)
+    return _keep(g, x, axis) * (parts / np.where(total == 0, 1, total))
 
 
 logsumexp.defvjp(_logsumexp_vjp)
@@ -143,8 +156,9 @@ _ALONG = [sample((3,)), sample((2, 3)), sample((2, 3), axis=0), sample((2, 3, 2)
 @primitive(samples=_ALONG)
 def softmax(x, /, axis=-1):
     """``exp(x) / sum(exp(x))`` along an axis; stable for any finite x."""
+    x = floating(x)
     e = np.exp(x - _shift(x, axis))
-    return e / np.sum(e, axis=axis, keepdims=True)
+    return (e / np.sum(wide(e), axis=axis, keepdims=True)).astype(x.dtype, copy=False)
 
 
 softmax.defvjp(lambda g, y, _x, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)))
@@ -153,12 +167,12 @@ softmax.defvjp(lambda g, y, _x, axis=-1: y * (g - np.sum(g * y, axis=axis, keepd
 @primitive(samples=_ALONG)
 def log_softmax(x, /, axis=-1):
     """``log(softmax(x))`` along an axis; stable for any finite x."""
-    x = np.asarray(x)
+    x = floating(x)
     d = x - _shift(x, axis)
-    return d - np.log(np.sum(np.exp(d), axis=axis, keepdims=True))
+    return (d - np.log(np.sum(wide(np.exp(d)), axis=axis, keepdims=True))).astype(x.dtype, copy=False)
 
 
-log_softmax.defvjp(lambda g, y, _x, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True))
+log_softmax.defvjp(lambda g, y, _x, axis=-1: g - np.exp(y) * np.sum(wide(g), axis=axis, keepdims=True))
 
 
 @primitive(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from .reduce import _AXES, _axes, _count, _gap_at, _keep
+from .dtypes import wide
+from .elementwise import astype
+from .reduce import _AXES, _axes, _count, _freedom, _gap_at, _keep, var
 from .registry import composite, primitive, sample
 
 _SPREAD = [s for s in _AXES if s.inputs != ((),)]
@@ -19,13 +21,13 @@ _SPREAD = [s for s in _AXES if s.inputs != ((),)]
 )
 def std(x, /, axis=None, ddof=0, keepdims=False):
     """Standard deviation, the root of `var`, with ``n - ddof``. At 0 its derivative is taken as 0."""
-    return np.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
+    return np.sqrt(var(x, axis=axis, ddof=ddof, keepdims=keepdims))
 
 
 def _std_vjp(g, y, x, axis=None, ddof=0, keepdims=False):
     y = _keep(y, x, axis)
     d = x - np.mean(x, axis=axis, keepdims=True)
-    return _keep(g, x, axis) * (d / np.where(y == 0, 1, y)) * (1 / (_count(x, axis) - ddof))
+    return wide(_keep(g, x, axis)) / _freedom(x, axis, ddof) * (d / np.where(y == 0, 1, y))
 
 
 std.defvjp(_std_vjp)
@@ -68,6 +70,13 @@ def ptp(x, /, axis=None, keepdims=False):
     return np.max(x, axis=axis, keepdims=keepdims) - np.min(x, axis=axis, keepdims=keepdims)
 
 
+def _of_one_dtype(x, weights):
+    """Both in the dtype that NumPy computes averages in: float64 for integers."""
+    pair = [a if hasattr(a, "dtype") else np.asarray(a) for a in (x, weights)]
+    dtype = np.result_type(*pair, *([np.float64] if pair[0].dtype.kind in "biu" else []))
+    return [a if a.dtype == dtype else astype(a, dtype) for a in pair]
+
+
 @composite(
     numpy=np.average,
     samples=[*_AXES, sample((2, 3), weights=np.array([[1, 2, 3], [0, 1, 2]], "f4")),
@@ -92,6 +101,7 @@ def average(x, /, axis=None, weights=None, keepdims=False):
     """
     if weights is None:
         return np.mean(x, axis=axis, keepdims=keepdims)
+    x, weights = _of_one_dtype(x, weights)
     shape = np.shape(x)
     if np.shape(weights) != shape:
         if axis is None:

@@ -40,7 +40,14 @@ def arctan(x, /):
     return np.arctan(x)
 
 
-arctan.defvjp(lambda g, _y, x: g / (1 + x * x))
+def _root(x):
+    """``sqrt(1 + x**2)`` without overflow."""
+    far = np.abs(x) > 0.5 * np.sqrt(np.finfo(x.dtype).max)
+    near = np.where(far, 0, x)
+    return np.where(far, np.abs(x), np.sqrt(1 + near * near))
+
+
+arctan.defvjp(lambda g, _y, x: g / _root(x) / _root(x))
 
 
 @primitive(numpy=np.sinh, elementwise=True)
@@ -67,7 +74,7 @@ def arcsinh(x, /):
     return np.arcsinh(x)
 
 
-arcsinh.defvjp(lambda g, _y, x: g / np.sqrt(1 + x * x))
+arcsinh.defvjp(lambda g, _y, x: g / _root(x))
 
 
 @primitive(numpy=np.arccosh, elementwise=True, domain=(1.2, 4.0))
@@ -76,7 +83,7 @@ def arccosh(x, /):
     return np.arccosh(x)
 
 
-arccosh.defvjp(lambda g, _y, x: g / np.sqrt((x - 1) * (x + 1)))
+arccosh.defvjp(lambda g, _y, x: g / np.sqrt(x - 1) / np.sqrt(x + 1))
 
 
 @primitive(numpy=np.arctanh, elementwise=True, domain=(-0.9, 0.9))

@@ -1,0 +1,19 @@
+"""In which dtype to compute where an operand's own would not do. Both run on arrays and on tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def floating(x):
+    """x as an array, in float64 if it holds integers or booleans, which would wrap and could not be negated.
+
+    NumPy's own functions of float16 for int8 are too coarse where a formula is made of them.
+    """
+    x = np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind in "biu" else x
+
+
+def wide(x):
+    """x, in float32 if it is float16, which ends at 65,504: fewer than the elements that one may count."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
