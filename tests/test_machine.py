@@ -205,7 +205,7 @@ class Engine(RuleBasedStateMachine):
         wrong = [] if n.tracked else ["off the tape"]
         wrong += ["released"] * (n.tracked and released) + ["changed in place"] * (n.tracked and stale)
         if wrong:
-            # An error leaves gradients as they were, which the invariant sees; and the tape, if it is retained.
+            # An error leaves gradients as they were, which the invariant sees; the tape too, if retained.
             with pytest.raises(RuntimeError, match="|".join(wrong)):
                 t.backward(seed, **options)
             for g in groups:
