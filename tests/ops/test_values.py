@@ -258,6 +258,7 @@ def test_powers_and_unary_operators() -> None:
         (u.real, A),
     ]:
         assert_same(got, wanted, Tensor)
+    assert u.real is u
     x = np.arange(24.0).reshape(2, 3, 4)
     assert_same(tg.tensor(x).mT, x.mT, Tensor)
     assert_same(tg.tensor(x).T, x.T, Tensor)
