@@ -240,7 +240,7 @@ MASK = np.ones((2, 5), bool)
         (lambda a: a(QUERY, KEYS, mask=MASK[:1]), ValueError, r"boolean mask \(2, 5\).* got bool\(1, 5\)"),
         (lambda a: a(QUERY, KEYS, mask=MASK * 1), ValueError, r"boolean mask .* got int64\(2, 5\)"),
         (lambda a: a(QUERY, KEYS, mask=MASK, lengths=[1, 2]), ValueError, "got both"),
-        (lambda a: a(QUERY, KEYS, lengths=[1, 6]), ValueError, r"between 0 and the 5 steps .* got \[1, 6\]"),
+        (lambda a: a(QUERY, KEYS, lengths=[1, 6]), ValueError, r"between 0 and 5, .* got \[1, 6\]"),
         (lambda a: a(QUERY, KEYS, lengths=[1.0, 2.0]), ValueError, r"2 integers.* got float64\(2,\)"),
         (lambda a: a(QUERY, a.memory(KEYS), lengths=[1, 2]), ValueError, r"belong to memory\(\)"),
         (lambda a: nn.AdditiveAttention(3, 4, 0), ValueError, "size >= 1, got 0"),

@@ -64,7 +64,7 @@ def test_gradients_go_through():
         (lambda: nn.pad([]), "at least one sequence"),
         (lambda: nn.pad([np.zeros((2, 3)), np.zeros((2, 4))]), r"number 1 is float64\(2, 4\)"),
         (lambda: nn.pad([np.zeros((2, 3)), np.zeros((2, 3), np.float32)]), "number 1 is float32"),
-        (lambda: nn.unpad(np.zeros((2, 3)), [1, 4]), "between 0 and the 3 steps"),
+        (lambda: nn.unpad(np.zeros((2, 3)), [1, 4]), "between 0 and 3, the padded length"),
         (lambda: nn.unpad(np.zeros(2), [1, 4]), r"\(batch, time, ...\), got \(2,\)"),
     ],
 )

@@ -444,6 +444,31 @@ def test_flat_names_reach_the_cells():
         layer.weight_hh_l2  # noqa: B018
 
 
+def test_the_printed_form_shows_what_is_not_the_default():
+    layer = nn.LSTM(2, 3, proj_size=1, zoneout=(0.1, 0.2), bias=False, bidirectional=True, return_state=False)
+    lines = repr(layer).splitlines()
+    assert lines[0] == "LSTM(2, 3, bidirectional=True, return_state=False"
+    assert lines[1] == "  (l0): LSTMCell(2, 3, bias=False, proj_size=1, zoneout=(0.1, 0.2))"
+    cells = [
+        (nn.RNNCell(2, 3, nonlinearity=np.sin), "RNNCell(2, 3, nonlinearity=<ufunc 'sin'>)"),
+        (nn.RNNCell(2, 3, nonlinearity="relu"), "RNNCell(2, 3, nonlinearity='relu')"),
+        (nn.GRUCell(2, 3, update_gate="replace"), "GRUCell(2, 3, update_gate='replace')"),
+        (nn.GRUCell(2, 3, gate_activation=activation), "GRUCell(2, 3, gate_activation=activation)"),
+        (nn.LSTMCell(2, 3, peephole="full", clip=2.0), "LSTMCell(2, 3, peephole='full', clip=2.0)"),
+        (nn.LSTMCell(2, 3, forget_bias=1.0, zoneout=0.1), "LSTMCell(2, 3, zoneout=0.1)"),
+        (nn.MGUCell(2, 3, rng=1, dtype="float64"), "MGUCell(2, 3)"),
+    ]
+    assert [repr(cell) for cell, _ in cells] == [text for _, text in cells]
+    both = nn.Bidirectional(nn.Recurrent(nn.GRUCell(2, 3), return_state=False), merge="sum")
+    assert repr(both).startswith(
+        "Bidirectional(merge='sum'\n  (forward_layer): Recurrent(return_state=False\n"
+    )
+
+
+def activation(x):
+    return tg.tanh(x)
+
+
 X = np.zeros((2, 3, 8), np.float32)
 
 
@@ -456,19 +481,23 @@ X = np.zeros((2, 3, 8), np.float32)
         (lambda m: m(X, np.zeros((2, 1, 4))), ValueError, r"\(h, c\), a state of 2 tensors, got ndarray"),
         (lambda m: m(X, (np.zeros((3, 1, 4)),) * 2), ValueError, r"\(2, 1, 4\), .* got \(3, 1, 4\)$"),
         (lambda m: m(X, (np.zeros((1, 2, 4)),) * 2), ValueError, r"got \(1, 2, 4\): that is .* swap its"),
-        (lambda m: m(X, lengths=[1, 4]), ValueError, "between 0 and the 3 steps"),
+        (lambda m: m(X, lengths=[1, 4]), ValueError, "lengths must be between 0 and 3, the padded length"),
         (lambda m: m(X, lengths=[1]), ValueError, "2 integers, one per sequence"),
         (lambda m: m(X, lengths=[1.5, 2]), ValueError, "integers"),
         (lambda m: m(X, mask=np.ones((2, 3))), ValueError, r"booleans, .* \(2, 3\), .* got float64"),
         (lambda m: m(X, mask=np.ones((3, 2), bool)), ValueError, r"got bool\(3, 2\)"),
         (lambda m: m(X, lengths=[1, 2], mask=np.ones((2, 3), bool)), ValueError, "not both"),
-        (lambda m: nn.LSTM(8, 0), ValueError, "hidden_size"),
-        (lambda m: nn.LSTM(8, 4, 0), ValueError, "num_layers"),
+        (lambda m: nn.LSTM(8, 0), ValueError, "needs hidden_size >= 1, got 0"),
+        (lambda m: nn.LSTM(8, 4.0), TypeError, "whole number for hidden_size, got 4.0"),
+        (lambda m: nn.LSTM(8.5, 4), TypeError, "whole number for input_size, got 8.5"),
+        (lambda m: nn.LSTM(8, 4, 0), ValueError, "LSTM needs num_layers >= 1, got 0"),
+        (lambda m: nn.LSTM(8, 4, 1.5), TypeError, "LSTM needs a whole number for num_layers, got 1.5"),
+        (lambda m: nn.LSTM(8, 4, return_state=1), ValueError, "return_state must be one of .* got 1"),
         (lambda m: nn.LSTM(8, [4, 3], 3), ValueError, "num_layers=3"),
         (lambda m: nn.LSTM(8, []), ValueError, "num_layers"),
         (lambda m: nn.LSTM(8, 4, dropout=1.5), ValueError, "probability"),
         (lambda m: nn.LSTM(8, 4, merge="max"), ValueError, "merge must be one of 'concat', .*'max'"),
-        (lambda m: nn.LSTM(8, 4, return_state="last"), ValueError, "must be True, False or 'all'"),
+        (lambda m: nn.LSTM(8, 4, return_state="last"), ValueError, "must be one of True, False, 'all'"),
         (lambda m: nn.LSTM(8, 4, go_backwards=True, bidirectional=True), ValueError, "go_backwards"),
         (lambda m: nn.RNN(8, 4, nonlinearity="than"), ValueError, "'sigmoid', 'tanh', 'relu', .* got 'than'"),
         (lambda m: nn.LSTM(8, 4, bidirectonal=True), TypeError, "'bidirectonal'; it takes bias, .*peephole"),

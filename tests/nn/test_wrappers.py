@@ -170,7 +170,50 @@ def test_recurrent_takes_cells_only(no_cell):
         nn.Recurrent(no_cell)
 
 
-X = np.zeros((2, 3, 2), np.float32)
+@pytest.mark.parametrize("options", [{"recurrent_dropout": 0.5}, {"zoneout": 0.5}])
+def test_a_copied_layer_draws_masks_of_its_own(options):
+    layer = nn.Bidirectional(nn.LSTM(2, 40, rng=0, **options), rng=1)
+    for one, other in zip(layer.forward_layer.parameters(), layer.backward_layer.parameters(), strict=True):
+        other.assign_(one.numpy())
+    x = np.ones((1, 3, 2), np.float32)  # reads the same in both directions
+    y, _ = layer(x)
+    assert not np.allclose(y.numpy()[..., :40], y.numpy()[:, ::-1, 40:])
+    y, _ = layer.eval()(x)
+    np.testing.assert_allclose(y.numpy()[..., :40], y.numpy()[:, ::-1, 40:], atol=1e-6)
+
+
+def test_a_cell_in_both_directions():
+    cell = nn.GRUCell(2, 3, rng=0)
+    wrapped, flag = nn.Bidirectional(cell, rng=1), nn.Recurrent(cell, bidirectional=True, rng=1)
+    np.testing.assert_allclose(wrapped(X)[0].numpy(), flag(X)[0].numpy(), atol=1e-6)
+
+
+def test_chunks_with_unsigned_lengths():
+    layer = nn.GRU(2, 3, rng=0)
+    lengths = np.array([1, 3], np.uint8)
+    y, state = layer(X, lengths=lengths)
+    parts = list(nn.tbptt(layer, X, 1, lengths=lengths))
+    assert np.array_equal(np.concatenate([part.numpy() for _, part, _ in parts], axis=1), y.numpy())
+    assert np.array_equal(parts[-1][2].numpy(), state.numpy())
+
+
+def test_chunks_of_a_list_of_arrays():
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((n, 2)) for n in (3, 7, 0)]
+    layer = nn.GRU(2, 3, rng=0, dtype=np.float64)
+    whole, final = layer(arrays)
+    parts = list(nn.tbptt(layer, arrays, 2))
+    assert np.array_equal(np.concatenate([y.numpy() for _, y, _ in parts], axis=1), whole.numpy())
+    assert np.array_equal(parts[-1][2].numpy(), final.numpy())
+
+
+@pytest.mark.parametrize("other", [nn.GRUCell(2, 3), nn.Linear(2, 3)])
+def test_chunks_are_for_layers(other):
+    with pytest.raises(TypeError, match="tbptt needs a recurrent layer, got"):
+        next(nn.tbptt(other, X, 2))
+
+
+X = np.random.default_rng(9).standard_normal((2, 3, 2)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +242,16 @@ X = np.zeros((2, 3, 2), np.float32)
             "0 and 1 differ in return_state",
         ),
         (lambda: nn.Stacked([nn.GRU(2, 3)])(X, np.zeros((2, 1, 3))), "a tuple of 1 states, one per layer"),
+        (lambda: nn.Bidirectional(nn.GRU(2, 3), nn.GRU(2, 3, go_backwards=True)), "leave it out of both"),
+        (lambda: nn.Bidirectional(nn.GRU(2, 3, go_backwards=True)), "would turn them back"),
+        (lambda: nn.Bidirectional(nn.GRU(2, 3, bidirectional=True, merge=None)), "gives two outputs"),
+        (
+            lambda: nn.Stacked([nn.GRU(2, 3, bidirectional=True, merge=None), nn.GRU(3, 3)]),
+            "layer 0 must not have merge=None",
+        ),
         (lambda: next(nn.tbptt(nn.GRU(2, 3), X, 0)), "chunks of at least 1 step"),
+        (lambda: next(nn.tbptt(nn.GRU(2, 3), X, 1.5)), "chunks of at least 1 step, got k=1.5"),
+        (lambda: next(nn.tbptt(nn.Bidirectional(nn.GRU(2, 3)), X, 2)), "reads forwards"),
         (lambda: next(nn.tbptt(nn.GRU(2, 3, bidirectional=True), X, 2)), "reads forwards"),
         (lambda: next(nn.tbptt(nn.GRU(2, 3, go_backwards=True), X, 2)), "reads forwards"),
         (lambda: next(nn.tbptt(nn.GRU(2, 3, return_state=False), X, 2)), "return_state=True"),

@@ -23,6 +23,7 @@ from .. import ops
 from ..random import default_generator
 from ..tensors import Tensor, as_tensor
 from .module import Module, uniform
+from .options import checked_size
 from .packing import valid_lengths
 
 Rng = np.random.Generator | int | None
@@ -253,8 +254,7 @@ class MultiplicativeAttention(_Attention):
 
 def _check_sizes(kind: str, **sizes: int) -> None:
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{kind} needs {name} >= 1, got {size}")
+        checked_size(kind, name, size)
 
 
 def _readable(kind: str, shape: tuple[int, ...], mask: Any, lengths: Any) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from ..state import scope
 from ..tensors import Tensor, as_array, as_tensor, tensor
 from .decoding import largest
 from .losses import _reduced
+from .packing import valid_lengths
 
 
 class Labelling(NamedTuple):
@@ -81,7 +82,7 @@ def ctc_loss(
         return loss[0] if reduction == "none" else loss
     _check_log_probs("ctc_loss", log_probs, blank)
     steps, batch, _ = log_probs.shape
-    inputs = _lengths("ctc_loss: input_lengths", input_lengths, batch, steps)
+    inputs = valid_lengths(input_lengths, batch, steps, "ctc_loss: input_lengths")
     labels, lengths = _labels(targets, target_lengths, log_probs.shape, blank)
     if not zero_infinity:
         _refuse_impossible(labels, inputs, lengths)
@@ -234,18 +235,7 @@ def _decodable(name: str, log_probs: Any, lengths: Any, blank: int) -> tuple[np.
     _check_log_probs(name, array, blank)
     steps, batch, _ = array.shape
     lengths = np.full(batch, steps) if lengths is None else lengths
-    return array.astype(np.float64), _lengths(f"{name}: input_lengths", lengths, batch, steps)
-
-
-def _lengths(what: str, lengths: Any, batch: int, longest: int) -> np.ndarray:
-    lengths = np.asarray(lengths)
-    if lengths.shape != (batch,) or (batch and lengths.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{what} must be {batch} integers, one per sequence, got {lengths.dtype}{lengths.shape}"
-        )
-    if batch and (lengths.min() < 0 or lengths.max() > longest):
-        raise ValueError(f"{what} must be between 0 and {longest}, got {lengths.tolist()}")
-    return lengths.astype(np.intp)
+    return array.astype(np.float64), valid_lengths(lengths, batch, steps, f"{name}: input_lengths")
 
 
 def _labels(
@@ -259,7 +249,7 @@ def _labels(
             f"ctc_loss expected integer targets (batch, labels) or (labels of all,), "
             f"got {targets.dtype}{targets.shape}"
         )
-    lengths = _lengths("ctc_loss: target_lengths", target_lengths, batch, targets.shape[-1])
+    lengths = valid_lengths(target_lengths, batch, targets.shape[-1], "ctc_loss: target_lengths")
     labels = np.full((batch, lengths.max(initial=0)), blank)
     inside = np.arange(labels.shape[1]) < lengths[:, None]
     if targets.ndim == 1:

@@ -12,6 +12,7 @@ from ..random import default_generator
 from ..tensors import Tensor
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .cells.cell import Activation, Rng
+from .options import checked_size
 from .recurrent import Recurrent
 
 
@@ -42,12 +43,11 @@ class _Layers(Recurrent):
     ) -> None:
         self._check_options(cell_options)
         rng = rng if rng is None else default_generator(rng)
-        sizes = (
-            [hidden_size] * num_layers if isinstance(hidden_size, (int, np.integer)) else list(hidden_size)
-        )
+        num_layers = checked_size(type(self).__name__, "num_layers", num_layers)
+        sizes = list(hidden_size) if np.iterable(hidden_size) else [hidden_size] * num_layers
         if not sizes or num_layers not in (1, len(sizes)):
             raise ValueError(
-                f"num_layers must be at least 1, and the number of hidden sizes if they are a list; got "
+                f"num_layers must be the number of hidden sizes if they are a list, of at least one; got "
                 f"num_layers={num_layers}, hidden_size={hidden_size}"
             )
         self.input_size, self.hidden_size = input_size, hidden_size
@@ -74,7 +74,7 @@ class _Layers(Recurrent):
             batch_first=batch_first,
             rng=rng,
         )
-        self._by_layer = not isinstance(hidden_size, (int, np.integer))
+        self._by_layer = np.iterable(hidden_size)
 
     def _check_options(self, cell_options: dict[str, Any]) -> None:
         own = [p.name for p in inspect.signature(_Layers).parameters.values() if p.kind is p.KEYWORD_ONLY]
@@ -97,7 +97,7 @@ class _Layers(Recurrent):
             )
 
     def _describe(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}"
+        return ", ".join([str(self.input_size), str(self.hidden_size), *self._changed()])
 
 
 class RNN(_Layers):

@@ -172,18 +172,18 @@ def pack(batch: int, steps: int, lengths: Any = None, mask: Any = None) -> Packi
     return Packing(batch, steps, np.arange(steps) < valid_lengths(lengths, batch, steps)[:, None])
 
 
-def valid_lengths(lengths: Any, batch: int, steps: int) -> np.ndarray:
-    """Lengths as an array of integers, after a look at them."""
+def valid_lengths(lengths: Any, batch: int, steps: int, name: str = "lengths") -> np.ndarray:
+    """Lengths as an array of integers, after a look at them; errors speak of them by the name."""
     lengths = np.asarray(lengths)
     if not lengths.size and not batch:
         return np.zeros(0, int)
     if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
         raise ValueError(
-            f"lengths must be {batch} integers, one per sequence, got {lengths.dtype}{lengths.shape}"
+            f"{name} must be {batch} integers, one per sequence, got {lengths.dtype}{lengths.shape}"
         )
     if batch and (lengths.min() < 0 or lengths.max() > steps):
-        raise ValueError(f"lengths must be between 0 and the {steps} steps of x, got {lengths.tolist()}")
-    return lengths
+        raise ValueError(f"{name} must be between 0 and {steps}, the padded length, got {lengths.tolist()}")
+    return lengths.astype(np.intp)  # differences of unsigned ones would wrap around
 
 
 def pad(sequences: Sequence[Any], *, batch_first: bool = True) -> tuple[Tensor, np.ndarray]:

@@ -14,6 +14,7 @@ from ..state import scope
 from ..tensors import Tensor, as_tensor
 from .layers import Dropout
 from .module import Module, Parameter
+from .options import changed, choice
 from .packing import as_batch, pack
 from .scan import run
 from .states import HiddenState, LayerStates, State, StateTuple, hidden_state, map_state, refilled, tensors_of
@@ -107,8 +108,7 @@ class Recurrent(Module):
     ) -> None:
         if merge not in MERGES:
             raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {merge!r}")
-        if return_state not in (True, False, "all"):
-            raise ValueError(f"return_state must be True, False or 'all', got {return_state!r}")
+        choice("return_state", return_state, (True, False, "all"))
         if go_backwards and bidirectional:
             raise ValueError(
                 "go_backwards has no meaning with bidirectional: both directions are read anyway"
@@ -248,6 +248,13 @@ class Recurrent(Module):
         if x.ndim < 2:
             raise ValueError(f"{kind} expected x of shape {layout}, got {x.shape}")
 
+    def _describe(self) -> str:
+        return ", ".join(self._changed())
+
+    def _changed(self) -> list[str]:
+        """The options that are not the defaults, but for those that cells and dropouts show themselves."""
+        return changed(Recurrent, vars(self))
+
     def _step(self, cell: Any, start: State) -> Any:
         """A cell for one pass: its call opens no scope of its own, and drops parts of h if told to."""
         if not self.recurrent_dropout.p or not self.training:
@@ -359,7 +366,10 @@ def _described(state: Any) -> str:
 
 
 def fresh_copy(cell: Any, rng: Rng) -> Any:
-    """A copy of a cell or layer with new parameters: each uniform over the range of the original's."""
+    """A copy of a cell or layer with new parameters: each uniform over the range of the original's.
+
+    Where the original draws masks from a generator of its own, the copy draws other ones: from ``rng``.
+    """
     from copy import deepcopy
 
     copy = deepcopy(cell)
@@ -367,6 +377,9 @@ def fresh_copy(cell: Any, rng: Rng) -> Any:
     for p in copy.parameters() if isinstance(copy, Module) else ():
         bound = np.abs(p.numpy()).max(initial=0)
         p.assign_(rng.uniform(-bound, bound, p.shape).astype(p.dtype))
+    for part in copy.modules() if isinstance(copy, Module) else ():
+        if getattr(part, "rng", None) is not None:
+            part.rng = rng
     return copy
 
 

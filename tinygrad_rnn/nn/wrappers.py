@@ -12,6 +12,7 @@ from ..random import default_generator
 from ..tensors import Tensor, as_tensor
 from .layers import Dropout
 from .module import Module
+from .options import changed
 from .packing import Packing, as_batch, pack, valid_lengths
 from .recurrent import MERGES, Recurrent, fresh_copy, merged_size
 from .states import DirectionStates, LayerStates, map_state, rebuilt
@@ -34,13 +35,15 @@ class Stacked(Module):
     """
 
     def __init__(self, layers: Sequence[Any], *, dropout: float = 0.0, rng: Rng = None) -> None:
-        made = [layer if hasattr(layer, "return_state") else Recurrent(layer) for layer in layers]
+        made = [_layer(one) for one in layers]
         if not made:
             raise ValueError("Stacked needs at least one layer")
         last = made[-1]
         for k, layer in enumerate(made):
             if not layer.return_sequences and layer is not last:
                 raise ValueError(f"Stacked: layer {k} must have return_sequences=True: another one reads it")
+            if _gives_pairs(layer) and layer is not last:
+                raise ValueError(f"Stacked: layer {k} must not have merge=None: another one reads one output")
             for flag in ("return_state", "batch_first"):
                 if getattr(layer, flag) != getattr(last, flag):
                     raise ValueError(f"Stacked: layers {k} and {len(made) - 1} differ in {flag}")
@@ -79,10 +82,12 @@ class Bidirectional(Module):
 
     Parameters
     ----------
-    layer : Module
-        Called as ``layer(x, state, lengths=..., mask=...)``: RNN, LSTM, GRU, or another with their flags.
-    backward_layer : Module, optional
-        Reads backwards. By default a copy of ``layer`` with parameters of its own.
+    layer : layer or cell
+        Called as ``layer(x, state, lengths=..., mask=...)``: RNN, LSTM, GRU, or another with their flags; a
+        cell is run by a `Recurrent` of its own.
+    backward_layer : layer or cell, optional
+        Is given the sequences turned around, and so reads backwards without ``go_backwards`` (which Keras
+        demands of it). By default a copy of ``layer`` with parameters of its own.
     merge : {"concat", "sum", "mul", "ave", None}
         How the two outputs become one; None gives a pair.
     rng : Generator or int, optional
@@ -94,8 +99,8 @@ class Bidirectional(Module):
 
     def __init__(
         self,
-        layer: Module,
-        backward_layer: Module | None = None,
+        layer: Any,
+        backward_layer: Any = None,
         *,
         merge: str | None = "concat",
         rng: Rng = None,
@@ -104,21 +109,29 @@ class Bidirectional(Module):
             raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {merge!r}")
         if layer is backward_layer:
             raise ValueError("Bidirectional: the two layers are one; leave backward_layer out for a copy")
+        layer = _layer(layer)
         self.forward_layer = layer
         self.backward_layer = (
-            fresh_copy(layer, default_generator(rng)) if backward_layer is None else backward_layer
+            fresh_copy(layer, default_generator(rng)) if backward_layer is None else _layer(backward_layer)
         )
+        for one in (layer, self.backward_layer):
+            if getattr(one, "go_backwards", False):
+                raise ValueError(
+                    "Bidirectional turns the sequences around itself, and go_backwards=True would turn them "
+                    "back: leave it out of both layers"
+                )
+            if _gives_pairs(one):
+                raise ValueError("Bidirectional: a layer with merge=None gives two outputs, not one")
         for flag in ("return_sequences", "return_state", "batch_first"):
             if getattr(layer, flag, None) != getattr(self.backward_layer, flag, None):
                 raise ValueError(f"Bidirectional: the two layers differ in {flag}")
-        flags: Any = layer
-        if flags.return_state == "all":
+        if layer.return_state == "all":
             raise ValueError(
                 "Bidirectional turns outputs around, not states: for those of all steps use a layer with "
                 "bidirectional=True"
             )
-        self.return_sequences, self.return_state = flags.return_sequences, flags.return_state
-        self.batch_first = flags.batch_first
+        self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
+        self.batch_first = layer.batch_first
         self.merge = merge
         self.output_size = merged_size(merge, [getattr(one, "output_size", None) for one in self.children()])
 
@@ -139,11 +152,23 @@ class Bidirectional(Module):
         output = MERGES[self.merge]([one, two])
         return (output, DirectionStates(ahead, behind)) if self.return_state else output
 
+    def _describe(self) -> str:
+        return ", ".join(changed(Bidirectional, {"merge": self.merge}))
+
     def _turned(self, x: Tensor, packing: Packing) -> Tensor:
         """Each sequence with its own steps in reverse order, in place."""
         if self.batch_first:
             return packing.leave(packing.backwards(packing.enter(x)))
         return swapaxes(packing.leave(packing.backwards(packing.enter(swapaxes(x, 0, 1)))), 0, 1)
+
+
+def _layer(one: Any) -> Any:
+    """A layer; a cell as a layer."""
+    return one if hasattr(one, "return_state") else Recurrent(one)
+
+
+def _gives_pairs(layer: Any) -> bool:
+    return getattr(layer, "bidirectional", False) and getattr(layer, "merge", "concat") is None
 
 
 def tbptt(
@@ -166,6 +191,7 @@ def tbptt(
     layer : a recurrent layer
         That reads forwards and returns sequences and states.
     x : Tensor or array, (B, T, F); (T, B, F) for a layer without batch_first
+        Or a list of arrays (T_k, F) of different lengths.
     k : int
         Steps in a chunk; the last one may have fewer.
     state, lengths, mask
@@ -179,15 +205,20 @@ def tbptt(
     state
         The detached state after the chunk.
     """
-    if k < 1:
+    if not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"tbptt needs chunks of at least 1 step, got k={k}")
+    if not hasattr(layer, "go_backwards"):
+        raise TypeError(
+            f"tbptt needs a recurrent layer, got {type(layer).__name__}; nn.Recurrent(cell) makes one of "
+            f"a cell"
+        )
     if layer.bidirectional or layer.go_backwards:
         raise ValueError(
             "tbptt reads forwards: a layer that reads backwards needs the whole sequence at once"
         )
     if layer.return_state is not True or not layer.return_sequences:
         raise ValueError("tbptt needs a layer with return_state=True and return_sequences=True")
-    x = as_tensor(x)
+    x, lengths = as_batch(x, lengths, mask, layer.batch_first)
     batch, time = (0, 1) if layer.batch_first else (1, 0)
     total = x.shape[time]
     mask = None if mask is None else np.asarray(mask)

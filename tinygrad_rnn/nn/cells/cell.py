@@ -24,6 +24,7 @@ from ...ops import (
 from ...random import default_generator
 from ...tensors import Tensor, tensor
 from ..module import Module, uniform
+from ..options import changed, checked_size
 
 Rng = np.random.Generator | int | None
 Activation = str | Callable[[Any], Any]
@@ -44,13 +45,6 @@ def activation(option: str, given: Activation) -> Callable[[Any], Any]:
         names = ", ".join(map(repr, _ACTIVATIONS))
         raise ValueError(f"{option} must be a function of a tensor or one of {names}, got {given!r}")
     return _ACTIVATIONS[given]
-
-
-def choice(option: str, given: Any, known: tuple[Any, ...]) -> Any:
-    """An option's value, after a look whether it exists."""
-    if not any(given is value or (isinstance(given, str) and given == value) for value in known):
-        raise ValueError(f"{option} must be one of {', '.join(map(repr, known))}, got {given!r}")
-    return given
 
 
 class Cell(Module):
@@ -85,12 +79,9 @@ class Cell(Module):
         rng: Rng,
         dtype: Any,
     ) -> None:
-        if input_size < 0 or hidden_size < 1:
-            raise ValueError(
-                f"{type(self).__name__} needs input_size >= 0 and hidden_size >= 1, "
-                f"got {input_size} and {hidden_size}"
-            )
-        self.input_size, self.hidden_size = input_size, hidden_size
+        kind = type(self).__name__
+        self.input_size = checked_size(kind, "input_size", input_size, 0)
+        self.hidden_size = hidden_size = checked_size(kind, "hidden_size", hidden_size)
         self.output_size = output_size or hidden_size
         rng = default_generator(rng)
         rows = gates * hidden_size
@@ -134,4 +125,9 @@ class Cell(Module):
         return tensor(np.zeros((batch, size), self.weight_hh.dtype))
 
     def _describe(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias_ih is not None else ", bias=False")
+        sizes = [str(self.input_size), str(self.hidden_size)]
+        return ", ".join(sizes + changed(type(self), self._options()))
+
+    def _options(self) -> dict[str, Any]:
+        """The values of the options, by name."""
+        return vars(self) | {"bias": self.bias_ih is not None}

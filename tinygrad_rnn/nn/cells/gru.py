@@ -6,7 +6,8 @@ from typing import Any
 
 from ...ops import linear, split
 from ...tensors import Tensor
-from .cell import Activation, Cell, Rng, activation, choice
+from ..options import choice
+from .cell import Activation, Cell, Rng, activation
 
 
 class GRUCell(Cell):

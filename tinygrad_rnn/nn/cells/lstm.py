@@ -12,8 +12,9 @@ from ...ops import linear, split
 from ...random import default_generator
 from ...tensors import Tensor, get_default_dtype
 from ..module import Parameter, uniform
+from ..options import checked_size, choice
 from ..states import LSTMState
-from .cell import Activation, Cell, Rng, activation, choice
+from .cell import Activation, Cell, Rng, activation
 
 _EPS = 1e-5
 """Added to variances by the layer normalisation, as in `LayerNorm`."""
@@ -92,17 +93,19 @@ class LSTMCell(Cell):
         rng: Rng = None,
         dtype: Any = None,
     ) -> None:
-        self._rng = rng if rng is None else default_generator(rng)
+        self.rng = rng if rng is None else default_generator(rng)
         self.peepholes = choice("peephole", peephole, (False, "diagonal", "full"))
         self.coupled = choice("coupled", coupled, (True, False))
         self.layer_norm = choice("layer_norm", layer_norm, (True, False))
-        self.proj_size = proj_size
-        if not 0 <= proj_size < hidden_size:
+        kind = type(self).__name__
+        hidden_size = checked_size(kind, "hidden_size", hidden_size)
+        self.proj_size = proj_size = checked_size(kind, "proj_size", proj_size, 0)
+        if proj_size >= hidden_size:
             raise ValueError(f"proj_size must be from 0 to hidden_size - 1, got {proj_size} of {hidden_size}")
         if clip is not None and not clip > 0:
             raise ValueError(f"clip must be greater than 0, got {clip}")
         self.clip = clip
-        self.zoneout: Any = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
+        self.zoneout: Any = tuple(zoneout) if isinstance(zoneout, (tuple, list)) else (zoneout,) * 2
         if len(self.zoneout) != 2 or not all(0 <= p <= 1 for p in self.zoneout):
             raise ValueError(f"zoneout must be a probability, or a pair of them for h and c, got {zoneout!r}")
         self.gate_activation, self.cell_activation = gate_activation, cell_activation
@@ -114,9 +117,9 @@ class LSTMCell(Cell):
             self.gate_names = ("i", "g", "o")
         gates = len(self.gate_names)
         super().__init__(
-            input_size, hidden_size, bias, gates, proj_size or hidden_size, rng=self._rng, dtype=dtype
+            input_size, hidden_size, bias, gates, proj_size or hidden_size, rng=self.rng, dtype=dtype
         )
-        self._add_parameters(default_generator(self._rng), gates, dtype)
+        self._add_parameters(default_generator(self.rng), gates, dtype)
         if forget_bias is not None:
             self._add_forget_bias(forget_bias)
         self._published = not (
@@ -167,6 +170,12 @@ class LSTMCell(Cell):
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * self._tanh_c(c)
         return h, (h, c)
+
+    def _options(self) -> dict[str, Any]:
+        h, c = self.zoneout
+        own = {"peephole": self.peepholes, "zoneout": h if h == c else self.zoneout}
+        # A forget bias is part of the parameters.
+        return super()._options() | own
 
     # ---- variants
 
@@ -230,7 +239,7 @@ class LSTMCell(Cell):
             return new
         if not self.training:
             return p * old + (1 - p) * new
-        return ops.where(default_generator(self._rng).random(new.shape) < p, old, new)
+        return ops.where(default_generator(self.rng).random(new.shape) < p, old, new)
 
 
 def _normalised(a: Tensor) -> Tensor:

@@ -1,0 +1,36 @@
+"""Options of layers and cells: a look at what is given, and the printed form of what is not the default."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any
+
+
+def choice(option: str, given: Any, known: tuple[Any, ...]) -> Any:
+    """An option's value, after a look whether it exists."""
+    if not any(given is value or (isinstance(given, str) and given == value) for value in known):
+        raise ValueError(f"{option} must be one of {', '.join(map(repr, known))}, got {given!r}")
+    return given
+
+
+def checked_size(kind: str, name: str, given: Any, least: int = 1) -> int:
+    """A size as an int, after a look whether it is a whole number, and not too small."""
+    try:
+        size = operator.index(given)
+    except TypeError:
+        raise TypeError(f"{kind} needs a whole number for {name}, got {given!r}") from None
+    if size < least:
+        raise ValueError(f"{kind} needs {name} >= {least}, got {size}")
+    return size
+
+
+def changed(make: Callable[..., Any], values: dict[str, Any]) -> list[str]:
+    """Those of an object's options that are not the defaults of what made it, as ``name=value``."""
+    shown = []
+    for name, parameter in inspect.signature(make).parameters.items():
+        value = values.get(name, parameter.default)
+        if parameter.default is not parameter.empty and value != parameter.default:
+            shown.append(f"{name}={value.__name__ if inspect.isroutine(value) else repr(value)}")
+    return shown
