@@ -317,6 +317,8 @@ def test_a_saved_network_is_drawn(tmp_path):
     nn.Sequential(nn.GRU(2, 3, return_state=False, rng=0), nn.Linear(3, 1, rng=0)).save(model)
     assert main(["draw", str(model), "--view", "cells", "--out", str(out)]) == 0
     assert "linear1" in out.read_text(encoding="utf-8")
+    assert main(["draw", str(model), "--view", "anatomy", "--out", str(out)]) == 0
+    assert "GRUCell, one time step" in out.read_text(encoding="utf-8")
 
 
 def test_a_saved_forecaster_is_drawn(tmp_path):
@@ -347,6 +349,7 @@ def test_a_page_to_explore(tmp_path, capsys):
         (["lstm", "--theme", "pink"], "theme is one of auto"),
         (["lstm", "--highlight", "w"], "'w' is no leaf of this tape"),
         (["cnn", "--view", "anatomy", "--out", "x.svg"], "draw.anatomy has the figures"),
+        (["lstm", "--view", "anatomy", "--explore", "x.html"], "choose one of them"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_a_line(capsys, monkeypatch, tmp_path, arguments, message):

@@ -321,16 +321,20 @@ def _draw(args: argparse.Namespace) -> None:
         return
     if args.what is None:
         raise ValueError("which network? One of rnn, lstm, gru, or a file; --list lists the views")
-    out = args.out or (None if args.explore else Path(f"{Path(args.what).stem}.svg"))
+    out = args.out or Path(f"{Path(args.what).stem}.svg")
     if args.view == "anatomy":
-        diagram = draw.anatomy(args.what, theme=args.theme)
+        if args.explore:
+            raise ValueError(
+                "--explore steps through a tape; --view anatomy draws one cell: choose one of them"
+            )
+        diagram = draw.anatomy(_cell(args.what), theme=args.theme)
     else:
         with draw.keep_values() as kept:
             result = _result(args)
         if args.explore:
             print(draw.explore(result, args.explore, kept=kept))
-        if out is None:
-            return
+            if args.out is None:
+                return
         diagram = draw.graph(
             result,
             view=args.view,
@@ -341,13 +345,22 @@ def _draw(args: argparse.Namespace) -> None:
             kept=kept,
             theme=args.theme,
         )
-    assert out is not None
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         written = diagram.save(out)
     for text in [*(str(warning.message) for warning in told), *diagram.view.notes]:
         print(f"tinygrad-rnn: {text}", file=sys.stderr)
     print(written)
+
+
+def _cell(what: str) -> Any:
+    """The name of a textbook's cell, or the first cell of a saved network."""
+    from . import draw, nn
+
+    if not Path(what).exists():
+        return what.lower()
+    model, _ = draw.network(nn.load_state(what)[0])
+    return next(m for m in model.modules() if hasattr(m, "initial_state") and hasattr(m, "input_size"))
 
 
 def _result(args: argparse.Namespace) -> Any:

@@ -1,9 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
 from nets_to_draw import gru, leaf, steps
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import draw, nn
+from tinygrad_rnn.draw.describing import SHOWN
+from tinygrad_rnn.draw.layout import place
 
 RNG = np.random.default_rng(0)
 
@@ -166,3 +170,46 @@ def test_a_detached_state_is_drawn_as_a_cut():
 def test_without_loops_there_is_one_box(view):
     made = cells(leaf("x", 2) * 2.0, view=view)
     assert [(node.kind, node.result) for node in made.nodes] == [("module", True)]
+
+
+def test_states_of_sequences_that_begin_later_are_no_data():
+    """Backwards, short sequences begin in a later step, where initial states join those of the others."""
+    layer = nn.LSTM(3, 4, 2, bidirectional=True, rng=0)
+    y, _ = layer(data(3, 5, 3), lengths=[5, 3, 1])
+    view = draw.graph(y, view="cells").view
+    given = {node.key for node in view.nodes if node.kind == "data"}
+    readers = {edge.head.rpartition(".t")[0] for edge in view.edges if edge.tail in given}
+    assert readers == {"lstm.l0", "lstm.l0_reverse"}
+
+
+def test_long_loops_are_folded_unless_told_otherwise():
+    y, _ = nn.GRU(3, 4, rng=0)(data(2, 50, 3))
+    assert any(node.detail == "46 steps" for node in draw.graph(y, view="cells").view.nodes)
+    whole = draw.graph(y, view="cells", fold=False).view
+    assert sum(node.kind == "cell" for node in whole.nodes) == 50
+
+
+def test_rows_are_as_high_as_their_boxes():
+    y, _ = nn.LSTM(3, 4, rng=0)(data(2, 3, 3))
+    drawing = place(draw.graph(y.sum(), view="cells", show=SHOWN).view)
+    boxes = [s for s in drawing.shapes.values() if s.node.kind in ("cell", "module", "data")]
+    for a, b in itertools.combinations(boxes, 2):
+        aside = abs(a.x - b.x) >= (a.width + b.width) / 2
+        assert aside or abs(a.y - b.y) > (a.height + b.height) / 2 + 5
+
+
+def test_a_compiled_loop_is_said_to_be_one_operation():
+    layer = tg.compile(nn.GRU(3, 4, rng=0), backend="numpy")
+    x = data(2, 3, 3)
+    for view in draw.VIEWS:
+        diagram = draw.graph(layer(x)[0], view=view)
+        assert any("a compiled loop over time is one operation" in note for note in diagram.view.notes)
+        assert diagram.source == draw.graph(layer(x)[0], view=view).source
+        assert " at 0x" not in diagram.source
+    given = [n for n in draw.graph(layer(x)[0], view="ops").view.nodes if n.kind == "data"]
+    assert [n.detail for n in given] == ["(6, 3)", "(2, 4)"]
+    with draw.keep_values():
+        y, _ = layer(x)
+    composed = draw.graph(y, view="cells").view
+    assert sum(node.kind == "cell" for node in composed.nodes) == 3
+    assert not composed.notes

@@ -333,7 +333,7 @@ def test_random_networks_are_drawn(kind, layers, both, time, batch, data):
     x = np.ones((batch, time, 2), np.float32)
     y, state = layer(x, lengths=lengths)
     for view in "cells", "rolled":
-        made = draw.graph(y, *(state if isinstance(state, tuple) else [state]), view=view)
+        made = draw.graph(y, *(state if isinstance(state, tuple) else [state]), view=view, fold=False)
         lanes = layers * (1 + both)
         cells = [node for node in made.view.nodes if node.kind == "cell"]
         assert len(cells) == lanes * (1 if view == "rolled" else max(lengths or [time]))

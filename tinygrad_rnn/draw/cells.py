@@ -12,12 +12,16 @@ from typing import Any
 
 from ..tape import Place
 from .lanes import Lane, Lanes, Source
+from .metrics import node_size
 from .selection import Selection
 from .unrolled import WIRING, source, subscripted
 from .view import Edge, Node, Point, View
 
 _BETWEEN = 0.14
 """Half the distance between the arrows of two states, in rows."""
+
+_GAPS = 30.0, 32.0
+"""What arrows need between boxes, in points."""
 
 
 def cells(selection: Selection, describe: Callable[[Any], str]) -> View:
@@ -44,7 +48,10 @@ class _Cells(Lanes):
         for box, entries in self.boxes.items():
             self.view.stands.update((self.tape.numbers[entry], [self._key(box)]) for entry in entries)
         self._draw()
-        self.view.unit = 136.0 if self.joints else 104.0, 78.0
+        boxes = [node_size(node) for node in self.view.nodes if node.kind != "text"]
+        narrow = [node_size(node)[0] for node in self.view.nodes if node.kind == "cell"]
+        width = max([136.0 if self.joints else 104.0, *(w + _GAPS[0] for w in narrow)])
+        self.view.unit = width, max([78.0, *(height + _GAPS[1] for _, height in boxes)])
 
     # ---- drawing
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from .layout import Border, Drawing, Line, Shape
 from .looks import FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, ink, thickness
-from .metrics import DETAIL, TITLE, lines
+from .metrics import DETAIL, TITLE, lines, text_width
 from .text import printable
 from .view import Cluster, Edge, Node, Point, View
 
@@ -141,6 +141,8 @@ class _Writer:
         if node.kind == "point":
             found |= {"shape": "point", "width": "0.01", "height": "0.01"}
         elif shape is not None:
+            if _overflows(node, shape):
+                found["fontsize"] = f"{DETAIL:g}"
             found |= {"width": f"{shape.width / 72:.4f}", "height": f"{shape.height / 72:.4f}"}
         else:
             found["fixedsize"] = "false"
@@ -188,6 +190,15 @@ def _inked(ink: Ink) -> dict[str, str]:
 def _inscription(node: Node) -> str:
     (title, *details) = [text for text, _ in lines(node)]
     return _label("\n".join([SIGNS.get(node.mark, "") + title, *details]))
+
+
+def _overflows(node: Node, shape: Shape) -> bool:
+    """Whether the lines are too long or too many for the title's size: Graphviz has one size for all."""
+    texts = [text for text, _ in lines(node)]
+    width = max(text_width(text, TITLE) for text in texts)
+    return node.kind != "row" and (
+        width > shape.width - 2 or (len(texts) * TITLE * 1.2 > shape.height - 2 and len(texts) > 2)
+    )
 
 
 def _label(text: str) -> str:

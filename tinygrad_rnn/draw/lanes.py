@@ -151,8 +151,11 @@ class Lanes:
         if position is None:
             own = self.unrolled.own[step]
             position = self.positions[step] = {e: n for n, e in enumerate(own)}
-        slots = self.of_step[step].carried.slots
-        return (self.unrolled.sequence(step), position[entry], k) in slots
+        slots, sequence = self.of_step[step].carried.slots, self.unrolled.sequence(step)
+        if entry.primitive.name == "concatenate" and entry.parents[k] is None:
+            # The states of the sequences that begin in this step, put below those of the others.
+            return any((sequence, position[entry], j) in slots for j in range(len(entry.parents)))
+        return (sequence, position[entry], k) in slots
 
     def _trace(self, place: Place) -> frozenset[tuple[Source, Place]]:
         """The boxes that a place comes from through wiring, and what they give.

@@ -73,6 +73,7 @@ def gradient_flow(view: View, tape: Tape, norms: Mapping[Place, float]) -> None:
     ]
     low, high = (min(logs), max(logs)) if logs else (0.0, 0.0)
     nodes = {node.key: node for node in view.nodes}
+    loops = {node.key.rpartition(".t")[0] for node in view.nodes if node.kind == "cell"}
     seen: set[tuple[str, int]] = set()
     ribbons: list[Node] = []
     for edge in view.edges:
@@ -87,8 +88,10 @@ def gradient_flow(view: View, tape: Tape, norms: Mapping[Place, float]) -> None:
         seen.add((edge.tail, edge.entry))
         name = edge.label or nodes[edge.head].title
         told = "not computed" if norm is None else f"{norm:.2g}"
+        loop = edge.tail.rpartition(".t")[0]
+        of = f"{loop.rpartition('.')[2]}: " if len(loops) > 1 and loop in loops else ""
         ribbon = Node(
-            f"{edge.tail}.{edge.entry}.gradient", "ribbon", f"|∂L/∂{name}| {told}", cluster=tail.cluster
+            f"{edge.tail}.{edge.entry}.gradient", "ribbon", f"{of}|∂L/∂{name}| {told}", cluster=tail.cluster
         )
         ribbon.level = round(part * _LEVELS) if norm is not None else 0
         if tail.at is not None:

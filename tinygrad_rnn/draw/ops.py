@@ -20,7 +20,7 @@ import numpy as np
 from ..listing import describe_static
 from ..tape import Entry, Leaf, Output, Place
 from .selection import Selection
-from .unrolled import Carried, identifier, source, subscripted
+from .unrolled import COMPILED, Carried, identifier, source, subscripted
 from .view import Cluster, Edge, Node, View
 
 _TIMES, _MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
@@ -269,6 +269,8 @@ class _Ops:
         gate = self.unrolled.gates.get(entry)
         arguments = []
         for k, (place, constant) in enumerate(zip(entry.parents, constants(entry), strict=True)):
+            if entry.primitive.name == COMPILED and k == len(entry.parents) - 1:
+                break  # its workspace
             text = self._text(place, constant)
             arguments.append(text)
             reader = f"{text} to {entry.primitive.name}, input {k + 1} of {len(entry.parents)}"
@@ -442,8 +444,13 @@ def array_shape(constant: Any) -> str:
 
 
 def static(value: Any) -> str:
-    """A static argument in a few characters, without the addresses that Python puts into some texts."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", describe_static(value))
+    """A static argument in a few characters."""
+    return without_addresses(describe_static(value))
+
+
+def without_addresses(text: str) -> str:
+    """The text without the addresses that Python puts into some: one program, one diagram."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def shortened(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .ops import without_addresses
 from .selection import BUDGET, Selection
 from .view import Node, View
 
@@ -18,7 +19,7 @@ def table(selection: Selection, describe: Callable[[Any], str]) -> View:
     Folding, closed modules and `describe` have no meaning here: a table is what it is.
     """
     tape = selection.unrolled.tape
-    lines = str(tape).splitlines()
+    lines = without_addresses(str(tape)).splitlines()
     leaves = len(tape.leaves)
     numbers = [*(-k for k in range(1, leaves + 1)), 0, *range(1, len(tape) + 1)]
     view = View(unit=(1.0, _LINE))

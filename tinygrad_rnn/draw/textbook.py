@@ -12,7 +12,7 @@ from typing import Any
 
 from ..tape import Entry, Leaf, Output
 from .describing import Describe
-from .patterns import Found, Given, Number, Op, Parameter, Part, Pattern, Step, added, affine, times
+from .patterns import Either, Found, Given, Number, Op, Parameter, Part, Pattern, Step, added, affine, times
 from .view import Cluster, Edge, Kind, Node, Point, View
 
 _UNIT = 50.0, 36.0
@@ -46,15 +46,26 @@ def _lstm(peephole: bool) -> tuple[Pattern, Pattern]:
     return times("h", o, Op("tanh_c", "activation", (c,))), c
 
 
-def _gru(replaces: bool) -> tuple[Pattern]:
+def _gru(replaces: bool, reset_after: bool = True) -> tuple[Pattern]:
     def x(k: int) -> Pattern:
         return Part(k, _X, "split_x")
 
     def h(k: int) -> Pattern:
         return Part(k, _H, "split_h")
 
-    r, z = _gate("r", x(0), h(0)), _gate("z", x(1), h(1))
-    n = _gate("n", x(2), times("r*n", r, h(2)))
+    def before(gate: str, k: int, state: Pattern) -> Op:
+        """A gate whose share of weight_hh meets the state by itself."""
+        weight = Part(k, Parameter("weight_hh"), "split_w")
+        bias = Either((Part(k, Parameter("bias_hh"), "split_b"), Number(0)))
+        total = added(f"{gate}.add", x(k), Op(f"{gate}.linear", "linear", (state, weight)))
+        return Op(gate, "activation", (added(f"{gate}.bias", total, bias),))
+
+    if reset_after:
+        r, z = _gate("r", x(0), h(0)), _gate("z", x(1), h(1))
+        n = _gate("n", x(2), times("r*n", r, h(2)))
+    else:
+        r, z = before("r", 0, Given("h")), before("z", 1, Given("h"))
+        n = before("n", 2, times("r*h", r, Given("h")))
     keep, new = (Op("1-z", "subtract", (Number(1), z)), z)
     if not replaces:
         keep, new = z, keep
@@ -222,6 +233,8 @@ def _draw_peepholes(canvas: Canvas, gates: dict[str, float], top: float) -> None
 
 def _draw_gru(canvas: Canvas) -> Canvas:
     """Both affine maps fall into three pieces; those of the state stand above those of the input."""
+    if "r*h" in canvas.found:
+        return _draw_gru_before(canvas)
     xs = {"z": 1.2, "r": 3.0, "n": 4.8}
     for gate, x in xs.items():
         canvas.bar(f"{gate}.hh", f"{gate} of h", ("hh.linear", "hh.add", "split_h"), (x, 1.2))
@@ -257,11 +270,62 @@ def _draw_gru(canvas: Canvas) -> Canvas:
     return canvas
 
 
-def _draw_update(canvas: Canvas) -> None:
+def _draw_gru_before(canvas: Canvas) -> Canvas:
+    """The reset gate meets the state before the matrix product, so each gate has a product of its own."""
+    top = 7.5
+    for gate, x, of in ("z", 1.2, "h"), ("r", 3.0, "h"), ("n", 8.4, "r \N{MULTIPLICATION SIGN} h"):
+        new = gate == "n"
+        y = 4.2 if new else 2.6
+        canvas.bar(
+            f"{gate}.hh", f"{gate} of {of}", ("split_w", f"{gate}.linear"), (6.6, y) if new else (x, 1.6)
+        )
+        canvas.bar(
+            f"{gate}.ih", f"{gate} of x", ("ih.linear", "ih.add", "split_x"), (x if new else x - 0.9, 0)
+        )
+        canvas.operation(f"{gate}.add", (x, y))
+        canvas.operation(f"{gate}.bias", (x, y + 0.8))
+        canvas.operation(gate, (x, y + 1.6), "operation")
+        name = f"b_{gate}" if "bias_hh" in canvas.found else "0"
+        canvas.word(f"{gate}.b", name, (x + 0.75, y + 0.8), inside=True)
+        canvas.line(f"{gate}.hh", f"{gate}.add", f"{gate}.bias", gate)
+        canvas.line(f"{gate}.b", f"{gate}.bias")
+        canvas.line(f"{gate}.ih", f"{gate}.add", via=() if new else ((x - 0.9, y),))
+    if "split_b" in canvas.found:
+        split = canvas.step.tape.numbers[canvas.entry("split_b")]
+        canvas.view.stands[split] = [f"{gate}.b" for gate in "rzn"]
+    canvas.operation("r*h", (4.8, 4.2))
+    canvas.operation("new", (8.4, top - 0.9))
+    canvas.operation("old", (1.2, top))
+    canvas.operation("h", (8.4, top))
+    canvas.line("r", "r*h", "n.hh")
+    canvas.line("n", "new", "h")
+    _draw_update(canvas, up=top - 5.9)
+    canvas.word("h.before", "hₜ₋₁", (-3.4, top))
+    canvas.word("h.after", "hₜ", (11.0, top))
+    canvas.word("y", "yₜ = hₜ", (9.7, top + 1.4))
+    canvas.word("x", "xₜ", (0.3, -1.5))
+    canvas.word("hh", canvas.sum(("hh", "hₜ₋₁")), (-2.8, 1.6))
+    canvas.word("ih", canvas.sum(("ih", "xₜ")), (-2.8, 0))
+    canvas.point("h.in", (-0.6, top))
+    canvas.point("h.out", (9.7, top))
+    canvas.point("h.z", (1.2, 0.85))
+    canvas.point("h.r", (3.0, 0.85))
+    canvas.line("h.before", "h.in", "old", "h", "h.out", "h.after", kind="state")
+    canvas.line("h.in", "h.z", "h.r", kind="state", via=((-0.6, 0.85),))
+    canvas.line("h.z", "z.hh", kind="state")
+    canvas.line("h.r", "r.hh", kind="state")
+    canvas.line("h.r", "r*h", kind="state", via=((4.8, 0.85),))
+    canvas.line("h.out", "y")
+    canvas.line("x", "z.ih", "r.ih", "n.ih")
+    return canvas
+
+
+def _draw_update(canvas: Canvas, up: float = 0.0) -> None:
     """z and 1 - z: which of them meets the old state is a matter of convention."""
     number = canvas.step.tape.numbers[canvas.entry("1-z")]
     replaces = canvas.found["1-z"] in canvas.entry("old").parents
-    at = (1.2, 5.0) if replaces else (3.0, 5.0)
+    row, branch = 5.0 + up, 4.2 + up
+    at = (1.2, row) if replaces else (3.0, row)
     canvas.view.nodes.append(
         Node(
             "1-z",
@@ -274,11 +338,11 @@ def _draw_update(canvas: Canvas) -> None:
         )
     )
     canvas.view.stands[number] = ["1-z"]
-    canvas.point("z.out", (1.2, 4.2 if replaces else 5.0))
+    canvas.point("z.out", (1.2, branch if replaces else row))
     canvas.line("z", "z.out")
     if replaces:
         canvas.line("z.out", "1-z", "old")
-        canvas.line("z.out", "new", via=((4.8, 4.2), (4.8, 5.0)))
+        canvas.line("z.out", "new", via=((4.8, branch), (4.8, row)))
     else:
         canvas.line("z.out", "old")
         canvas.line("z.out", "1-z", "new")
@@ -288,6 +352,6 @@ FIGURES: dict[str, tuple[int, tuple[tuple[Pattern, ...], ...], Callable[[Canvas]
     "rnn": (1, ((Op("h", "activation", (_SUM,)),),), _draw_rnn),
     "lstm": (2, (_lstm(False),), _draw_lstm),
     "peephole": (2, (_lstm(True),), _draw_lstm),
-    "gru": (1, (_gru(False), _gru(True)), _draw_gru),
+    "gru": (1, tuple(_gru(u, a) for a in (True, False) for u in (False, True)), _draw_gru),
 }
 """The parts of the state, the equations (of each, in their order) in their variants, and the drawing."""

@@ -36,6 +36,10 @@ WIRING = frozenset(
 """Primitives that hand values on as they are."""
 
 
+COMPILED = "scan"
+"""The primitive of a whole loop over time, as a compiled layer records it."""
+
+
 @dataclass(slots=True, eq=False)
 class Frame:
     """A module's call, a time step, or another named scope.

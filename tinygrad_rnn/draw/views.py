@@ -17,7 +17,7 @@ from .looks import Theme
 from .ops import ops
 from .selection import BUDGET, LONGEST, Fold, Selection
 from .tables import table
-from .unrolled import Unrolled
+from .unrolled import COMPILED, Unrolled
 from .view import View
 
 Make = Callable[[Selection, Describe], View]
@@ -33,6 +33,12 @@ VIEWS: dict[str, tuple[Make, str]] = {
     "tape": (table, "the Wengert list as a table: to read along, and where there is no Graphviz"),
 }
 """Each view of a tape, with a line on when to use it."""
+
+
+_COMPILED_NOTE = (
+    "a compiled loop over time is one operation, scan; "
+    "computed within draw.keep_values() it has all its steps"
+)
 
 
 def graph(
@@ -66,7 +72,8 @@ def graph(
     view : {"ops", "folded", "cells", "rolled", "tape"}, optional
         See `VIEWS`. By default ops, and folded where a loop has more than 6 steps.
     fold : bool, int, (int, int), optional
-        Leave the middle of loops out: all but 2 steps at either end, or but so many.
+        Leave the middle of loops out: all but 2 steps at either end, or but so many. By default the views
+        folded and cells do, the latter beyond 6 steps; ``False`` draws them all.
     steps : collection of int, optional
         Draw these time steps only.
     depth : int, optional
@@ -110,8 +117,8 @@ def graph(
         view = "ops" if longest <= LONGEST or fold is not None or steps is not None else "folded"
     if view not in VIEWS:
         raise ValueError(f"draw.graph has the views {', '.join(VIEWS)}, got {view!r}")
-    if view == "folded" and fold is None and steps is None:
-        fold = True
+    if fold is None and steps is None:
+        fold = True if view == "folded" or (view == "cells" and longest > LONGEST) else None
     options: dict[str, Any] = {"fold": fold, "steps": steps, "depth": depth}
     options["group"] = (group,) if isinstance(group, str) else group
     view, selection, notes = _within(budget, view, unrolled, options)
@@ -120,6 +127,8 @@ def graph(
     values = Values(tape, kept) if "values" in shown else None
     made = VIEWS[view][0](selection, Describe(shown, values, norms))
     made.notes += notes
+    if any(entry.primitive.name == COMPILED for entry in tape.entries):
+        made.notes.append(_COMPILED_NOTE)
     made.title = title or _title(unrolled, longest)
     if errors is not None:
         marks.errors(made, tape, errors)
