@@ -270,7 +270,8 @@ class Writer:
             take = "np.empty" if visible else "take" if kept else "scratch"
             self.write(f"h{s} = {take}(({shape},), t{v.dtype.char})")
             self.write(f"h{s}[:L.batch] = states[{s}]")
-        self.straight(plan.hoisted, "L.rows", "take" if plan.saved else "scratch")
+        for i in plan.hoisted:  # what backward does not read goes back at once
+            self.straight([i], "L.rows", "take" if plan.saved.intersection(i.outputs) else "scratch")
         locations: dict[Value, Location] = {}
         for s, v in enumerate(step.states):
             locations[v] = Location("reads", f"h{s}")
