@@ -159,3 +159,8 @@ def test_what_cannot_be_mapped():
         influence(nn.RNN(4, 2, rng=0, return_sequences=False), np.ones((3, 4), np.float32))
     with pytest.raises(ValueError, match="2 labels for 3 time steps"):
         influence(lambda x: x * 2.0, np.ones((3, 4)), labels="ab")
+
+
+def test_a_sequence_without_steps_has_no_influence():
+    with pytest.raises(ValueError, match="nothing to draw of a sequence without time steps"):
+        influence(nn.RNN(3, 4, rng=0), np.zeros((1, 0, 3)))

@@ -170,6 +170,22 @@ def test_unknown_things_to_show_are_refused():
         draw.graph(plain(), view="3d")
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": [99]}, ValueError, "none of these is on the tape, which has steps 0 to 2"),
+        ({"steps": "a"}, ValueError, "none of these is on the tape"),
+        ({"depth": -1}, ValueError, "depth must not be negative, got -1"),
+        ({"fold": "x"}, TypeError, "fold is True, False, a number of steps or a pair"),
+        ({"fold": (1, 2, 3)}, TypeError, "fold is True, False, a number of steps or a pair"),
+        ({"fold": 0}, ValueError, "fold leaves at least one step"),
+    ],
+)
+def test_wrong_selections_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        draw.graph(lstm(3), view="cells", **options)
+
+
 @pytest.mark.parametrize("view", ["ops", "cells"])
 def test_the_flow_of_gradients(view):
     y = lstm(4)

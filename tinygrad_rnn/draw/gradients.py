@@ -232,6 +232,10 @@ def influence(model: Any, x: Any, *, labels: Sequence[Any] | None = None) -> Fig
     from . import figures
 
     values = influence_map(model, x)
+    if not values.size:
+        raise ValueError(
+            f"draw.influence has nothing to draw of a sequence without time steps, {np.shape(x)}"
+        )
     if labels is not None and len(labels) != values.shape[1]:
         raise ValueError(f"draw.influence: {len(labels)} labels for {values.shape[1]} time steps")
     figure = figures.new_picture(6.4, 5.4, "Influence of inputs on outputs")

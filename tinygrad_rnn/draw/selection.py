@@ -58,6 +58,7 @@ class Selection:
         group: Collection[str] = (),
     ) -> None:
         self.unrolled = unrolled
+        self._check(fold, steps, depth)
         self.closed: list[str | None] = []
         self.gaps: dict[str, tuple[int | None, int, int, int]] = {}
         self.modules: dict[str, int] = {}
@@ -86,6 +87,18 @@ class Selection:
         known = {name for f in unrolled.frames if f.step is None for name in (f.title, f.key)}
         for name in sorted(wanted - known):
             raise ValueError(f"group={name!r} names no module of this tape; it has {_some(known)}")
+
+    def _check(self, fold: Fold, steps: Collection[int] | None, depth: int | None) -> None:
+        if fold is not None and fold is not False:
+            _ends(fold)
+        if depth is not None and depth < 0:
+            raise ValueError(f"depth must not be negative, got {depth!r}")
+        if steps is None:
+            return
+        known = {self.unrolled.time(k) for frames in self.unrolled.loops.values() for k in frames}
+        if known.isdisjoint(steps):
+            there = f"has steps {min(known)} to {max(known)}" if known else "has no time steps"
+            raise ValueError(f"steps={steps!r}: none of these is on the tape, which {there}")
 
     def _left_out(
         self, frames: list[int], fold: Fold, steps: Collection[int] | None
@@ -128,7 +141,10 @@ class Selection:
 def _ends(fold: Any) -> tuple[int, int]:
     if fold is True:
         return HEAD, TAIL
-    head, tail = (fold, fold) if isinstance(fold, int) else fold
+    ends = (fold, fold) if isinstance(fold, int) else fold
+    if not isinstance(ends, (tuple, list)) or [type(end) for end in ends] != [int, int]:
+        raise TypeError(f"fold is True, False, a number of steps or a pair of them, got {fold!r}")
+    head, tail = ends
     if head < 1 or tail < 1:
         raise ValueError(f"fold leaves at least one step at either end of a loop, got {fold!r}")
     return head, tail
