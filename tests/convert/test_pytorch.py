@@ -207,6 +207,13 @@ def test_values_that_numpy_does_not_have_are_refused():
         convert.from_torch(torch.nn.Linear(2, 2).bfloat16(), nn.Linear(2, 2))
 
 
+def test_the_model_to_load_into_is_one_of_ours():
+    with pytest.raises(
+        TypeError, match=r"a Module of this package, got OrderedDict: from_torch\(source, into"
+    ):
+        convert.from_torch(nn.Linear(2, 2), torch.nn.Linear(2, 2).state_dict())
+
+
 def test_values_are_copies():
     ours = randomised(nn.LSTM(3, 4), 0)
     state = convert.to_torch(ours)

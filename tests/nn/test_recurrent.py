@@ -448,10 +448,13 @@ def test_the_printed_form_shows_what_is_not_the_default():
     layer = nn.LSTM(2, 3, proj_size=1, zoneout=(0.1, 0.2), bias=False, bidirectional=True, return_state=False)
     lines = repr(layer).splitlines()
     assert lines[0] == "LSTM(2, 3, bidirectional=True, return_state=False"
+    assert repr(nn.GRU(2, 3, 2, go_backwards=True)).startswith("GRU(2, 3, 2, go_backwards=True\n")
+    assert repr(nn.GRU(2, [3, 4])).startswith("GRU(2, [3, 4]\n")
     assert lines[1] == "  (l0): LSTMCell(2, 3, bias=False, proj_size=1, zoneout=(0.1, 0.2))"
     cells = [
         (nn.RNNCell(2, 3, nonlinearity=np.sin), "RNNCell(2, 3, nonlinearity=<ufunc 'sin'>)"),
         (nn.RNNCell(2, 3, nonlinearity="relu"), "RNNCell(2, 3, nonlinearity='relu')"),
+        (nn.RNNCell(2, 3, nonlinearity=tg.relu), "RNNCell(2, 3, nonlinearity='relu')"),
         (nn.GRUCell(2, 3, update_gate="replace"), "GRUCell(2, 3, update_gate='replace')"),
         (nn.GRUCell(2, 3, gate_activation=activation), "GRUCell(2, 3, gate_activation=activation)"),
         (nn.LSTMCell(2, 3, peephole="full", clip=2.0), "LSTMCell(2, 3, peephole='full', clip=2.0)"),

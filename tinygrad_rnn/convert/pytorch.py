@@ -41,7 +41,7 @@ def from_torch(source: Any, into: Any = None, *, names: Mapping[str, str] | None
         Naming missing and unexpected entries, entries of another shape, and options for which PyTorch has no
         counterpart. Nothing has been changed then.
     TypeError
-        For a module that cannot be built here.
+        For a module that cannot be built here, and for weights to be loaded into what is no model.
     """
     if into is None:
         if not hasattr(source, "state_dict"):
@@ -50,6 +50,11 @@ def from_torch(source: Any, into: Any = None, *, names: Mapping[str, str] | None
                 f"alone: pass the model to load them into, from_torch(state, into=model)"
             )
         into = built(source)
+    elif not isinstance(into, nn.Module):
+        raise TypeError(
+            f"from_torch loads into a Module of this package, got {type(into).__name__}: "
+            f"from_torch(source, into=model)"
+        )
     given = source.state_dict() if hasattr(source, "state_dict") else source
     table = {_renamed(entry.theirs, names or {}): entry for entry in _entries(into)}
     problems = [f"missing: {name}" for name in table if name not in given]

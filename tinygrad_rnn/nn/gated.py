@@ -97,7 +97,10 @@ class _Layers(Recurrent):
             )
 
     def _describe(self) -> str:
-        return ", ".join([str(self.input_size), str(self.hidden_size), *self._changed()])
+        sizes = [self.input_size, self.hidden_size]
+        if self.num_layers > 1 and not self._by_layer:
+            sizes.append(self.num_layers)
+        return ", ".join([*map(str, sizes), *self._changed()])
 
 
 class RNN(_Layers):

@@ -129,5 +129,7 @@ class Cell(Module):
         return ", ".join(sizes + changed(type(self), self._options()))
 
     def _options(self) -> dict[str, Any]:
-        """The values of the options, by name."""
-        return vars(self) | {"bias": self.bias_ih is not None}
+        """The values of the options, by name; activations that have a name by that."""
+        known = {id(f): name for name, f in _ACTIVATIONS.items()}
+        named = {name: known.get(id(value), value) for name, value in vars(self).items()}
+        return named | {"bias": self.bias_ih is not None}
