@@ -144,7 +144,7 @@ def _logsumexp_vjp(g, y, x, axis=None, keepdims=False):
     # Where all is -inf, y is too, and every weight is 0 rather than exp(-inf + inf).
     parts = np.exp(x - np.where(np.isfinite(y), y, 0))
     # Their sum is 1, but for the rounding of a large y.
-    total = np.sum(wide(parts), axis=axis, keepdims=True)
+    total = np.sum(parts, axis=axis, keepdims=True)
     return _keep(g, x, axis) * (parts / np.where(total == 0, 1, total))
 
 
