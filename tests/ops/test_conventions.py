@@ -1,5 +1,6 @@
 """Choices that no difference quotient can check, and behaviour at the edges of floating-point numbers."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -248,6 +249,20 @@ def test_logsumexp_where_all_is_masked() -> None:
     np.testing.assert_array_equal(y.numpy(), [-np.inf, np.log(2)])
     y.backward(np.ones(2))
     np.testing.assert_allclose(x.grad.numpy(), [[0, 0], [0.5, 0.5]])
+
+
+def test_shares_of_a_sum_add_up_to_1_in_float16_too() -> None:
+    """Though the logarithm of the sum, which they are reckoned from, has lost digits."""
+    (g,) = gradient(tg.logsumexp, [10.0, 10.0], dtype=np.float16)
+    np.testing.assert_allclose(g.astype(float), [0.5, 0.5], rtol=1e-3)
+
+
+def test_no_degrees_of_freedom_left() -> None:
+    for f in (tg.var, np.var):
+        with np.errstate(divide="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            assert f(np.array([1.0, 2.0, 4.0]), ddof=3) == np.inf
+            assert f(np.array([1.0, 2.0, 4.0]), ddof=4) == np.inf
 
 
 def test_infinities_are_not_hidden() -> None:
