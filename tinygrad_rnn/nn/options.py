@@ -27,10 +27,13 @@ def checked_size(kind: str, name: str, given: Any, least: int = 1) -> int:
 
 
 def changed(make: Callable[..., Any], values: dict[str, Any]) -> list[str]:
-    """Those of an object's options that are not the defaults of what made it, as ``name=value``."""
+    """Those of an object's options that are not the defaults of what made it, as ``name=value``.
+
+    Without the generator: its printed form is an address, which says nothing and differs from run to run.
+    """
     shown = []
     for name, parameter in inspect.signature(make).parameters.items():
         value = values.get(name, parameter.default)
-        if parameter.default is not parameter.empty and value != parameter.default:
+        if name != "rng" and parameter.default is not parameter.empty and value != parameter.default:
             shown.append(f"{name}={value.__name__ if inspect.isroutine(value) else repr(value)}")
     return shown
