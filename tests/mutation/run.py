@@ -4,8 +4,8 @@
     python tests/mutation/run.py ops/reduce.py tape.py    # these files
     python tests/mutation/run.py --log killed.txt         # again, after mending tests: only what survived
 
-Prints every survivor that the README beside it does not explain, and a table: how many mutants were killed, of
-all and of those not explained. Exits with 1 if the latter are less than 95 %. Needs the extra ``mutation``.
+Prints every survivor that the README beside it does not explain, and a table: how many mutants were killed,
+of all and of those not explained; exits with 1 if the latter are below 95 %. Needs the extra ``mutation``.
 
 The mutants are Cosmic Ray's. They are run here and not by its ``exec``, which starts Python anew for each:
 importing pytest, Hypothesis and PyTorch takes longer than most tests, and is done here once, before forking.

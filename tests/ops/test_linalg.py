@@ -167,6 +167,15 @@ def test_equal_values_are_found_in_a_batch_of_one_and_at_any_scale() -> None:
             np.linalg.eigh(a)[1].sum().backward()
 
 
+def test_small_and_large_matrices_of_one_batch_do_not_judge_each_other() -> None:
+    a = np.stack([1e-20 * square(3, 3), square(3, 3)])
+    x = tg.tensor(a, requires_grad=True)
+    np.linalg.qr(x)[1].sum().backward()
+    small = tg.tensor(a[0], requires_grad=True)
+    np.linalg.qr(small)[1].sum().backward()
+    np.testing.assert_allclose(x.grad.numpy()[0], small.grad.numpy(), rtol=1e-12)
+
+
 def test_singular_matrices() -> None:
     a = tg.tensor(np.array([[1.0, 2.0], [2.0, 4.0]]), requires_grad=True)
     assert np.linalg.det(a).item() == 0

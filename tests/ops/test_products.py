@@ -169,6 +169,7 @@ ERRORS: list[tuple[Any, str]] = [
     (lambda: tg.einsum("ij,jk", A), "einsum: the subscripts 'ij,jk' are for 2 operands, got 1"),
     (lambda: tg.einsum("ijk->", A), r"einsum: the subscripts 'ijk' do not fit an operand of shape \(2, 3\)"),
     (lambda: tg.einsum("i->", A), r"einsum: the subscripts 'i' do not fit an operand of shape \(2, 3\)"),
+    (lambda: tg.einsum("...ij->...", V), r"einsum: the subscripts '...ij' do not fit .* shape \(3,\)"),
     (lambda: tg.einsum("ij->ii", A), "einsum: the output of .* must name each of its axes once"),
     (lambda: tg.einsum("ij->k", A), "einsum: the output of .* must name each of its axes once, and known"),
     (lambda: tg.einsum("...j->j", A), "einsum: the axes of the ellipsis in .* are missing from its output"),
