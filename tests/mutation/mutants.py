@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +85,12 @@ def operations(tree: ast.Module) -> dict[int, list[str]]:
     return lines
 
 
+def names(*trees: ast.AST) -> Counter[str]:
+    """How often each name is read in some trees, which may lie in each other."""
+    nodes = {n for tree in trees for n in ast.walk(tree)}
+    return Counter(n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+
+
 def left_out(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """From where to where nothing is mutated: annotations, and what declarations say to the tests alone."""
     tree = ast.parse(source)
@@ -99,10 +106,13 @@ def left_out(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "sample":
             tried.append(node)
     # What nothing else uses, a function or a list, is for the tests, too.
-    here = [n.id for part in tried for n in ast.walk(part) if isinstance(n, ast.Name)]
-    everywhere = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
-    for node in tree.body:
-        name = getattr(getattr(node, "targets", [node])[0], "id", getattr(node, "name", ""))
-        tried += [node] * (0 < here.count(name) == everywhere.count(name))
+    everywhere = names(tree)
+    named = [(getattr(getattr(n, "targets", [n])[0], "id", getattr(n, "name", "")), n) for n in tree.body]
+    while True:
+        here = names(*tried)
+        more = [n for name, n in named if n not in tried and 0 < here[name] == everywhere[name]]
+        if not more:
+            break
+        tried += more
     for p in filter(None, parts + tried):
         yield (p.lineno, p.col_offset), (p.end_lineno, p.end_col_offset)
