@@ -15,7 +15,7 @@ from .ops.registry import Primitive
 from .random import Draws
 from .state import State, context, current_state
 from .tape import Leaf, Nary, Output, Place, source_of
-from .tensors import Tensor, _constants, _make
+from .tensors import Tensor, _make
 from .trees import leaves_of, map_tree
 
 Function = Callable[..., Any]
@@ -112,7 +112,6 @@ class _Segment:
         shapes, dtypes = tuple(y.shape for y in outs), tuple(y.dtype for y in outs)
         state = current_state()
         entry = Nary(_checkpoint, self.parents, arrays, None, {"f": self}, shapes, dtypes, state.scope)
-        entry.constants = _constants(self.parents, arrays)
         if state.watch is not None:
             state.watch.recorded(entry, arrays, outs)
         places_out = iter([Output(entry, k, y.shape, y.dtype) for k, y in enumerate(outs)])

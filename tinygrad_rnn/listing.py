@@ -143,8 +143,7 @@ class Tape:
         """One tuple per entry: number, scope, operation with its inputs, shape, dtype."""
         rows = []
         for entry in self.entries:
-            args = entry.args or entry.constants or (None,) * len(entry.parents)
-            inputs = [self.label(p, a) for p, a in zip(entry.parents, args, strict=True)]
+            inputs = [self.label(p, a) for p, a in zip(entry.parents, entry.known, strict=True)]
             static = [f"{k}={describe_static(v)}" for k, v in entry.static.items()]
             call = f"{entry.primitive.name}({', '.join(inputs + static)})"
             several = entry.primitive.multiple

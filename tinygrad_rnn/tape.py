@@ -25,7 +25,7 @@ import numpy as np
 
 from . import writes
 from .ops.index import Piece, scatter
-from .ops.registry import Primitive, again
+from .ops.registry import Primitive, again, spec
 from .sources import Line, describe, user_line
 from .state import Scope, State, context
 
@@ -109,8 +109,9 @@ class Entry(Place):
         Each input: its array if a rule will read it, else something with its shape and dtype.
         None once backward has released them.
     constants : tuple or None
-        If some inputs are constants: the shape and dtype, or the number itself, of each, and None in the
-        place of every other input. They outlive ``args``, so a tape prints and draws the same ever after.
+        What stays of ``args`` after their release, if some inputs are constants: the shape and dtype, or the
+        number itself, of each, and None in the place of every other input. A tape prints and draws the same
+        ever after.
     out : array, tuple of arrays or None
         The output, if a rule will read it.
     static : dict
@@ -142,9 +143,21 @@ class Entry(Place):
     def args(self) -> tuple[Any, ...] | None:
         raise NotImplementedError
 
+    @property
+    def known(self) -> tuple[Any, ...]:
+        """What is known of each input: ``args``, or what stayed of them; None for nothing."""
+        return self.args or self.constants or (None,) * len(self.parents)
+
     def release(self) -> None:
         """Forget the arrays that were saved for the rules."""
         raise NotImplementedError
+
+    def _remember(self) -> None:
+        """Before a release: note what stays of the inputs that are constants."""
+        if self.args is not None:
+            self.constants = tuple(
+                [spec(a) if p is None else None for a, p in zip(self.args, self.parents, strict=True)]
+            )
 
 
 class Unary(Entry):
@@ -184,6 +197,8 @@ class Binary(Entry):
         return None if self.x is None else (self.x, self.y)
 
     def release(self) -> None:
+        if self.left is None or self.right is None:
+            self._remember()
         self.x = self.y = self.out = None
 
 
@@ -226,6 +241,8 @@ class Nary(Entry):
         return self._args
 
     def release(self) -> None:
+        if None in self._parents:
+            self._remember()
         self._args = self.out = None
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import ops, tape
-from .ops.registry import Operation, Primitive, Spec
+from .ops.registry import Operation, Primitive, spec
 from .protocols import NOT_ASSIGNED, Protocols, plain
 from .sources import user_line
 from .state import State, current_state, enable_grad
@@ -100,12 +100,11 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     if primitive.multiple:
         return _record_several(primitive, tuple(places), arrays, out, static, state)
     kept, keep_out = primitive.kept(mask, len(arrays))
-    args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
+    args = tuple([a if k else p or spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
     if type(out) is not ndarray:
         out = np.asarray(out)
     saved = out if keep_out else None
     entry = Nary(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
-    entry.constants = _constants(places, arrays)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
     return _make(out, entry)
@@ -126,10 +125,9 @@ def _record_several(
     else:
         mask = sum([1 << k for k, p in enumerate(places) if p is not None])
         kept, keep_out = primitive.kept(mask, len(places))
-        args = tuple([a if k else p or _spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
+        args = tuple([a if k else p or spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
         saved = out if keep_out else None
         entry = Nary(primitive, places, args, saved, static, None, None, state.scope)
-        entry.constants = _constants(places, arrays)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
     results: list[Tensor] = []
@@ -166,13 +164,6 @@ def _unary(
     entry.static = static
     entry.scope = state.scope
     return entry
-
-
-def _constants(places: Sequence[Place | None], arrays: Sequence[Any]) -> tuple[Any, ...] | None:
-    """What an entry remembers of its inputs that are not on the tape, if there are any."""
-    if None not in places:
-        return None
-    return tuple([_spec(a) if p is None else None for a, p in zip(arrays, places, strict=True)])
 
 
 def _several(out: tuple[Any, ...], results: list[Tensor]) -> tuple[Tensor, ...]:
@@ -251,11 +242,9 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
     entry.primitive = primitive
     entry.left = p
     entry.right = q
-    entry.x = x if keep_x else p or _spec(x)
-    entry.y = y if keep_y else q or _spec(y)
-    entry.constants = (
-        None if mask == 3 else (_spec(x) if p is None else None, _spec(y) if q is None else None)
-    )
+    entry.x = x if keep_x else p or spec(x)
+    entry.y = y if keep_y else q or spec(y)
+    entry.constants = None
     entry.out = out if keep_out else None
     entry.static = _NOTHING
     entry.shape = shape
@@ -293,11 +282,6 @@ def _refuse_undifferentiable(primitive: Primitive, places: Sequence[Place | None
                 f"{primitive.name} is not differentiable in its argument {primitive.inputs[k]!r}, which "
                 f"requires gradients: pass a comparison, or {primitive.inputs[k]}.detach() if that is meant"
             )
-
-
-def _spec(a: Any) -> Any:
-    """A constant that no rule reads: its shape and dtype if it is an array, or the number itself."""
-    return Spec(a.shape, a.dtype) if type(a) is ndarray and a.ndim else a
 
 
 def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:

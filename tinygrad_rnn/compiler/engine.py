@@ -14,7 +14,7 @@ from ..nn.module import Module
 from ..nn.packing import pack
 from ..nn.scan import run
 from ..nn.states import State, refilled, tensors_of
-from ..ops.registry import Primitive, Spec
+from ..ops.registry import Primitive
 from ..state import current_state, enable_grad
 from ..tape import Leaf, Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
@@ -260,11 +260,6 @@ class Call:
             _scan, (*places, None), (x, *arrays[1:], lease), tuple(saved), {"call": self},
             tuple([a.shape for a in results]), tuple([a.dtype for a in results]), current_state().scope,
         )  # fmt: skip
-        held = Spec((sum(a.nbytes for a in saved),), np.dtype(np.uint8))
-        entry.constants = (
-            *[Spec(a.shape, a.dtype) if p is None else None for p, a in zip(places, arrays, strict=True)],
-            held,
-        )
         return [_make(a, Output(entry, k, a.shape, a.dtype)) for k, a in enumerate(results)]
 
     def backward(self, gs: Sequence[Any], saved: Sequence[Any], args: Sequence[Any]) -> list[Any]:

@@ -135,10 +135,17 @@ class Lease:
     """Arrays taken from a pool that go back together, when this object is let go of at the latest."""
 
     __slots__ = ("_pool", "_taken")
+    dtype = np.dtype(np.uint8)
+    ndim = 1
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._taken: list[np.ndarray] = []
+
+    @property
+    def shape(self) -> tuple[int]:
+        """One number, of bytes: so it looks to a tape like an array that an entry holds."""
+        return (sum(a.nbytes for a in self._taken),)
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         array = self._pool.take(shape, dtype)

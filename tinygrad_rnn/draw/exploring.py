@@ -198,8 +198,7 @@ class _Content:
             return [self.numbers[place.entry], place.index]
         if isinstance(place, Entry):
             return self.numbers[place]
-        constants = entry.args or entry.constants
-        name = self.listing.label(None, constants[k] if constants else None)
+        name = self.listing.label(None, entry.known[k])
         value = self.values.inputs(entry)[k]
         return [name, self._value(value) if isinstance(value, np.ndarray) and value.ndim else -2]
 

@@ -92,9 +92,7 @@ class Values:
     def _take(self, entry: Entry) -> None:
         """What an entry still holds."""
         # Numbers outlive backward among the constants, arrays do not.
-        for k, (place, a) in enumerate(
-            zip(entry.parents, entry.args or entry.constants or [None] * len(entry.parents), strict=True)
-        ):
+        for k, (place, a) in enumerate(zip(entry.parents, entry.known, strict=True)):
             if a is None or isinstance(a, (Spec, Place)):
                 continue
             if place is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..tape import Entry, Leaf, Output, Place
-from .ops import constants, plain_number
+from .ops import plain_number
 from .selection import Selection
 from .unrolled import WIRING, Carried, source
 from .view import Point
@@ -140,7 +140,7 @@ class Lanes:
                     read.update(dict.fromkeys(self._trace(place), True))
 
     def _is_data(self, entry: Entry, k: int) -> bool:
-        return not plain_number(constants(entry)[k]) and not self._is_state(entry, k)
+        return not plain_number(entry.known[k]) and not self._is_state(entry, k)
 
     def _is_state(self, entry: Entry, k: int) -> bool:
         """Whether an input is where the steps of a loop read a state."""

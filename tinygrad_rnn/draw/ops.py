@@ -154,7 +154,7 @@ class _Ops:
                 continue
             inputs = [
                 names.get(place, "") if place is not None else plain_number(constant)
-                for place, constant in zip(entry.parents, constants(entry), strict=True)
+                for place, constant in zip(entry.parents, entry.known, strict=True)
             ]
             if all(inputs):
                 text = _expression(entry, inputs)
@@ -268,7 +268,7 @@ class _Ops:
         step, frame = self.unrolled.step(entry), self.unrolled.at(entry)
         gate = self.unrolled.gates.get(entry)
         arguments = []
-        for k, (place, constant) in enumerate(zip(entry.parents, constants(entry), strict=True)):
+        for k, (place, constant) in enumerate(zip(entry.parents, entry.known, strict=True)):
             if entry.primitive.name == COMPILED and k == len(entry.parents) - 1:
                 break  # its workspace
             text = self._text(place, constant)
@@ -421,11 +421,6 @@ class _Ops:
                 )
             )
         return self.copies[place, step]
-
-
-def constants(entry: Entry) -> tuple[Any, ...]:
-    """What is known of each input that is a constant, before and after the release of the saved arrays."""
-    return entry.args or entry.constants or (None,) * len(entry.parents)
 
 
 def plain_number(constant: Any) -> str:

@@ -154,8 +154,7 @@ class Step:
             return
         if len(entry.parents) != len(pattern.inputs):
             return
-        constants = entry.args or entry.constants or (None,) * len(entry.parents)
-        inputs = list(zip(entry.parents, constants, strict=True))
+        inputs = list(zip(entry.parents, entry.known, strict=True))
         orders = [inputs]
         if pattern.primitive in ("add", "multiply"):
             orders.append(inputs[::-1])

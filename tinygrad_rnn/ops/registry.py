@@ -75,6 +75,11 @@ class Spec(NamedTuple):
     dtype: np.dtype[Any]
 
 
+def spec(a: Any) -> Any:
+    """A constant that no rule reads: its shape and dtype if it is an array, or the number itself."""
+    return Spec(a.shape, a.dtype) if getattr(a, "ndim", 0) else a
+
+
 class Keep(NamedTuple):
     """Which arrays the rules of an entry will read: one flag per input, and one for the output."""
 
