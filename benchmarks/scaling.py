@@ -54,7 +54,7 @@ def seconds(step, times):
     return time.perf_counter() - start
 
 
-def length(make=ours, name="ours", rounds=9):
+def length(make=ours, name="ours", rounds=25):
     """One step at T = 1600 over one at T = 100: exactly linear would be 16.
 
     Sixteen short steps are timed against one long one, in turn: the same number of operations, and the same

@@ -108,10 +108,9 @@ class Entry(Place):
     args : tuple or None
         Each input: its array if a rule will read it, else something with its shape and dtype.
         None once backward has released them.
-    constants : tuple or None
-        What stays of ``args`` after their release, if some inputs are constants: the shape and dtype, or the
-        number itself, of each, and None in the place of every other input. A tape prints and draws the same
-        ever after.
+    known : tuple
+        ``args``, or what stays of them after their release: shape and dtype, or the number itself, of each
+        constant, and None for every other input. So a tape prints and draws the same ever after.
     out : array, tuple of arrays or None
         The output, if a rule will read it.
     static : dict
@@ -124,10 +123,9 @@ class Entry(Place):
         The line of the user's code that made it; only there if made inside ``tg.detect_anomaly()``.
     """
 
-    __slots__ = ("constants", "number", "out", "primitive", "scope", "source", "static")
+    __slots__ = ("number", "out", "primitive", "scope", "source", "static")
     number: int
     primitive: Primitive
-    constants: tuple[Any, ...] | None
     out: Any
     static: dict[str, Any]
     shape: Any
@@ -145,19 +143,11 @@ class Entry(Place):
 
     @property
     def known(self) -> tuple[Any, ...]:
-        """What is known of each input: ``args``, or what stayed of them; None for nothing."""
-        return self.args or self.constants or (None,) * len(self.parents)
+        raise NotImplementedError
 
     def release(self) -> None:
         """Forget the arrays that were saved for the rules."""
         raise NotImplementedError
-
-    def _remember(self) -> None:
-        """Before a release: note what stays of the inputs that are constants."""
-        if self.args is not None:
-            self.constants = tuple(
-                [spec(a) if p is None else None for a, p in zip(self.args, self.parents, strict=True)]
-            )
 
 
 class Unary(Entry):
@@ -174,6 +164,10 @@ class Unary(Entry):
     @property
     def args(self) -> tuple[Any, ...] | None:
         return None if self.arg is None else (self.arg,)
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        return (self.arg,)
 
     def release(self) -> None:
         self.arg = self.out = None
@@ -194,18 +188,26 @@ class Binary(Entry):
 
     @property
     def args(self) -> tuple[Any, ...] | None:
-        return None if self.x is None else (self.x, self.y)
+        return None if self.released else (self.x, self.y)
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        return (self.x, self.y)
+
+    @property
+    def released(self) -> bool:
+        return (self.y if self.left is None else self.x) is None
 
     def release(self) -> None:
-        if self.left is None or self.right is None:
-            self._remember()
-        self.x = self.y = self.out = None
+        self.x = spec(self.x) if self.left is None else None
+        self.y = spec(self.y) if self.right is None else None
+        self.out = None
 
 
 class Nary(Entry):
     """An entry with any number of inputs."""
 
-    __slots__ = ("_args", "_parents")
+    __slots__ = ("_args", "_constants", "_parents")
 
     def __init__(
         self,
@@ -225,7 +227,7 @@ class Nary(Entry):
                 place.used = user_line()
         self._parents = parents
         self._args: tuple[Any, ...] | None = args
-        self.constants = None
+        self._constants: tuple[Any, ...] | None = None
         self.out = out
         self.static = static
         self.shape = shape
@@ -240,9 +242,14 @@ class Nary(Entry):
     def args(self) -> tuple[Any, ...] | None:
         return self._args
 
+    @property
+    def known(self) -> tuple[Any, ...]:
+        return self._args or self._constants or (None,) * len(self._parents)
+
     def release(self) -> None:
-        if None in self._parents:
-            self._remember()
+        if self._args is not None and None in self._parents:
+            pairs = zip(self._args, self._parents, strict=True)
+            self._constants = tuple([spec(a) if p is None else None for a, p in pairs])
         self._args = self.out = None
 
 
@@ -507,7 +514,7 @@ def _through_quickly(entry: Any, g: Any, arrive: Callable[[Any, Any], None]) -> 
         arrive(entry.parent, vjps[0](g, entry.out, arg, **entry.static))
         return
     x, y, out = entry.x, entry.y, entry.out
-    if x is None:
+    if entry.released:
         raise _released(entry)
     if entry.left is not None:
         arrive(entry.left, vjps[0](g, out, x, y))

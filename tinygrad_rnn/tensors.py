@@ -130,20 +130,16 @@ def _record_several(
         entry = Nary(primitive, places, args, saved, static, None, None, state.scope)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
-    results: list[Tensor] = []
-    shapes: list[tuple[int, ...]] = []
-    dtypes: list[np.dtype[Any]] = []
-    for array in out:
-        result: Tensor = new(Tensor)
-        result._data = array = array if type(array) is ndarray else np.asarray(array)
-        shape = array.shape
-        if shapes and shape == shapes[-1]:
-            shape = shapes[-1]
-        result._place = Output(entry, len(results), shape, array.dtype)
-        results.append(result)
-        shapes.append(shape)
-        dtypes.append(array.dtype)
-    entry.shape, entry.dtype = tuple(shapes), tuple(dtypes)
+    results = [_make(array, None) for array in out]
+    described = (tuple([r._data.shape for r in results]), tuple([r._data.dtype for r in results]))
+    latest: Any = primitive.latest
+    if described == latest:
+        described = latest
+    else:
+        primitive.latest = described
+    entry.shape, entry.dtype = described
+    for k, result in enumerate(results):
+        result._place = Output(entry, k, entry.shape[k], entry.dtype[k])
     return _several(out, results)
 
 
@@ -159,7 +155,6 @@ def _unary(
     entry.primitive = primitive
     entry.parent = place
     entry.arg = array if kept else place
-    entry.constants = None
     entry.out = out if keep_out else None
     entry.static = static
     entry.scope = state.scope
@@ -237,6 +232,10 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
         shape = p.shape
     elif q is not None and shape == q.shape:
         shape = q.shape
+    elif shape == (latest := primitive.latest):
+        shape = latest
+    else:
+        primitive.latest = shape
     result._place = entry = new(Binary)
     entry.number = next(clock)
     entry.primitive = primitive
@@ -244,7 +243,6 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
     entry.right = q
     entry.x = x if keep_x else p or spec(x)
     entry.y = y if keep_y else q or spec(y)
-    entry.constants = None
     entry.out = out if keep_out else None
     entry.static = _NOTHING
     entry.shape = shape

