@@ -188,15 +188,11 @@ class Binary(Entry):
 
     @property
     def args(self) -> tuple[Any, ...] | None:
-        return None if self.released else (self.x, self.y)
+        return None if (self.y if self.left is None else self.x) is None else (self.x, self.y)
 
     @property
     def known(self) -> tuple[Any, ...]:
         return (self.x, self.y)
-
-    @property
-    def released(self) -> bool:
-        return (self.y if self.left is None else self.x) is None
 
     def release(self) -> None:
         self.x = spec(self.x) if self.left is None else None
@@ -367,11 +363,16 @@ class Cotangents:
         if kind is not Piece and kind is not list:
             if g.shape != place.shape or g.dtype is not place.dtype:
                 g = fit(g, place)
-            if type(place) is not Output and place not in self.table:
-                self.table[place] = g
-                if type(place) is not Leaf and place.number >= self.since:
-                    heappush(self.queue, (-place.number, place))
-                return
+            if type(place) is not Output:
+                old = self.table.get(place)
+                if old is None:
+                    self.table[place] = g
+                    if type(place) is not Leaf and place.number >= self.since:
+                        heappush(self.queue, (-place.number, place))
+                    return
+                if type(old) is Sum:
+                    old.add(g)
+                    return
         for item in g if kind is list else (g,):
             self._add(place, item)
 
@@ -514,12 +515,13 @@ def _through_quickly(entry: Any, g: Any, arrive: Callable[[Any, Any], None]) -> 
         arrive(entry.parent, vjps[0](g, entry.out, arg, **entry.static))
         return
     x, y, out = entry.x, entry.y, entry.out
-    if entry.released:
+    left, right = entry.left, entry.right
+    if (y if left is None else x) is None:
         raise _released(entry)
-    if entry.left is not None:
-        arrive(entry.left, vjps[0](g, out, x, y))
-    if entry.right is not None:
-        arrive(entry.right, vjps[1](g, out, x, y))
+    if left is not None:
+        arrive(left, vjps[0](g, out, x, y))
+    if right is not None:
+        arrive(right, vjps[1](g, out, x, y))
 
 
 def _through_recorded(entry: Entry, g: Any, cotangents: Cotangents, lift: Lift) -> None:

@@ -130,16 +130,24 @@ def _record_several(
         entry = Nary(primitive, places, args, saved, static, None, None, state.scope)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
-    results = [_make(array, None) for array in out]
-    described = (tuple([r._data.shape for r in results]), tuple([r._data.dtype for r in results]))
+    arrays_out = [array if type(array) is ndarray else np.asarray(array) for array in out]
+    described = (tuple([a.shape for a in arrays_out]), tuple([a.dtype for a in arrays_out]))
     latest: Any = primitive.latest
     if described == latest:
         described = latest
     else:
         primitive.latest = described
     entry.shape, entry.dtype = described
-    for k, result in enumerate(results):
-        result._place = Output(entry, k, entry.shape[k], entry.dtype[k])
+    results: list[Tensor] = []
+    for array, shape, dtype in zip(arrays_out, *described, strict=True):
+        result: Tensor = new(Tensor)
+        result._data = array
+        result._place = place = new(Output)
+        place.entry = entry
+        place.index = len(results)
+        place.shape = shape
+        place.dtype = dtype
+        results.append(result)
     return _several(out, results)
 
 

@@ -18,17 +18,18 @@ def sigmoid(x, /):
     Below -11 (float16), -88 (float32) or -709 (float64) exp(-x) would overflow. The exponent is bounded
     there, so that the result is the smallest normal number or so, in place of a yet smaller one.
     """
-    x = floating(x)
+    x = np.asarray(x)
     known = _SIGMOID.get(x.dtype.char)
     if known is None or not x.ndim:
+        x = floating(x)
         return 1 / (1 + np.exp(np.minimum(-x, 709.0 if known is None else known[0])))
     limit, one = known
     # The same in one buffer: this is the most frequent operation of gated networks.
     y = np.negative(x)
     np.minimum(y, limit, out=y)
-    np.exp(y, out=y)
-    y += one
-    return np.reciprocal(y, out=y)
+    np.exp(y, y)
+    np.add(y, one, y)
+    return np.reciprocal(y, y)
 
 
 _SIGMOID = {char: (np.array(n, char), np.array(1, char)) for char, n in {"e": 11, "f": 88, "d": 709}.items()}

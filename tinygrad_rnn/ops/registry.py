@@ -318,11 +318,15 @@ class Primitive(Operation):
     def bind(self, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Tell array inputs from static arguments, as Python would for the public signature."""
         arity = self.arity
-        if arity:  # the two usual ways, at once: all by position, and all static arguments by name
-            if not static and arity < len(args) <= arity + len(self.static_names):
-                return args[:arity], dict(zip(self.static_names, args[arity:], strict=False))
-            if len(args) == arity and self.static_set.issuperset(static):
+        extra = len(args) - arity
+        # The usual ways at once: all arrays by position, static arguments by position, by name or both.
+        if arity and 0 <= extra <= len(self.static_names) and self.static_set.issuperset(static):
+            if not extra:
                 return args, static
+            both = dict(zip(self.static_names, args[arity:], strict=False))
+            both.update(static)
+            if len(both) == extra + len(static):
+                return args[:arity], both
         named = dict(static)
         if self.variadic:
             if not args or isinstance(args[0], np.ndarray) or not isinstance(args[0], Sequence):
