@@ -18,11 +18,12 @@ from ..ops.registry import Primitive
 from ..state import current_state, enable_grad
 from ..tape import Leaf, Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
+from .instructions import Step, Unsupported
 from .layout import Layout, Lease, Pool
 from .numpy_backend import Program, Single
 from .planning import Report, split_step
 from .surroundings import Surroundings
-from .tracing import Signature, Step, Unsupported, trace, twin
+from .tracing import Signature, trace, twin
 
 _LARGE = 8192
 """Bytes of one step of the widest value, from which on NumPy does elementwise work inside the loop."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..ops.registry import Primitive
 from . import numpy_backend
+from .instructions import ROWS, Constant, Instruction, Operand, Pullback, Value
 from .numpy_backend import Location, feature_parts, joins_features, product_kind
 from .planning import Instructions, Plan, elementwise
-from .tracing import ROWS, Constant, Instruction, Operand, Pullback, Value
 
 
 class NotFused(Exception):  # noqa: N818

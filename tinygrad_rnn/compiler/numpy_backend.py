@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..ops.registry import Primitive
+from .instructions import ROWS, Constant, Instruction, Operand, Value
 from .layout import Layout, Lease
 from .planning import Instructions, Plan, live
-from .tracing import ROWS, Constant, Instruction, Operand, Value
 
 
 @dataclass(frozen=True)
@@ -455,7 +455,7 @@ class Writer:
                     self.names[v] = var(v)
 
         def release(k: int, i: Instruction) -> None:
-            for v in set(i.read):
+            for v in dict.fromkeys(i.read):
                 at = locations.get(v)
                 if last[v] == k and at is not None and at.array in held:
                     held[at.array] -= 1

@@ -18,7 +18,7 @@ import numpy as np
 from .. import ops
 from ..listing import describe_static
 from ..ops.registry import Primitive
-from .tracing import ROWS, Instruction, Operand, Shape, Step, Unsupported, Value
+from .instructions import ROWS, Instruction, Operand, Shape, Step, Unsupported, Value
 
 Instructions = list[Instruction]
 
