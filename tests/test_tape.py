@@ -12,7 +12,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops, tape
 from tinygrad_rnn.ops import index as index_ops
-from tinygrad_rnn.tape import Entry, Leaf, Output
+from tinygrad_rnn.ops.registry import Primitive
+from tinygrad_rnn.tape import Binary, Entry, Leaf, Nary, Output, Unary
 
 
 def leaf(*shape: int, dtype: Any = np.float64, seed: int = 0) -> Any:
@@ -79,6 +80,7 @@ def test_several_roots() -> None:
         [(a.place, np.ones(3)), (b.place, np.ones(3)), (a.place, np.ones(3)), (x.place, np.ones(3))]
     )
     np.testing.assert_allclose(found[x.place], 5 + np.exp(x.numpy()))
+    assert b.place.args is None  # released, unless another pass is announced
 
 
 def test_a_pass_can_end_at_older_entries() -> None:
@@ -96,6 +98,20 @@ def test_a_pass_can_end_at_older_entries() -> None:
     assert second is None
     h.sum().backward()
     same(x.grad, 2 * x.numpy())
+
+
+@pytest.mark.parametrize("f", [tg.exp, lambda x: tg.split(x * x, 2)[1], lambda x: tg.exp(x)[1:]])
+def test_what_has_the_number_where_a_pass_ends_belongs_to_it(f: Any) -> None:
+    x = leaf(4)
+    y = f(x)
+    oldest = tape.reachable([y.place])[-1]
+    found = tape.backward([(y.place, np.ones(y.shape))], since=oldest.number)
+    assert set(found) == {x.place}
+    y = f(x)
+    entries = tape.reachable([y.place])
+    assert [e.number for e in entries] == sorted([e.number for e in entries], reverse=True)
+    for k, entry in enumerate(entries):
+        assert tape.reachable([y.place], entry.number) == entries[: k + 1]
 
 
 def test_gradients_accumulate_over_backwards() -> None:
@@ -252,6 +268,29 @@ def test_outputs_of_several_under_create_graph() -> None:
         lambda x: [a * a[:1] for a in tg.unstack(x, axis=1)][1:], np.arange(1.0, 7).reshape(2, 3)
     )
     assert tg.gradgradcheck(lambda x: tuple(tg.split(x * x, [1, 4])[k] for k in (0, 2)), np.arange(1.0, 7))
+    assert tg.gradgradcheck(lambda x: tuple(np.linalg.qr(x)), leaf(3, 2))  # its rule reads the outputs
+
+
+def _grown(x: Any, y: Any, /) -> Any:
+    return np.exp(x * y), x + y
+
+
+def _grown_vjp(gs: Any, ys: Any, _own: Any, other: Any) -> Any:
+    return (0 if gs[0] is None else gs[0] * ys[0] * other) + (0 if gs[1] is None else gs[1])
+
+
+def test_several_inputs_and_several_outputs() -> None:
+    """With a rule for each input, which reads the other input and an output."""
+    grown = Primitive(_grown, multiple=True)
+    grown.defvjp(_grown_vjp, lambda gs, ys, x, _y: _grown_vjp(gs, ys, None, x))
+    a, b = leaf(3), leaf(3, seed=1).numpy()
+    assert tg.gradgradcheck(grown, a, b)
+    for used in (0, 1):
+        assert tg.gradgradcheck(lambda x, k=used: grown(x, b)[k], a)
+        assert tg.gradgradcheck(lambda x, k=used: grown(b, x)[k], a)
+    entry = grown(a, b)[0].place.entry
+    assert isinstance(entry.args[0], Leaf)
+    assert entry.args[1] is b
 
 
 @pytest.mark.parametrize(("cut", "join"), [(tg.unstack, "stack"), (lambda x: tg.split(x, 3), "concatenate")])
@@ -417,6 +456,15 @@ def test_retain_graph_allows_another_backward() -> None:
     same(x.grad, 4 * x.numpy())
 
 
+@pytest.mark.parametrize("f", [lambda x: x * 2.0, lambda x: 2.0 * x, lambda x: x + x, tg.exp])
+def test_released_entries_of_any_kind_are_noticed(f: Any) -> None:
+    """Also where a constant was not saved, and so is still there."""
+    y = f(leaf())
+    y.backward()
+    with pytest.raises(RuntimeError, match="released"):
+        y.backward()
+
+
 def test_a_released_part_is_noticed_from_another_result() -> None:
     x = leaf(3)
     shared = tg.exp(x)
@@ -450,6 +498,54 @@ def test_constants_are_kept_only_for_rules_that_read_them() -> None:
     assert not isinstance(added.args[1], np.ndarray)
     assert multiplied.args[1] is constant
     assert isinstance(multiplied.args[0], Leaf)  # nobody needs a gradient of the constant
+
+
+def _scaled(x: Any, y: Any, /, k: float = 1.0) -> Any:
+    return np.exp(x * y)[()] * k  # NumPy makes a scalar of an array without axes
+
+
+def test_a_result_that_a_rule_reads_is_held_once() -> None:
+    """Also where NumPy has made a scalar of it: by the tensor and by the entry as one array."""
+    scaled = Primitive(_scaled)
+    scaled.defvjp(lambda g, out, _x, y, k=1.0: g * out * y, lambda g, out, x, _y, k=1.0: g * out * x)
+    x = leaf()
+    for y in (tg.exp(x), tg.logaddexp(x, x), scaled(x, x, k=2.0)):
+        assert type(y.numpy()) is np.ndarray
+        assert y.place.out is y.numpy()
+    assert tg.gradgradcheck(lambda x, y: scaled(x, y, k=2.0), x, leaf(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("f", "kind"),
+    [
+        (tg.tanh, Unary), (np.tanh, Unary), (lambda x: x.sum(axis=0), Unary), (lambda x: x[0], Unary),
+        (lambda x: tg.split(x, 3)[0], Unary), (lambda x: x + 1, Binary), (lambda x: tg.hypot(x, x), Binary),
+        (lambda x: tg.where(True, x, 1), Nary), (lambda x: tg.stack([x]), Nary),
+    ],
+)  # fmt: skip
+def test_an_entry_is_as_small_as_its_inputs_allow(f: Any, kind: Any) -> None:
+    """A long tape of few objects costs the garbage collector less."""
+    place = f(leaf(3)).place
+    assert type(getattr(place, "entry", place)) is kind
+
+
+def test_constants_stay_known_after_their_release() -> None:
+    """Their shapes and dtypes, or the numbers themselves; of all other inputs nothing stays."""
+    x, c = leaf(3), np.ones(3, np.float32)
+    spec = (c.shape, c.dtype)
+    for f, known in (
+        (lambda x: x * c, (None, spec)),
+        (lambda x: 2.0 * x, (2.0, None)),
+        (lambda x: tg.where(c > 0, x, c), (((3,), np.dtype(bool)), None, spec)),
+        (lambda x: tg.where(c > 0, x, 7.0), (((3,), np.dtype(bool)), None, 7.0)),
+        (lambda x: tg.concatenate([x, x]), (None, None)),
+        (tg.exp, (None,)),
+    ):
+        y = f(x)
+        assert all(a is b for a, b in zip(y.place.known, y.place.args, strict=True))
+        y.sum().backward()
+        assert y.place.args is None
+        assert y.place.known == known
 
 
 @pytest.mark.parametrize("after_backward", [False, True])
@@ -611,8 +707,8 @@ def test_an_entry_of_any_size_notes_the_line_of_first_use(f: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        ((2, 1), (2,)), ((1, 2), (2,)), ((2,), (1, 2)), ((3, 2), (2,)), ((3, 2), (3, 1)), ((3, 2), (1, 1)),
-        ((3, 2), ()), ((1, 1), ()), ((2, 2), (2,)), ((0, 2), (2,)), ((4, 3, 2), (3, 1)),
+        ((2, 1), (2,)), ((1, 2), (2,)), ((2,), (1, 2)), ((2,), (2, 1)), ((3, 2), (2,)), ((3, 2), (3, 1)),
+        ((3, 2), (1, 1)), ((3, 2), ()), ((1, 1), ()), ((2, 2), (2,)), ((0, 2), (2,)), ((4, 3, 2), (3, 1)),
     ],
 )  # fmt: skip
 def test_cotangents_are_summed_over_broadcast_axes(given: Any, wanted: Any) -> None:
@@ -622,6 +718,17 @@ def test_cotangents_are_summed_over_broadcast_axes(given: Any, wanted: Any) -> N
     places = np.arange(size).reshape(given if g.size == size else wanted)
     summed = np.bincount(np.broadcast_to(places, given).ravel(), g.ravel(), size)
     np.testing.assert_allclose(got, summed.reshape(wanted), rtol=1e-6)
+
+
+def test_a_cotangent_is_not_broadcast() -> None:
+    for given in ((3,), (1, 3), ()):
+        with pytest.raises(ValueError, match=r"does not broadcast from the input's shape \(2, 3\)"):
+            tape.fit(np.ones(given), Leaf((2, 3), np.dtype("f8")))
+
+
+def test_a_new_leaf_has_not_changed() -> None:
+    place = leaf(2).place
+    assert (place.changed, place.version, place.grad, place.name, place.used) == (0, 0, None, None, None)
 
 
 def test_a_change_that_does_not_matter_is_allowed() -> None:

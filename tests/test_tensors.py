@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -240,6 +241,7 @@ TABLE = [
     Bad("emptied().backward()", RuntimeError, "leaf w of shape (3,) changed in place"),
     Bad("(v * 1j).sum().backward(np.array(1j))", TypeError, "complex"),
     Bad("abs(v * 1j).sum().backward()", TypeError, "multiply real input complex"),
+    Bad("v.backward(tg.tensor(v.numpy() * 1j))", TypeError, "backward() complex grad float64"),
     Bad("v.sum().backward(np.array(1j))", TypeError, "complex128 imaginary float64"),
     Bad("v % 2", TypeError, "np.remainder no gradient rule"),
     Bad("2 % v", TypeError, "np.remainder no gradient rule"),
@@ -286,7 +288,7 @@ TABLE = [
     Bad("tg.tensor([x, x])", TypeError, "list of tensors tg.stack"),
     Bad("tg.tensor((v, 1.0))", TypeError, "list of tensors tg.stack"),
     Bad("tg.tensor([[v, v]])", RuntimeError, "requires gradients x.numpy() x.detach()"),
-    Bad("tg.tensor(['a', 'b'])", TypeError, "numbers 'a'"),
+    Bad("tg.tensor(['a', 'b'])", TypeError, "numbers such as ['a']"),
     Bad("tg.tensor(np.array(['1']), dtype=float)", TypeError, "numbers '1'"),
     Bad("tg.tensor([1.0], dtype=str)", TypeError, "numbers dtype"),
     Bad("tg.tensor(None)", TypeError, "numbers None"),
@@ -318,6 +320,14 @@ def test_errors_say_what_was_wrong(bad: Bad) -> None:
     assert len(message) < 420
 
 
+def test_a_rule_that_fails_is_found_by_its_scope() -> None:
+    for scope, words in ((tg.scope("reader"), "in scope reader"), (nullcontext(), r"in scope \(none\)")):
+        with scope:
+            y = silent(t(3))
+        with pytest.raises(TypeError, match=rf"in the backward rule of silent, entry \d+, {words}"):
+            y.sum().backward()
+
+
 def test_if_on_several_elements() -> None:
     with pytest.raises(ValueError, match="ambiguous"):
         _ = 1 if t(3) else 0
@@ -334,18 +344,36 @@ def test_errors_keep_their_cause() -> None:
 # -------------------------------------------------------------------------------------- what it holds
 
 
+class Foreign:
+    """An array of another library."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.arange(3.0)
+
+
 def test_arrays_keep_their_dtype_and_numbers_take_the_default() -> None:
     for dtype in ("f2", "f4", "f8", "i4", "u1", "?"):
         array = np.zeros(2, dtype)
         assert tg.tensor(array).dtype == dtype
         assert tg.tensor(array).data is array
     assert tg.tensor(np.float64(1)).dtype == np.float64
+    assert tg.tensor(Foreign()).dtype == np.float64
     for numbers in (1.5, 1, [1, 2], [[1.0]], (1, 2)):
         assert tg.tensor(numbers).dtype == np.float32
     assert tg.tensor([True, False]).dtype == bool
     assert tg.tensor([1, 2], dtype=int).dtype == int
     assert tg.tensor(np.arange(3), dtype="f4", requires_grad=True).dtype == np.float32
     assert tg.tensor(t(3), dtype="f4").dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin", "argsort", "nonzero", "round", "all", "any"])
+def test_what_has_no_derivative_gives_what_the_array_gives(name: str) -> None:
+    """The same defaults too."""
+    for array in (np.array([[0.26, -1.74, 3.06], [2.0, 0.0, -4.61]]), np.array([2.0, 1.0])):
+        wanted = getattr(array, name)()
+        got = getattr(tg.tensor(array, requires_grad=True), name)()
+        assert type(got) is type(wanted)
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_the_default_dtype_can_be_set() -> None:
@@ -386,6 +414,8 @@ def test_how_tensors_print() -> None:
     assert repr(tg.split(f4, 2)[0]) == "tensor([1.], from split)"
     assert repr(t()) == "tensor(1., dtype=float64, requires_grad=True)"
     assert len(repr(tg.tensor(np.zeros(10_000)))) < 300
+    assert "..." not in repr(tg.tensor(np.zeros(200)))
+    assert "..." in repr(tg.tensor(np.zeros(201)))
 
 
 def test_requires_grad_can_be_switched_on_leaves() -> None:

@@ -50,7 +50,7 @@ class Leaf(Place):
     ----------
     grad : Tensor or None
     changed : int
-        The clock when the leaf's values were last replaced, to be compared with entries' numbers.
+        The clock when the leaf's values were last replaced, to be compared with entries' numbers; 0 before.
     version : int
         How often they have been replaced.
     name : str or None
@@ -243,8 +243,8 @@ class Nary(Entry):
         return self._args or self._constants or (None,) * len(self._parents)
 
     def release(self) -> None:
-        if self._args is not None and None in self._parents:
-            pairs = zip(self._args, self._parents, strict=True)
+        if None in self._parents:
+            pairs = zip(self.known, self._parents, strict=True)
             self._constants = tuple([spec(a) if p is None else None for a, p in pairs])
         self._args = self.out = None
 

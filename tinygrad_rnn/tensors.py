@@ -558,7 +558,7 @@ class Tensor(Protocols):
             raise ValueError(f"backward() got grad of shape {seed.shape} for a tensor of shape {self.shape}")
         if seed.dtype.kind == "c" != self.dtype.kind:
             raise TypeError(f"backward() got a complex grad for a tensor of {self.dtype}")
-        return seed if seed.dtype == self.dtype else seed.astype(self.dtype)
+        return seed
 
     # ---- operators
 
