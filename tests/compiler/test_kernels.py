@@ -11,7 +11,7 @@ pytest.importorskip("numba", reason="numba (extra fast) is absent")
 
 from numba import njit
 
-from tinygrad_rnn.compiler import building, kernels
+from tinygrad_rnn.compiler import building, kernels, products
 
 
 @njit(error_model="numpy")
@@ -53,37 +53,50 @@ def test_functions_of_what_is_not_finite(dtype: str) -> None:
 
 
 SIZES = st.sampled_from([1, 2, 3, 5, 6, 7, 8, 15, 16, 17, 31, 33, 64, 65, 100, 130])
+DTYPES = st.sampled_from(["float32", "float64"])
 
 
-@given(SIZES, st.sampled_from([0, 1, 2, 7, 16, 65]), SIZES, st.sampled_from(["float32", "float64"]))
+@njit(error_model="numpy")
+def three_forms(
+    a: Any, w: Any, packed: Any, turned: Any, rows: Any, inner: Any, columns: Any, out: Any
+) -> None:
+    """Into every second row of three blocks of out."""
+    size = 2 * rows * columns
+    products.product(a, 0, inner, packed, out, 0, 2 * columns, rows, inner, columns)
+    products.product_in_place(a, 0, inner, w, out, size, 2 * columns, rows, inner, columns)
+    products.dots(a, 0, inner, turned, out, 2 * size, 2 * columns, rows, inner, columns)
+
+
+@given(SIZES, st.sampled_from([0, 1, 2, 7, 16, 65]), SIZES, DTYPES)
 def test_products(rows: int, inner: int, columns: int, dtype: str) -> None:
     rng = np.random.default_rng(rows + 7 * inner + 11 * columns)
-    a, w = (
-        rng.standard_normal((rows, inner)).astype(dtype),
-        rng.standard_normal((inner, columns)).astype(dtype),
-    )
-    lanes = kernels.LANES_float32 if dtype == "float32" else kernels.LANES_float64
-    out = np.full((rows + 1, columns), 7, dtype)
-    kernels.rows_by_matrix(
-        0, rows, building.flat(a), inner, kernels.pack(w), out.reshape(-1), inner, columns, lanes
-    )
-    np.testing.assert_allclose(out[:rows], a @ w, rtol=1e-5, atol=1e-4 if dtype == "float32" else 1e-12)
-    assert (out[rows] == 7).all(), "written beyond the end"
+    a = rng.standard_normal((rows, inner)).astype(dtype)
+    w = rng.standard_normal((inner, columns)).astype(dtype)
+    products.provide("products", dtype)
+    products.provide("dots", dtype)
+    packed = [products.pack(v) for v in (w, np.asfortranarray(w))]
+    np.testing.assert_array_equal(*packed)
+    out = np.full((3, rows, 2, columns), 7, dtype)
+    flats = building.flat(a), building.flat(w), packed[0], building.flat(w.T)
+    three_forms(*flats, rows, inner, columns, out.reshape(-1))
+    for got in out:
+        np.testing.assert_allclose(got[:, 0], a @ w, rtol=1e-5, atol=1e-4 if dtype == "float32" else 1e-12)
+    assert (out[:, :, 1] == 7).all(), "written beyond the end"
 
 
-@given(SIZES, SIZES, SIZES, st.sampled_from(["float32", "float64"]))
+@given(SIZES, SIZES, SIZES, DTYPES)
 def test_sums_over_rows(rows: int, n: int, columns: int, dtype: str) -> None:
     rng = np.random.default_rng(rows + 7 * n + 11 * columns)
     a, b = rng.standard_normal((rows, n)).astype(dtype), rng.standard_normal((rows, columns)).astype(dtype)
-    lanes = kernels.LANES_float32 if dtype == "float32" else kernels.LANES_float64
+    products.provide("products", dtype)
     out = np.full((n, columns), np.nan, dtype)
     half = n // 2
     for lo, hi in ((0, half), (half, n)):
-        kernels.columns_by_columns(lo, hi, a, b, out, lanes)
+        products.columns_by_columns(lo, hi, building.flat(a), n, building.flat(b), columns, out.reshape(-1))
     wanted = a.astype("float64").T @ b
     np.testing.assert_allclose(out, wanted, rtol=1e-5, atol=1e-4 if dtype == "float32" else 1e-12)
-    sums = np.zeros(n, dtype)
-    kernels.sum_rows(a, sums)
+    part, sums = np.zeros((2, n), dtype)
+    products.sum_rows(building.flat(a), part, sums)
     np.testing.assert_allclose(sums, a.sum(axis=0), rtol=1e-5, atol=1e-4 if dtype == "float32" else 1e-12)
 
 

@@ -20,8 +20,8 @@ from .layout import Layout
 _HEAD = """\
 import numpy as np
 from numba import njit
-from tinygrad_rnn.compiler.kernels import {lanes} as lanes, exp, larger, load, product
-from tinygrad_rnn.compiler.kernels import sigmoid, smaller, store, tanh
+from tinygrad_rnn.compiler.kernels import exp, larger, load, sigmoid, smaller, store, tanh
+from tinygrad_rnn.compiler.products import dots, product, product_in_place
 
 number = np.{dtype}
 zero, half, one, three, six = number(0), number(0.5), number(1), number(3), number(6)
@@ -44,9 +44,15 @@ def build(source: str, dtype: Any) -> Any:
     """The kernel of some source, from the disk if it has been built before."""
     import numba
 
-    text = _HEAD.format(dtype=np.dtype(dtype).name, lanes="LANES_" + np.dtype(dtype).name) + source
-    library = Path(__file__).with_name("kernels.py").read_bytes()
-    key = hashlib.sha256(text.encode() + library + numba.__version__.encode()).hexdigest()[:24]
+    from . import products
+
+    kind = np.dtype(dtype).name
+    for function, calls in (("products", "product"), ("dots", "dots(")):
+        if calls in source:
+            products.provide(function, kind)
+    text = _HEAD.format(dtype=kind) + source
+    library = [Path(__file__).with_name(name).read_bytes() for name in ("kernels.py", "products.py")]
+    key = hashlib.sha256(b"".join([text.encode(), *library, numba.__version__.encode()])).hexdigest()[:24]
     name = f"tinygrad_rnn_kernel_{key}"
     if name not in sys.modules:
         path = cache_folder() / f"{name}.py"
@@ -66,10 +72,10 @@ def build(source: str, dtype: Any) -> Any:
 
 def names() -> dict[str, Any]:
     """What generated source calls by name."""
-    from . import kernels
+    from . import products
 
     return {
-        "pack": kernels.pack, "flat": flat, "rows": rows, "spread": spread, "multiply": multiply,
+        "pack": products.pack, "flat": flat, "rows": rows, "spread": spread, "multiply": multiply,
         "multiply_columns": multiply_columns, "column_sums": column_sums,
     }  # fmt: skip
 
@@ -147,46 +153,38 @@ _SMALL = 100_000
 
 def multiply(a: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
     """``out = a @ w`` for many rows."""
-    from . import kernels
+    from . import products
 
-    flops = 2 * a.size * w.shape[1]
+    inner, columns = w.shape
+    flops = 2 * a.size * columns
     if flops < _SMALL:
         np.dot(a, w, out)
         return
-    lanes = kernels.LANES_float32 if a.itemsize == 4 else kernels.LANES_float64
-    share(
-        kernels.rows_by_matrix,
-        len(a),
-        flops,
-        flat(a),
-        w.shape[0],
-        kernels.pack(w),
-        out.reshape(-1),
-        w.shape[0],
-        w.shape[1],
-        lanes,
-    )
+    products.provide("products", a.dtype.name)
+    arrays = flat(a), inner, products.pack(w), out.reshape(-1)
+    share(products.rows_by_matrix, len(a), flops, *arrays, inner, columns)
 
 
 def multiply_columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``a.T @ b``, a sum over many rows."""
-    from . import kernels
+    from . import products
 
-    flops = 2 * a.size * b.shape[1]
+    n, columns = a.shape[1], b.shape[1]
+    flops = 2 * a.size * columns
     if flops < _SMALL:
         return a.T.dot(b)
-    out = np.empty((a.shape[1], b.shape[1]), a.dtype)
-    lanes = kernels.LANES_float32 if a.itemsize == 4 else kernels.LANES_float64
-    share(kernels.columns_by_columns, a.shape[1], flops, rows(a), rows(b), out, lanes)
+    products.provide("products", a.dtype.name)
+    out = np.empty((n, columns), a.dtype)
+    share(products.columns_by_columns, n, flops, flat(a), n, flat(b), columns, out.reshape(-1))
     return out
 
 
 def column_sums(a: np.ndarray) -> np.ndarray:
     """The sum of all rows."""
-    from . import kernels
+    from . import products
 
     if a.size < _SMALL or a.dtype.char not in "fd":
         return np.add.reduce(a, axis=0)
-    out = np.zeros(a.shape[1], a.dtype)
-    kernels.sum_rows(flat(a).reshape(a.shape), out)
+    part, out = np.zeros((2, a.shape[1]), a.dtype)
+    products.sum_rows(flat(a), part, out)
     return out

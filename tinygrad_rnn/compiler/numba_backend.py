@@ -308,7 +308,7 @@ class _Kernel:
             f"product({self.array(source.array)}, {self.start(source, 'lo')}, "
             f"{self.widths[source.array]}, {weights}, "
             f"{self.array(target.array)}, {self.start(target, 'lo')}, {self.widths[target.array]}, end - lo, "
-            f"{inner}, {columns}, lanes)"
+            f"{inner}, {columns})"
         )
 
     # ---- everything between products: row by row
