@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import functools
 import gc
 import hashlib
 import importlib
@@ -163,13 +164,18 @@ class Log:
         self.known = set(lines)
 
     def line(self, m: Mutant) -> str:
-        digest = hashlib.sha256((PACKAGE / m.file).read_bytes()).hexdigest()[:16]
-        return f"{digest} {m.file} {m.operator} {m.occurrence}"
+        return f"{digest(m.file)} {m.file} {m.operator} {m.occurrence}"
 
     def note(self, m: Mutant) -> None:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(self.line(m) + "\n")
+
+
+@functools.cache
+def digest(file: str) -> str:
+    """Of the file as it was when the run began: it may be edited while its mutants are tried."""
+    return hashlib.sha256((PACKAGE / file).read_bytes()).hexdigest()[:16]
 
 
 def row(name: str, made: int, survived: int, explained: int) -> str:
