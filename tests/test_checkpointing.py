@@ -418,6 +418,14 @@ def test_it_is_watched_like_any_entry():
     assert "test_checkpointing.py" in y.place.entry.source
 
 
+def test_results_of_several_shapes_are_watched():
+    x = leaf(X)
+    with tg.detect_anomaly():
+        a, b = tg.checkpoint(lambda x: (x * x, (x * x).sum()))(x)
+        (a * b).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 4 * X * (X @ X), rtol=1e-12)
+
+
 def test_it_is_called_again_in_the_surroundings_of_its_first_call():
     """NumPy's error state and the scope are those of that call; who looks on, that of the backward pass."""
 

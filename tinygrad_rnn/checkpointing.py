@@ -77,6 +77,10 @@ class _Segment:
         Stands for all that the gradients depend on, but for the inputs; see `_recipe`.
     """
 
+    recipe: int
+    outside: tuple[Place, ...]
+    parents: tuple[Place | None, ...]
+
     def __init__(self, f: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.f = f
         self.draws = Draws()
@@ -87,9 +91,6 @@ class _Segment:
         self.surroundings.run(context.set, State(now.recording, now.scope))
         self.inputs: list[Any] = []
         self.arguments = map_tree(self._slot, (args, kwargs))
-        self.outside: tuple[Place, ...] = ()
-        self.parents: tuple[Place | None, ...] = ()
-        self.recipe = 0
 
     def __repr__(self) -> str:
         return str(getattr(self.f, "__name__", type(self.f).__name__))
