@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.ops import REGISTRY
 from tinygrad_rnn.tensors import Tensor
 
 RNG = np.random.default_rng(11)
@@ -210,3 +211,26 @@ def test_errors_name_the_operation(case: Any) -> None:
     call, kind, words = case
     with pytest.raises(kind, match=words):
         call()
+
+
+# ------------------------------------------------------------------------------- axes that do not exist
+
+REDUCTIONS = [p for p in REGISTRY.values() if {"axis", "keepdims"} <= p.static_set]
+ALONG = [tg.softmax, tg.log_softmax, tg.cumsum, tg.cumprod, tg.sort, tg.flip, tg.unstack]
+BAD_AXES: list[tuple[tuple[int, ...], Any, Any]] = [
+    *[((2, 3), axis, np.exceptions.AxisError) for axis in (2, 99, -3, (0, 5), (-3,))],
+    *[((2, 3), axis, ValueError) for axis in ((0, 0), (0, -2))],
+    *[((2, 3), axis, TypeError) for axis in (1.5, "0", (0, 1.5))],
+    ((), (0,), np.exceptions.AxisError),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_AXES, ids=str)
+@pytest.mark.parametrize("p", REDUCTIONS + ALONG, ids=lambda p: p.name)
+def test_an_axis_that_does_not_exist_is_refused(p: Any, bad: Any) -> None:
+    shape, axis, kind = bad
+    if p in ALONG and isinstance(axis, tuple):
+        kind = (kind, TypeError)  # most take one axis only
+    for x in (np.ones(shape), tg.tensor(np.ones(shape), requires_grad=True)):
+        with pytest.raises(kind, match=f"^{p.name}" if isinstance(x, Tensor) else None):
+            p(x, axis=axis)

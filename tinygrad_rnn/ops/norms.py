@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from .decompositions import svdvals
 from .dtypes import wide
 from .elementwise import astype
-from .reduce import _AXES, _keep
+from .reduce import _AXES, _keep, _named
 from .registry import composite, primitive, sample
 
 _ORDERS = [sample((2, 3), axis=1, ord=p) for p in (1, 2, 3, 2.5, np.inf, -np.inf, -1)]
@@ -35,6 +34,7 @@ def vector_norm(x, /, axis=None, keepdims=False, ord=2):
     """
     if ord == 0:
         raise ValueError("ord=0 counts the elements that are not 0, which has no derivative to follow")
+    _named(axis, np.ndim(x))  # NumPy's would round 1.5 down
     return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
 
 
@@ -108,7 +108,7 @@ def norm(x, /, ord=None, axis=None, keepdims=False):
     ndim = np.ndim(x)
     if axis is None and ord is None:
         return vector_norm(x, keepdims=keepdims)
-    axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
+    axes = _named(axis, ndim)
     if len(axes) == 1 and ord not in ("fro", "nuc"):
         return vector_norm(x, axes, keepdims, 2 if ord is None else ord)
     if len(axes) != 2:

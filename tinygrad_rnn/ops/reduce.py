@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from .dtypes import floating, wide
 from .registry import primitive, sample
@@ -21,8 +23,17 @@ _AXES = [
 _EMPTY = [sample((0, 3)), sample((0, 3), axis=0), sample((2, 0), axis=1, keepdims=True)]
 
 
+def _named(axis, ndim):
+    """The axes that a caller named, as non-negative numbers; all for None."""
+    if axis is None:
+        return tuple(range(ndim))
+    if not isinstance(axis, (tuple, list)):
+        axis = (operator.index(axis),)
+    return normalize_axis_tuple(axis, ndim)
+
+
 def _axes(ndim, axis):
-    """The reduced axes as non-negative numbers."""
+    """The same, faster, for a rule: the forward function has refused axes that do not exist."""
     if axis is None:
         return tuple(range(ndim))
     return tuple(k % ndim for k in (axis if isinstance(axis, tuple) else (axis,))) if ndim else ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from .dtypes import wide
 from .elementwise import astype
-from .reduce import _AXES, _axes, _count, _freedom, _gap_at, _keep, var
+from .reduce import _AXES, _freedom, _gap_at, _keep, _named, var
 from .registry import composite, primitive, sample
 
 _SPREAD = [s for s in _AXES if s.inputs != ((),)]
@@ -44,16 +45,14 @@ def median(x, /, axis=None, keepdims=False):
     NaN if there is a NaN. Of equal elements the one that `sort` puts in the middle gets the cotangent.
     """
     shape = np.shape(x)
-    axes = _axes(len(shape), axis)
+    axes = _named(axis, len(shape))
     rest = tuple(k for k in range(len(shape)) if k not in axes)
     rows = np.transpose(x, (*rest, *axes))
-    rows = np.sort(
-        np.reshape(rows, (*(shape[k] for k in rest), _count(np.empty(shape, bool), axis))), axis=-1
-    )
-    n = np.shape(rows)[-1]
-    if not n:
+    count = math.prod(shape[k] for k in axes)
+    rows = np.sort(np.reshape(rows, (*(shape[k] for k in rest), count)), axis=-1)
+    if not count:
         raise ValueError("the median of no elements is not defined")
-    y = np.mean(rows[..., (n - 1) // 2 : n // 2 + 1], axis=-1)
+    y = np.mean(rows[..., (count - 1) // 2 : count // 2 + 1], axis=-1)
     last = np.isnan(rows[..., -1])
     if last.any():
         y = np.where(last, np.nan, y)
@@ -106,7 +105,7 @@ def average(x, /, axis=None, weights=None, keepdims=False):
     if np.shape(weights) != shape:
         if axis is None:
             raise TypeError(f"weights of shape {np.shape(weights)} for x of shape {shape} need an axis")
-        axes = normalize_axis_tuple(axis, len(shape))
+        axes = _named(axis, len(shape))
         lengths = tuple(shape[k] for k in axes)
         if np.shape(weights) != lengths:
             raise ValueError(
