@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.nn.states import tensors_of
 
 OPTIONS: list[tuple[Any, dict[str, Any]]] = [
     (nn.RNN, {}),
@@ -178,6 +179,11 @@ def test_states_that_pass_through(backend: str) -> None:
             return nn.scan(cell, x, lengths=lengths)
 
         assert_same(composed, compiled, run, [rng.standard_normal((4, 4, 3))])
+    x, state = tg.tensor(rng.standard_normal((4, 3))), composed.initial_state(4)
+    with tg.no_grad():
+        wanted, got = composed(x, state), compiled.step(x, state)
+    for w, g in zip(tensors_of(wanted), tensors_of(got), strict=True):
+        np.testing.assert_allclose(g.numpy(), w.numpy(), rtol=1e-12)
 
 
 # ------------------------------------------------------------------------------------------ random cells

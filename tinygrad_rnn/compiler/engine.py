@@ -20,10 +20,12 @@ from ..tape import Leaf, Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
 from .instructions import Step, Unsupported
 from .layout import Layout, Lease, Pool
-from .numpy_backend import Program, Single
+from .numpy_backend import NumpyWriter
 from .planning import Report, split_step
+from .programs import Program, Single
 from .surroundings import Surroundings
 from .tracing import Signature, trace, twin
+from .writing import Writer
 
 _LARGE = 8192
 """Bytes of one step of the widest value, from which on NumPy does elementwise work inside the loop."""
@@ -155,12 +157,12 @@ class Engine:
         new = [_make(a, None) for a in news]
         return _make(y, None), tuple(new) if plain else refilled(state, new)
 
-    def _writer(self) -> Any:
+    def _writer(self) -> type[Writer]:
         if self.backend == "numpy":
-            return None
-        from .numba_backend import Writer
+            return NumpyWriter
+        from .numba_backend import NumbaWriter
 
-        return Writer
+        return NumbaWriter
 
     def layout(self, counts: Sequence[int]) -> Layout:
         """The layout of a batch; of batches without padding, the same for all of one size."""
@@ -360,7 +362,7 @@ def check(cell: Any, step: Step, signature: Signature) -> None:
             [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place is not None]
         )
     layout, pool = Layout(counts, 3), Pool()
-    program = Program(split_step(step, [True] * (1 + len(parameters)), False))
+    program = Program(split_step(step, [True] * (1 + len(parameters)), False), NumpyWriter)
     with np.errstate(all="ignore"):
         arrays = [t.numpy() for t in (*inputs, *parameters)]
         n = len(inputs)

@@ -18,6 +18,7 @@ import numpy as np
 from .. import ops
 from ..listing import describe_static
 from ..ops.registry import Primitive
+from .forms import elementwise
 from .instructions import ROWS, Instruction, Operand, Shape, Step, Unsupported, Value
 
 Instructions = list[Instruction]
@@ -242,12 +243,6 @@ def _again(number: int) -> int:
     return -number if number > 0 else number - 1_000_000
 
 
-def elementwise(i: Instruction) -> bool:
-    """Whether it costs next to nothing beside reading and writing, and so is best done where it is used."""
-    op = i.op if isinstance(i.op, Primitive) else i.op.primitive
-    return op.elementwise or op.name in ("where", "clip", "astype") or (op.view and i.op is op)
-
-
 def demoted(
     outside: Instructions, loop: Instructions, wanted: set[Value]
 ) -> tuple[Instructions, Instructions]:
@@ -296,7 +291,8 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
     fed = depending(forward, [step.x])
     levels = {v: 2 if v in moving else 1 for v in moving | fed}
     read_back = {v for i in backward for v in i.read}
-    forward = reassociated(forward, [y, *new_states, *read_back], levels)
+    if hoist:
+        forward = reassociated(forward, [y, *new_states, *read_back], levels)
     backward = with_views_again(backward, forward)
     read_back |= {v for i in backward for v in i.read}.union(v for v in (*gold, *wanted) if v is not None)
     forward = live(forward, [y, *new_states, *read_back])

@@ -1,0 +1,173 @@
+"""The functions that a plan becomes: its forward half, its backward half, and a single step."""
+
+from __future__ import annotations
+
+from .forms import feature_parts, ufunc_name
+from .instructions import Value
+from .planning import Instructions, Plan
+from .writing import Copies, Location, Writer, array_name
+
+
+def _read_back(plan: Plan) -> set[Value]:
+    """What the backward half reads, or gives back as it is."""
+    step = plan.step
+    given = {v for v in (*step.gold, step.gx, *step.gparameters) if v is not None}
+    return given.union(v for i in (*plan.local, *plan.back, *plan.sunk) for v in i.read)
+
+
+def _kept(w: Writer) -> list[str]:
+    """The arrays that the backward half is given, by name."""
+    step, read = w.step, _read_back(w.plan)
+    histories = [
+        f"h{s}"
+        for s, (old, new) in enumerate(zip(step.states, step.new_states, strict=True))
+        if old in read or (new in read and w.home.get(new) == s)
+    ]
+    return histories + sorted([array_name(v) for v in w.plan.saved if v not in w.home and v in read])
+
+
+# ---------------------------------------------------------------------------------------------- forward
+
+
+def forward(w: Writer) -> str:
+    """``forward(L, take, scratch, x, states, parameters) -> y, final states, saved``."""
+    plan, step = w.plan, w.step
+    w.begin("forward(L, take, scratch, x, states, parameters)", {step.x: "x"})
+    w.once([*plan.hoisted, *plan.loop])
+    _histories(w)
+    locations = {v: Location("reads", f"h{s}") for s, v in enumerate(step.states)}
+    locations[step.x] = Location("steps", "x")
+    for i in plan.hoisted:  # what backward does not read goes back at once
+        w.straight([i], "take" if plan.saved.intersection(i.outputs) else "scratch")
+        locations.update({o: Location("steps", w.names[o]) for o in i.outputs})
+    locations.update({v: Location("writes", f"h{s}") for v, s in w.home.items()})
+    for i in plan.loop:
+        for v in i.outputs:
+            if v not in w.home and (v in plan.saved or v is step.y):
+                w.allocate(array_name(v), v, "L.rows", "np.empty" if v is step.y else "take")
+                locations[v] = Location("steps", array_name(v))
+    copies: Copies = [
+        (v, Location("writes", f"h{s}")) for s, v in enumerate(step.new_states) if w.home.get(v) != s
+    ]
+    w.loop(plan.loop, locations, copies, back=False)
+    y = w.all_rows(step.y)
+    if step.y is step.x or step.y in step.states:
+        y = f"np.array({y})"
+    finals = ", ".join([f"L.finals(h{s})" for s in range(len(step.states))])
+    w.write(f"return {y}, [{finals}], ({''.join(n + ', ' for n in _kept(w))})")
+    return "\n".join(w.lines)
+
+
+def _histories(w: Writer) -> None:
+    """Allocate the states' histories, which begin with the states that come in."""
+    step, read = w.step, _read_back(w.plan)
+    for s, (v, new) in enumerate(zip(step.states, step.new_states, strict=True)):
+        visible = new is step.y and w.home.get(new) == s
+        take = "np.empty" if visible else "take" if v in read or new in read else "scratch"
+        w.allocate(f"h{s}", v, "L.batch + L.rows", take)
+        w.write(f"h{s}[:L.batch] = states[{s}]")
+
+
+# --------------------------------------------------------------------------------------------- backward
+
+
+def backward(w: Writer) -> str:
+    """``backward(L, take, saved, x, parameters, gy, gstates) -> gx, gstates, gparameters``."""
+    plan, step = w.plan, w.step
+    w.begin("backward(L, take, saved, x, parameters, gy, gstates)", {step.x: "x", step.gy: "gy"})
+    kept = _kept(w)
+    if kept:
+        w.write(f"{', '.join(kept)}, = saved")
+    w.names.update({v: w.all_rows(v) for v in (*plan.saved, *step.states)})
+    w.once([*plan.local, *plan.back, *plan.sunk])
+    w.straight(plan.local, "take")
+    locations = _backward_locations(w)
+    after = {v for i in plan.sunk for v in i.read} | {step.gx, *step.gparameters}
+    stored = [v for i in plan.back for v in i.outputs if v in after]
+    for v in stored:
+        w.allocate(array_name(v), v, "L.rows", "take")
+        locations[v] = Location("steps", array_name(v))
+    copies: Copies = [(v, Location("heads", f"c{s}")) for s, v in enumerate(step.gold)]
+    for s, (old, new) in enumerate(zip(step.gstates, step.gold, strict=True)):
+        free = new is not None and new not in locations and old not in step.gold
+        if new is not None and free and _last_to_touch(plan.back, old, new):
+            locations[new] = Location("heads", f"c{s}")
+    w.loop(plan.back, locations, copies, back=True)
+    w.names.update({v: array_name(v) for v in stored})
+    w.straight(plan.sunk, None)
+    gx, *gparameters = [w.names[v] if v is not None else "None" for v in (step.gx, *step.gparameters)]
+    carries = ", ".join([f"c{s}" for s in range(len(step.states))])
+    w.write(f"return {gx}, [{carries}], [{', '.join(gparameters)}]")
+    return "\n".join(w.lines)
+
+
+def _backward_locations(w: Writer) -> dict[Value, Location]:
+    """Where the loop finds what was there before it; the carried cotangents' arrays are allocated."""
+    plan, step = w.plan, w.step
+    locations = {step.x: Location("steps", "x"), step.gy: Location("steps", "gy")}
+    locations.update({v: Location("reads", f"h{s}") for s, v in enumerate(step.states)})
+    locations.update({v: Location("steps", array_name(v)) for v in plan.saved})
+    locations.update({v: Location("writes", f"h{s}") for v, s in w.home.items() if v in plan.saved})
+    locations.update({o: Location("steps", array_name(o)) for i in plan.local for o in i.outputs})
+    for s, v in enumerate(step.gstates):
+        w.allocate(f"c{s}", v, "L.batch", "np.empty")
+        w.write(f"c{s}[...] = gstates[{s}]")
+        locations[v] = Location("heads", f"c{s}")
+    return locations
+
+
+def _last_to_touch(body: Instructions, old: Value, new: Value) -> bool:
+    """Whether a new value may be written over an old one: nobody reads that later, or by other elements."""
+    for i in reversed(body):
+        if new in i.outputs:
+            return old not in i.read or bool(ufunc_name(i))
+        if old in i.read or feature_parts(i) is not None:
+            return False
+    return False
+
+
+# ------------------------------------------------------------------------------------------ single step
+
+
+def single(w: Writer) -> str:
+    """``prepare(parameters) -> ready`` and ``single(L, scratch, ready, x, states) -> y, new states``.
+
+    The plan's hoisted part must be empty.
+    """
+    plan, step = w.plan, w.step
+    w.prepared = {}
+    w.begin("prepare(parameters)", {step.x: "x"})
+    w.once(plan.loop)
+    before, w.lines = w.lines, []
+    constants = [name for v, name in w.names.items() if v is not step.x]
+    locations = {v: Location("heads", f"i{s}") for s, v in enumerate(step.states)}
+    locations[step.x] = Location("heads", "x")
+    for s, v in enumerate(step.new_states):
+        w.allocate(f"n{s}", v, "L.batch", "np.empty")
+        if w.home.get(v) == s:
+            locations[v] = Location("heads", f"n{s}")
+    made = step.y in {o for i in plan.loop for o in i.outputs}
+    if made and step.y not in locations:
+        w.allocate("y", step.y, "L.batch", "np.empty")
+        locations[step.y] = Location("heads", "y")
+    copies: Copies = [
+        (v, Location("heads", f"n{s}")) for s, v in enumerate(step.new_states) if w.home.get(v) != s
+    ]
+    w.loop(plan.loop, locations, copies, back=False)
+    y = locations[step.y].array if step.y in locations else w.names[step.y]
+    states = "".join(f"i{s}, " for s in range(len(step.states)))
+    ready = "".join(n + ", " for n in [*constants, *w.prepared.values()])
+    return "\n".join(
+        [
+            *before,
+            *[f"    {name} = {expression}" for expression, name in w.prepared.items()],
+            f"    return ({ready})",
+            "",
+            "def single(L, scratch, ready, x, states):",
+            *([f"    {ready[:-1]} = ready"] if ready else []),
+            f"    {states[:-1]} = states",
+            *w.lines,
+            f"    return {y if made else f'np.array({y})'}, "
+            f"[{', '.join(f'n{s}' for s in range(len(step.new_states)))}]",
+        ]
+    )
