@@ -57,6 +57,9 @@ class Protocols:
             if kwargs or len(args) > 1:
                 args, kwargs = _from_numpy(function, args, kwargs)
             return NUMPY[function](*args, **kwargs)
+        if function in _SAME:
+            same, words = _SAME[function]
+            return same(*args, **{**words, **kwargs})
         if function in _PLAIN_FUNCTIONS:
             return function(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
         if function in _WRITING_FUNCTIONS:
@@ -91,11 +94,13 @@ def _from_numpy(
         raise TypeError(
             f"np.{function.__name__} cannot write into out= with tensors: nothing on the tape is overwritten"
         )
-    static = {}
+    static: dict[str, Any] = {}
     for name, value in kwargs.items():
         name = _RENAMED.get(name, name)
         default = defaults.get(name, ...)
         same = value is default or (isinstance(value, str) and value == default)
+        if name in static and static[name] is not defaults[name]:
+            raise TypeError(f"np.{function.__name__} got two values of {name!r}, under different names")
         if name in operation.static_names or not same:
             static[name] = value
     return args, static
@@ -127,8 +132,20 @@ _WRITTEN_IN_C: dict[Any, tuple[list[str], dict[str, Any]]] = {
 }
 """Parameters of NumPy's functions that do not tell them themselves."""
 
-_RENAMED = {"a_min": "min", "a_max": "max", "indices_or_sections": "sections"}
+_RENAMED = {"a_min": "min", "a_max": "max", "indices_or_sections": "sections", "correction": "ddof"}
 """NumPy's names of static arguments, where the primitives' are others."""
+
+_SAME: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
+    np.matrix_transpose: (np.swapaxes, {"axis1": -2, "axis2": -1}),
+    np.linalg.matrix_transpose: (np.swapaxes, {"axis1": -2, "axis2": -1}),
+    np.linalg.trace: (np.trace, {"axis1": -2, "axis2": -1}),
+    np.linalg.diagonal: (np.diagonal, {"axis1": -2, "axis2": -1}),
+    np.linalg.matrix_norm: (np.linalg.norm, {"ord": "fro", "axis": (-2, -1)}),
+    np.linalg.matmul: (np.matmul, {}),
+    np.linalg.tensordot: (np.tensordot, {}),
+    np.linalg.cross: (np.cross, {}),
+}
+"""Functions of NumPy that are others of its functions with other defaults."""
 
 _PLAIN_UFUNCS = {
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.signbit,

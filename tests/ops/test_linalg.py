@@ -216,6 +216,28 @@ def test_errors_name_the_operation(case: Any) -> None:
         call()
 
 
+P = RNG.uniform(-1, 1, (2, 3, 4))
+OF_LAST_AXES = {
+    "trace": lambda x: np.linalg.trace(x),
+    "trace-offset": lambda x: np.linalg.trace(x, offset=1),
+    "diagonal": lambda x: np.linalg.diagonal(x, offset=-1),
+    "matrix_norm": lambda x: np.linalg.matrix_norm(x),
+    "matrix_norm-nuc": lambda x: np.linalg.matrix_norm(x, ord="nuc", keepdims=True),
+    "matrix_norm-1": lambda x: np.linalg.matrix_norm(x, ord=1),
+    "matrix_transpose": lambda x: np.matrix_transpose(x),
+    "linalg.matrix_transpose": lambda x: np.linalg.matrix_transpose(x),
+}
+
+
+@pytest.mark.parametrize("name", OF_LAST_AXES)
+def test_numpys_functions_of_the_last_two_axes(name: str) -> None:
+    f = OF_LAST_AXES[name]
+    got = f(tg.tensor(P, requires_grad=True))
+    assert isinstance(got, Tensor)
+    np.testing.assert_allclose(got.numpy(), f(P), rtol=1e-13)
+    assert tg.gradcheck(f, P)
+
+
 def test_numpys_defaults_are_not_refused() -> None:
     t = tg.tensor(A)
     np.linalg.eigh(t, "L")

@@ -10,6 +10,7 @@ import string
 
 import numpy as np
 
+from .elementwise import astype
 from .registry import composite, primitive, sample
 
 
@@ -33,14 +34,15 @@ class _Each:
     ],
     view=True,
 )
-def contract(*operands, subscripts, optimize=False):
+def contract(*operands, subscripts, optimize=False, order="K"):
     """`einsum` in its plain form: letters and an output, no ellipsis, no spaces. A list of arrays first."""
     # In one dtype: products of two small integers, taken first, would wrap.
     dtype = np.result_type(*operands)
-    return np.einsum(subscripts, *[np.asarray(x, dtype) for x in operands], optimize=optimize)
+    operands = [np.asarray(x, dtype) for x in operands]
+    return np.einsum(subscripts, *operands, optimize=optimize, order=order)
 
 
-def _contract_vjp(g, _y, *operands, subscripts, optimize=False):
+def _contract_vjp(g, _y, *operands, subscripts, optimize=False, order="K"):
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
     sizes = {}
@@ -135,9 +137,10 @@ def _plain_form(subscripts, operands):
         sample("ij,ij->i", (2, 3), (1, 3)),
         sample("ijk,ilm,njm,nlk->", (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2), optimize="greedy"),
         sample("ba", (2, 3)),
+        sample("ij,kj->ki", (2, 3), (2, 3), order="C"),
     ],
 )
-def einsum(*operands, optimize=False):
+def einsum(*operands, optimize=False, dtype=None, order="K", casting="safe"):
     """Einstein's summation, in every form of `numpy.einsum`.
 
     Parameters
@@ -151,6 +154,10 @@ def einsum(*operands, optimize=False):
     optimize : bool, str or list
         Handed to NumPy: ``True`` finds an order of products for three and more operands, and uses matrix
         products.
+    dtype, casting : dtype and str, optional
+        What to compute in, and which conversions of operands to it are allowed, as `numpy.can_cast` has them.
+    order : {"K", "C", "F", "A"}
+        Memory layout of the result.
     """
     if operands and isinstance(operands[0], str):
         subscripts, arrays = operands[0], operands[1:]
@@ -158,4 +165,20 @@ def einsum(*operands, optimize=False):
         subscripts, arrays = _from_lists(operands)
     if not arrays:
         raise ValueError("at least one operand is needed")
-    return contract(arrays, subscripts=_plain_form(subscripts, arrays), optimize=optimize)
+    arrays = [np.asarray(x) if isinstance(x, (list, tuple)) else x for x in arrays]
+    if dtype is not None or casting != "safe":
+        arrays = _converted(arrays, dtype, casting)
+    layout = {} if order == "K" else {"order": order}
+    return contract(arrays, subscripts=_plain_form(subscripts, arrays), optimize=optimize, **layout)
+
+
+def _converted(arrays, dtype, casting):
+    """The operands in one dtype, the given one or their common one, where the casting rule allows it."""
+    arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
+    dtype = np.result_type(*arrays) if dtype is None else np.dtype(dtype)
+    for x in arrays:
+        if not np.can_cast(x.dtype, dtype, casting):
+            raise TypeError(
+                f"an operand of dtype {x.dtype} cannot be converted to {dtype} under casting={casting!r}"
+            )
+    return [x if x.dtype == dtype else astype(x, dtype) for x in arrays]
