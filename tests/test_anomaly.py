@@ -1,5 +1,6 @@
 """detect_anomaly: the first non-finite value is named, with its line; saved arrays are locked."""
 
+import contextvars
 import gc
 import weakref
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import locks, nn
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own remarks on log(0)
 
@@ -44,10 +45,29 @@ def test_backward_names_the_rule_that_made_it_and_the_forward_line():
     x = leaf([0.0, 4.0])
     with tg.detect_anomaly():
         y = tg.sqrt(x) * 3.0  # finite, but its slope is not
-        with pytest.raises(FloatingPointError, match=r"backward: sqrt.*inf in 1 of 2.*input 0") as error:
+        with pytest.raises(FloatingPointError, match=r"backward: sqrt.*inf in 1 of 2") as error:
             y.sum().backward()
+    assert "input 0: float64(2,), finite from 0 to 4" in str(error.value)  # which the rule does not need
     assert "# finite, but its slope is not" in str(error.value)
     assert x.grad is None
+
+
+def test_a_second_derivative_names_the_forward_line():
+    with (
+        tg.detect_anomaly(),
+        pytest.raises(FloatingPointError, match=r"# no curvature at 0 \(in its backward pass\)"),
+    ):
+        tg.hessian(lambda x: (x**1.5).sum())(np.array([0.0, 1.0]))  # no curvature at 0
+
+
+def test_what_was_made_off_the_tape_is_said_to_be():
+    with np.errstate(invalid="ignore"):
+        z = tg.log(tg.tensor([-1.0, 1.0]))
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError) as error:
+        leaf([1.0, 2.0]) * z
+    assert "input 1: float32(2,), NaN in 1 of 2 elements" in str(error.value)
+    assert "it is not on the tape, so what made it was not watched" in str(error.value)
+    assert str(error.value).count("not on the tape") == 1
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
@@ -176,6 +196,39 @@ def test_an_optimiser_steps_inside_and_nothing_stays_alive():
         assert all(a() is None for a in alive)
 
 
+def test_an_array_is_locked_until_the_last_block_that_holds_it_ends():
+    """As where two threads watch the same weights: here one context stands for each."""
+    w = leaf([[1.0, 2.0], [3.0, 4.0]])
+    one, other = contextvars.copy_context(), contextvars.copy_context()
+    first, second = tg.detect_anomaly(), tg.detect_anomaly()
+    one.run(first.__enter__)
+    other.run(second.__enter__)
+    y = one.run(lambda: (w * w).sum())
+    z = other.run(lambda: (w * w[0]).sum())  # also a view, which the first has not seen
+    one.run(first.__exit__, None, None, None)
+    with pytest.raises(ValueError, match="read-only"):
+        w.data[0] = 0
+    other.run(second.__exit__, None, None, None)
+    w.data[0] = 0
+    assert w.numpy().flags.writeable
+    assert not locks._locked
+    del y, z
+
+
+def test_a_view_waits_for_the_array_behind_it():
+    base = np.ones(4)
+    view = base[:2]
+    one, other = locks.Locks(), locks.Locks()
+    one.add(view)
+    other.add(base)
+    one.open()
+    assert not view.flags.writeable  # as it would open a way into the other's
+    other.open()
+    assert view.flags.writeable
+    assert base.flags.writeable
+    assert not locks._locked
+
+
 def test_what_is_still_in_use_is_unlocked_whatever_else_has_gone():
     w = leaf([1.0, 2.0])
     with tg.detect_anomaly():
@@ -250,3 +303,13 @@ def test_also_unwatched_the_line_is_named_that_used_the_version_first():
     assert "more than 63 changes ago" in text
     before = (w * w).sum()  # the last version
     assert "used version 64 (first used at " in changed_after(w, before, 1)
+
+
+def test_the_line_named_is_not_that_of_a_pass_that_is_over():
+    w = leaf([1.0])
+    for _ in range(3):
+        (w * w).sum().backward()  # over and done with
+    stale = (w * w * w).sum()  # the use that is out of date
+    (w * w).sum().backward()
+    (w + w).sum()  # a later use
+    assert "# the use that is out of date" in changed_after(w, stale, 2)

@@ -15,7 +15,7 @@ import tinygrad_rnn as tg
 ROOT = Path(tg.__file__).parent
 
 FLOORS = {
-    "ops": 1, "random": 1, "state": 1, "sources": 1, "trees": 1, "writes": 1,
+    "ops": 1, "random": 1, "state": 1, "sources": 1, "locks": 1, "trees": 1, "writes": 1,
     "tape": 2,
     "protocols": 2, "tensors": 3, "listing": 3, "observing": 3,
     "autodiff": 4, "checkpointing": 4, "checks": 4, "anomaly": 4, "files": 4,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import nn
 from tinygrad_rnn.ops.registry import REGISTRY
 from tinygrad_rnn.tensors import Tensor
 
@@ -55,6 +56,38 @@ def _buffer() -> Tensor:
     w, b = t(3), t(3, grad=False)
     y = (w * b).sum()
     b.data -= 1
+    return y
+
+
+class _Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = t(3, grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def _named_buffer() -> Tensor:
+    model = _Scaled()
+    model.scale.zero_()
+    y = model(t(3)).sum()
+    model.scale.assign_(np.ones(3))
+    model.scale.assign_(np.zeros(3))
+    return y
+
+
+def _index() -> Tensor:
+    w, i = t(3), tg.tensor(np.array([0, 0]))
+    y = w[i].sum()
+    i.data += 1
+    return y
+
+
+def _bounds() -> Tensor:
+    w, low = t(3), t(3, grad=False)
+    y = tg.clip(w, low, 5.0).sum()
+    low.assign_(np.ones(3))
     return y
 
 
@@ -151,7 +184,8 @@ NAMES = {
     "x": t(2, 3), "u": t(4, 5), "v": t(3), "s": t(), "n": tg.tensor(np.arange(3)),
     "b": tg.tensor(np.array([True, False])), "plain": t(3, grad=False),
     "stepped": _stepped, "replaced": _replaced, "twice": _twice,
-    "buffer": _buffer, "shared": _shared, "emptied": _emptied,
+    "buffer": _buffer, "named_buffer": _named_buffer, "index": _index, "bounds": _bounds,
+    "shared": _shared, "emptied": _emptied,
     "ruleless": ruleless, "silent": silent, "turned": turned, "unrecorded": _unrecorded,
     "setattr": setattr,
 }  # fmt: skip
@@ -236,7 +270,10 @@ TABLE = [
     Bad("twice().backward()", RuntimeError, "released entry sum retain_graph=True"),
     Bad("stepped().backward()", RuntimeError, "leaf w (2, 3) changed in place multiply assign_ copy"),
     Bad("replaced().backward()", RuntimeError, "leaf (unnamed) (2, 3) changed in place transpose"),
-    Bad("buffer().backward()", RuntimeError, "tensor of shape (3,) changed in place multiply copy"),
+    Bad("buffer().backward()", RuntimeError, "buffer (unnamed) (3,) changed multiply version 0 version 1"),
+    Bad("named_buffer().backward()", RuntimeError, "buffer scaled.scale version 1 3 detect_anomaly()"),
+    Bad("index().backward()", RuntimeError, "buffer of shape (2,) changed in place getitem"),
+    Bad("bounds().backward()", RuntimeError, "buffer of shape (3,) changed in place clip"),
     Bad("shared().backward()", RuntimeError, "leaf w (3,) changed in place version 1 first used"),
     Bad("emptied().backward()", RuntimeError, "leaf w of shape (3,) changed in place"),
     Bad("(v * 1j).sum().backward(np.array(1j))", TypeError, "complex"),

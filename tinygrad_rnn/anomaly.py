@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
-from .listing import held
+from .locks import Locks
 from .observing import innermost, plain, together
 from .ops.index import Piece
 from .sources import describe, user_line
 from .state import Replaced, State, context
-from .tape import Entry, Place
+from .tape import Entry, Place, held
 
 
 class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
@@ -35,19 +34,28 @@ class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
     ) -> None:
         watch = innermost(context.get().watch)
         super().__exit__(kind, error, trace)
-        watch.unlock()
+        watch.locks.open()
+
+
+class Origin(str):
+    """The user's line that made an entry, with a line on each input of which the entry kept no array."""
+
+    inputs: dict[int, str]
 
 
 class Watch:
     """What looks at the entries and cotangents of one `detect_anomaly` block."""
 
     def __init__(self) -> None:
-        # Weakly: what nobody else needs goes, however long the block.
-        self._locked: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()
+        self.locks = Locks()
 
     def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:
         """Look at a new entry: note where it was made, check its output, lock what it saved."""
-        entry.source = describe(user_line())
+        entry.source = Origin(describe(user_line()))
+        kept = entry.known
+        entry.source.inputs = {
+            k: _described(a) for k, a in enumerate(arrays) if not isinstance(kept[k], np.ndarray)
+        }
         for k, array in enumerate(out if entry.primitive.multiple else (out,)):
             if not np.isfinite(array).all():
                 which = f" (output {k})" if entry.primitive.multiple else ""
@@ -55,7 +63,11 @@ class Watch:
                     _report("forward", entry, f"gave{which} {_statistics(array)}", arrays)
                 )
         for array in held(entry):
-            self._lock(array)
+            self.locks.add(array)
+
+    def _within(self, entry: Entry) -> Any:
+        """Looks at what a rule of an entry records, where the pass is recorded itself."""
+        return _Within(entry)
 
     def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
         """Look at the cotangent, or the pieces of it, that an entry's rules gave for its input number k."""
@@ -63,7 +75,7 @@ class Watch:
             array = plain(part.g if type(part) is Piece else part)
             if not np.isfinite(array).all():
                 text = f"gave {_statistics(array)} as the cotangent of input {k}"
-                raise FloatingPointError(_report("backward", entry, text, entry.args))
+                raise FloatingPointError(_report("backward", entry, text, entry.known))
 
     def accumulated(self, place: Place, g: Any) -> None:
         """Look at a cotangent that has been added up."""
@@ -71,27 +83,26 @@ class Watch:
             if part is not None and not np.isfinite(array := plain(part)).all():
                 raise FloatingPointError(_unsound_sum(place, array))
 
-    def _lock(self, array: np.ndarray) -> None:
-        # An array that owns no memory can be written to through the one that does.
-        base: Any = array
-        while isinstance(base, np.ndarray):
-            if base.flags.writeable:
-                self._locked[id(base)] = base
-                base.flags.writeable = False
-            base = base.base
 
-    def unlock(self) -> None:
-        """Make writable again what this watch has locked; owners of memory before their views."""
-        for array in sorted(self._locked.values(), key=_depth):
-            array.flags.writeable = True
-        self._locked.clear()
+class _Within:
+    """Says of what a rule records that it was made where the entry was whose rule it is."""
 
+    def __init__(self, entry: Entry) -> None:
+        self.origin = getattr(entry, "source", None)
 
-def _depth(array: Any) -> int:
-    depth = 0
-    while isinstance(array.base, np.ndarray):
-        array, depth = array.base, depth + 1
-    return depth
+    def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:
+        if self.origin is not None:
+            entry.source = Origin(f"{self.origin} (in its backward pass)")
+            entry.source.inputs = {}
+
+    def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
+        pass
+
+    def accumulated(self, place: Place, g: Any) -> None:
+        pass
+
+    def _within(self, entry: Entry) -> Any:
+        return self
 
 
 def _statistics(array: Any) -> str:
@@ -118,14 +129,21 @@ def _unsound_sum(place: Place, array: np.ndarray) -> str:
     )
 
 
+def _described(array: Any) -> str:
+    return (
+        f"{array.dtype}{array.shape}, {_statistics(array)}" if isinstance(array, np.ndarray) else repr(array)
+    )
+
+
 def _report(direction: str, entry: Entry, what: str, arrays: Any) -> str:
     lines = [f"{direction}: {entry.primitive.name}, in scope {entry.scope or '(none)'}, {what}"]
-    for k, array in enumerate(arrays or ()):
-        if isinstance(array, np.ndarray):
-            lines.append(f"  input {k}: {array.dtype}{array.shape}, {_statistics(array)}")
-        elif hasattr(array, "shape"):
-            lines.append(f"  input {k}: {array.dtype}{array.shape}, not kept")
-        else:
-            lines.append(f"  input {k}: {array!r}")
-    lines.append(f"  made at {getattr(entry, 'source', None) or '(a line that was not watched)'}")
+    origin = getattr(entry, "source", None)
+    noted = origin.inputs if origin is not None else {}
+    for k, array in enumerate(arrays):
+        kept = isinstance(array, np.ndarray) or not hasattr(array, "shape")
+        text = _described(array) if kept else noted.get(k) or f"{array.dtype}{array.shape}, not kept"
+        if entry.parents[k] is None and isinstance(array, np.ndarray) and not np.isfinite(array).all():
+            text += "; it is not on the tape, so what made it was not watched"
+        lines.append(f"  input {k}: {text}")
+    lines.append(f"  made at {origin or '(a line that was not watched)'}")
     return "\n".join(lines)

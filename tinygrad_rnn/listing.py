@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .tape import Entry, Leaf, Output, Place, reachable
+from .tape import Entry, Leaf, Output, Place, held, reachable
 
 
 class Counts(Counter[Any]):
@@ -43,19 +43,6 @@ class Memory(NamedTuple):
         return "\n\n".join(
             [f"{self.total:,} bytes held for backward", str(self.by_module), str(self.by_step)]
         )
-
-
-def held(entry: Entry) -> list[np.ndarray]:
-    """The arrays that an entry holds for its rules: inputs, outputs, and static arguments such as indices."""
-    found: list[np.ndarray] = []
-    stack: list[Any] = [*entry.static.values(), entry.out, *(entry.args or ())]
-    while stack:
-        thing = stack.pop()
-        if isinstance(thing, np.ndarray):
-            found.append(thing)
-        elif isinstance(thing, (tuple, list)):
-            stack += thing
-    return found
 
 
 def _owner(array: np.ndarray) -> np.ndarray:

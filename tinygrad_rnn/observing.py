@@ -54,6 +54,10 @@ class Observer(Replaced):
             See `carried`.
         """
 
+    def _within(self, entry: Entry) -> Any:
+        """What looks on while a rule of an entry is recorded: nothing, as the result is told."""
+        return None
+
     def _next(self, now: State) -> State:
         return State(now.recording, now.scope, together(now.watch, self))
 
@@ -77,6 +81,10 @@ class _Both:
     def accumulated(self, *seen: Any) -> None:
         self.first.accumulated(*seen)
         self.second.accumulated(*seen)
+
+    def _within(self, entry: Entry) -> Any:
+        first, second = self.first._within(entry), self.second._within(entry)
+        return together(first, second) if second is not None else first
 
 
 def together(outer: Any, inner: Any) -> Any:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar
@@ -55,15 +55,16 @@ class Leaf(Place):
         How often they have been replaced.
     name : str or None
         How printed tapes, diagrams and errors call it.
-    used : Line or None
-        The user's line that was the first to use the present version.
+    used : tuple of (int, Line or None) or None
+        The first use of the present version since the last backward pass that came here: a clock's number
+        from before it, and the user's line.
     """
 
-    __slots__ = ("_past", "changed", "grad", "name", "used", "version")
+    __slots__ = ("_changes", "_uses", "changed", "grad", "name", "used", "version")
     latest: ClassVar[int] = 0
     """The clock when any leaf or array was last changed: a later tape cannot hold a changed one."""
     _kept: ClassVar[int] = 64
-    """Of how many past versions the first use is remembered."""
+    """How many past changes and uses are remembered."""
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], name: str | None = None) -> None:
         self.shape = shape
@@ -72,25 +73,71 @@ class Leaf(Place):
         self.changed = 0
         self.version = 0
         self.name = name
-        self.used: Line | None = None
-        self._past: deque[tuple[int, Line | None]] | None = None
+        self.used: tuple[int, Line | None] | None = None
+        self._changes: list[int] = []
+        self._uses: list[tuple[int, Line | None]] = []
 
     def change(self) -> None:
         """Note that the values have been replaced, or written into."""
         self.changed = Leaf.latest = next(clock)
         self.version += 1
-        if self._past is None:
-            self._past = deque(maxlen=self._kept)
-        self._past.append((self.changed, self.used))
-        self.used = None
+        self._changes = [*self._changes, self.changed][-self._kept :]
+        self.turn()
+
+    def use(self) -> None:
+        """Note the line that is the first to use the present version."""
+        self.used = (next(clock), user_line())
+
+    def turn(self) -> None:
+        """What uses the leaf from now on does so in a new tape, or in a new version: note its line again."""
+        if self.used is not None:
+            if not self._uses or self._uses[-1][1] != self.used[1]:
+                self._uses = [*self._uses, self.used][-self._kept :]
+            self.used = None
+
+    def called(self, entry: Entry) -> str:
+        """How an error about an entry that used it calls it."""
+        return f"the leaf {self.name or '(unnamed)'}"
 
     def used_by(self, entry: Entry) -> str:
         """Which version an entry used, in words, and the line that used it first."""
-        later = [used for date, used in self._past or () if date > entry.number]
-        if len(later) == self._kept:
+        uses = [*self._uses, *([] if self.used is None else [self.used])]
+        line = next((describe(line) for number, line in reversed(uses) if number <= entry.number), None)
+        return f"{self._version(entry)} (first used at {line or 'an unknown line'})"
+
+    def _version(self, entry: Entry) -> str:
+        later = sum(1 for date in self._changes if date > entry.number)
+        if later == self._kept:
             return f"a version of more than {self._kept - 1} changes ago"
-        line = describe(later[0] if later else self.used) or "an unknown line"
-        return f"version {self.version - len(later)} (first used at {line})"
+        return f"version {self.version - later}"
+
+
+class Buffer(Leaf):
+    """A tensor off the tape that has been changed: it has versions, as a leaf has, but stands nowhere.
+
+    Attributes
+    ----------
+    tensor : weak reference to Tensor
+    """
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Any) -> None:
+        super().__init__(tensor.shape, tensor.dtype)
+        self.tensor = weakref.ref(tensor)
+
+    def called(self, entry: Entry) -> str:
+        """By the attribute of a module that was being called, if it is one."""
+        tensor = self.tensor()
+        for scope in reversed(entry.scope.path() if entry.scope else ()):
+            for name, value in vars(scope.owner).items() if hasattr(scope.owner, "__dict__") else ():
+                if value is tensor is not None:
+                    return f"the buffer {'.'.join([s.name for s in scope.path()] + [name])}"
+        return "the buffer (unnamed)"
+
+    def used_by(self, entry: Entry) -> str:
+        """Which version an entry used; what uses a tensor off the tape is not noted, as that takes time."""
+        return f"{self._version(entry)} (inside tg.detect_anomaly() the line is known)"
 
 
 class Entry(Place):
@@ -119,8 +166,8 @@ class Entry(Place):
         Of the output; for several outputs, tuples with one of each.
     scope : Scope or None
         The named scope that was open.
-    source : str
-        The line of the user's code that made it; only there if made inside ``tg.detect_anomaly()``.
+    source : Origin
+        Where it was made, as a string; only there if made inside ``tg.detect_anomaly()``.
     """
 
     __slots__ = ("number", "out", "primitive", "scope", "source", "static")
@@ -131,7 +178,7 @@ class Entry(Place):
     shape: Any
     dtype: Any
     scope: Scope | None
-    source: str | None
+    source: Any
 
     @property
     def parents(self) -> tuple[Place | None, ...]:
@@ -216,11 +263,11 @@ class Nary(Entry):
         dtype: Any,
         scope: Scope | None,
     ) -> None:
-        self.number = next(clock)
-        self.primitive = primitive
         for place in parents:
             if type(place) is Leaf and place.used is None:
-                place.used = user_line()
+                place.use()
+        self.number = next(clock)
+        self.primitive = primitive
         self._parents = parents
         self._args: tuple[Any, ...] | None = args
         self._constants: tuple[Any, ...] | None = None
@@ -264,6 +311,19 @@ class Output(Place):
 def source_of(place: Any) -> Any:
     """The entry that a place is the output of, or the leaf that it is."""
     return place.entry if type(place) is Output else place
+
+
+def held(entry: Entry) -> list[np.ndarray]:
+    """The arrays that an entry holds for its rules: inputs, outputs, and static arguments such as indices."""
+    found: list[np.ndarray] = []
+    stack: list[Any] = [*entry.static.values(), entry.out, *(entry.args or ())]
+    while stack:
+        thing = stack.pop()
+        if isinstance(thing, np.ndarray):
+            found.append(thing)
+        elif isinstance(thing, (tuple, list)):
+            stack += thing
+    return found
 
 
 def reachable(places: Sequence[Place], since: int = 0) -> list[Entry]:
@@ -474,8 +534,10 @@ def backward(
     finally:
         if token is not None:
             context.reset(token)
-    if now.watch is not None:
-        for place, g in arrived.items():
+    for place, g in arrived.items():
+        if type(place) is Leaf and not retain_graph:
+            place.turn()
+        if now.watch is not None:
             now.watch.accumulated(place, g)
 
     def own(g: Any) -> Any:
@@ -539,7 +601,7 @@ def _through_recorded(entry: Entry, g: Any, cotangents: Cotangents, lift: Lift) 
         out = [lift(o, Output(entry, k, o.shape, o.dtype)) for k, o in enumerate(out)]
     watch = context.get().watch
     # What the rules do is not watched itself: a bad value is laid to this entry, not to a part of its rule.
-    token = context.set(State(True, entry.scope))
+    token = context.set(State(True, entry.scope, watch and watch._within(entry)))
     try:
         _through(entry, _finished(g, entry), out, args, cotangents, watch)
     finally:
@@ -554,10 +616,19 @@ def _released(entry: Entry) -> RuntimeError:
     )
 
 
-def note_written(array: np.ndarray, place: Place | None) -> None:
-    """Note that an array, which stands at a place, has been written into."""
-    Leaf.latest = next(clock)
-    writes.note(array, Leaf.latest, place if type(place) is Leaf else None)
+def note_changed(tensor: Any, new: np.ndarray) -> None:
+    """Note that an array is to take the place of a tensor's, or is that one and has been written into."""
+    old, place = tensor.numpy(), tensor.place
+    if type(place) is not Leaf:
+        known = [
+            w.changes for w in writes.of(old) if type(w.changes) is Buffer and w.changes.tensor() is tensor
+        ]
+        place = known[0] if known else Buffer(tensor)
+    place.change()
+    if new is old:
+        writes.note(old, place.changed, place)
+    elif type(place) is Buffer:
+        writes.note_replaced(old, new, place.changed, place)
 
 
 def _refuse_changed(entry: Entry) -> None:
@@ -567,22 +638,19 @@ def _refuse_changed(entry: Entry) -> None:
         # What views of the leaf were used for is not known here: they may show the new values now.
         saved = type(arg) is not Leaf or entry.primitive.view
         if type(place) is Leaf and place.changed > entry.number and saved:
-            raise RuntimeError(_changed(place, place.shape, entry))
-        write = writes.since(arg, entry.number)
+            raise RuntimeError(_changed(place, entry))
+    for array in held(entry):
+        write = writes.since(array, entry.number)
         if write is not None:
-            raise RuntimeError(_changed(write.leaf, arg.shape, entry))
+            raise RuntimeError(_changed(write.changes, entry))
 
 
-def _changed(leaf: Leaf | None, shape: Shape, entry: Entry) -> str:
+def _changed(place: Leaf, entry: Entry) -> str:
     source = getattr(entry, "source", None)  # known under tg.detect_anomaly()
-    who = (
-        f"the leaf {leaf.name or '(unnamed)'} of shape {leaf.shape}" if leaf else f"a tensor of shape {shape}"
-    )
-    used = f"{leaf.used_by(entry)}, and now it has version {leaf.version}" if leaf else "its old values"
     return (
-        f"{who} was changed in place before backward(): entry {entry.number} ({entry.primitive.name}, "
-        f"in scope {entry.scope or '(none)'}"
+        f"{place.called(entry)} of shape {place.shape} was changed in place before backward(): entry "
+        f"{entry.number} ({entry.primitive.name}, in scope {entry.scope or '(none)'}"
         + (f", at {source}" if source else "")
-        + f") used {used}. The gradient would be wrong. Change it (optimiser step, assign_) after "
-        f"backward(), or use a copy"
+        + f") used {place.used_by(entry)}, and now it has version {place.version}. The gradient would be "
+        f"wrong. Change it (optimiser step, assign_) after backward(), or use a copy"
     )

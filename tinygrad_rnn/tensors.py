@@ -10,9 +10,8 @@ import numpy as np
 from . import ops, tape
 from .ops.registry import Operation, Primitive, spec
 from .protocols import NOT_ASSIGNED, Protocols, plain
-from .sources import user_line
 from .state import State, current_state, enable_grad
-from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock, note_written
+from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock, note_changed
 
 ndarray = np.ndarray
 _NOTHING: dict[str, Any] = {}
@@ -157,7 +156,7 @@ def _unary(
     """The entry of one input that is on the tape, but for its shape and dtype."""
     (kept,), keep_out = primitive.keeps[1]
     if type(place) is Leaf and place.used is None:
-        place.used = user_line()
+        place.use()
     entry: Unary = new(Unary)  # half the time of a call of the class
     entry.number = next(clock)
     entry.primitive = primitive
@@ -231,9 +230,9 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
         result._place = None
         return result
     if type(p) is Leaf and p.used is None:
-        p.used = user_line()
+        p.use()
     if type(q) is Leaf and q.used is None:
-        q.used = user_line()
+        q.use()
     (keep_x, keep_y), keep_out = primitive.keeps[mask]
     shape = out.shape
     if p is not None and shape == p.shape:
@@ -381,20 +380,19 @@ class Tensor(Protocols):
     def assign_(self, values: Any) -> Tensor:
         """Replace the values; shape, dtype and place stay. What recorded the old ones refuses backward()."""
         array = as_array(values, self.dtype)
-        if array is self._data:
-            note_written(array, self._place)  # x.data -= 1 has written into it, and hands it back
         if np.may_share_memory(array, values) if isinstance(values, ndarray) else isinstance(values, Tensor):
             array = array if array is self._data else array.copy()  # nobody else may change it later
         if array.shape != self.shape:
             raise ValueError(f"assign_ expected shape {self.shape}, got {array.shape}")
         if isinstance(self._place, (Entry, Output)):
+            if array is self._data:
+                note_changed(self, array)  # y.data -= 1 has written into it before it comes here
             raise RuntimeError(
                 "assign_ and .data = work on leaves; this tensor is the result of an operation. Use its "
                 "detach(), or compute a new tensor"
             )
+        note_changed(self, array)
         self._data = array
-        if isinstance(self._place, Leaf):
-            self._place.change()
         return self
 
     def zero_(self) -> Tensor:
