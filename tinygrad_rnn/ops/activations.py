@@ -100,7 +100,7 @@ def gelu(x, /, approximate="none"):
     and Gimpel 2016, arXiv:1606.08415), as some published models do.
     """
     if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+        raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
     x = floating(x)
     if approximate == "tanh":
         return x * _gelu_weight(_inner(x))
@@ -163,7 +163,7 @@ hard_sigmoid.defvjp(lambda g, _y, x: g * (np.abs(x) < 3) / 6)
 def hard_tanh(x, /, min_val=-1.0, max_val=1.0):
     """``clip(x, min_val, max_val)``, elementwise. On the bounds the derivative is taken as 0 (clip: 1)."""
     if not min_val < max_val:
-        raise ValueError(f"hard_tanh: min_val must be less than max_val, got {min_val} and {max_val}")
+        raise ValueError(f"min_val must be less than max_val, got {min_val} and {max_val}")
     return np.clip(x, min_val, max_val)
 
 

@@ -102,7 +102,7 @@ def qr(a, /, mode="reduced"):
 
 def _qr_vjp(gs, ys, _a, mode="reduced"):
     q, r = ys
-    _refuse_small(np.abs(np.diagonal(r, axis1=-2, axis2=-1)), "qr", "matrices without full column rank")
+    refuse_small(np.abs(np.diagonal(r, axis1=-2, axis2=-1)), "qr", "matrices without full column rank")
     gq, gr = _part(gs[0], q), _part(gs[1], r)
     m = r @ gr.mT - gq.mT @ q
     # The lower triangle, mirrored.
@@ -113,10 +113,11 @@ def _qr_vjp(gs, ys, _a, mode="reduced"):
 qr.defvjp(_qr_vjp)
 
 
-def _refuse_small(sizes, name, what):
-    """Refuse sizes that are 0 but for rounding, beside the largest in their row."""
+def refuse_small(sizes, name, what, least=0.0):
+    """Refuse sizes that are 0 but for rounding, or up to a given part of the largest in their row."""
     rounding = 8 * sizes.shape[-1] * float(np.finfo(sizes.dtype).eps)
-    if sizes.size and np.any(sizes <= rounding * np.max(sizes, axis=-1, keepdims=True)):
+    bound = np.maximum(least, rounding)[..., None]
+    if sizes.size and np.any(sizes <= bound * np.max(sizes, axis=-1, keepdims=True)):
         raise np.linalg.LinAlgError(f"{name}: no gradient for {what}")
 
 
@@ -240,10 +241,10 @@ def _svd_vjp(gs, ys, _a, full_matrices=True):
         result = result + _times(u, gs[1]) @ vh
     # What lies outside the space of U's columns, and of V's.
     if gs[0] is not None and u.shape[-2] > u.shape[-1]:
-        _refuse_small(s, "svd", "U of tall matrices without full rank")
+        refuse_small(s, "svd", "U of tall matrices without full rank")
         result = result + _times(gu - u @ left, 1 / s) @ vh
     if gs[2] is not None and v.shape[-2] > v.shape[-1]:
-        _refuse_small(s, "svd", "Vh of wide matrices without full rank")
+        refuse_small(s, "svd", "Vh of wide matrices without full rank")
         result = result + _times(u, 1 / s) @ (gv - v @ right).mT
     return result
 

@@ -7,6 +7,7 @@ import operator
 
 import numpy as np
 
+from .decompositions import refuse_small
 from .registry import composite, primitive, sample, smooth
 
 
@@ -111,13 +112,6 @@ _SQUARE = [
 ]
 
 
-def _inverse(a, name):
-    try:
-        return np.linalg.inv(a)
-    except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError(f"{name}: no gradient at a singular matrix") from error
-
-
 @primitive(numpy=np.linalg.inv, samples=_SQUARE, domain=_well_conditioned)
 def inv(a, /):
     """Inverses of square matrices (..., N, N)."""
@@ -159,11 +153,40 @@ solve.defvjp(_solve_vjp_a, lambda g, _y, a, _b: _solved(a, g, len(_b.shape) == 1
 
 @primitive(numpy=np.linalg.det, samples=_SQUARE, domain=_well_conditioned)
 def det(a, /):
-    """Determinants of square matrices (..., N, N). At a singular matrix the backward pass is an error."""
+    """Determinants of square matrices (..., N, N).
+
+    The gradient is the matrix of cofactors. They come from the inverse; where one of the matrices is
+    singular, to rounding, they are computed one by one, in a time that grows with N**5.
+    """
     return np.linalg.det(a)
 
 
-det.defvjp(lambda g, y, a: (g * y)[..., None, None] * _inverse(a, "det").mT)
+def _cofactors(a):
+    """The determinants that are left without each row and column, with alternating signs."""
+    n = a.shape[-1]
+    others = np.array([[k for k in range(n) if k != gap] for gap in range(n)], dtype=np.intp)
+    signs = (-1.0) ** np.arange(n)
+    rows = [
+        np.linalg.det(a[..., row[:, None], others[:, None, :]]) * (signs * sign).astype(a.dtype)
+        for row, sign in zip(others, signs, strict=True)
+    ]
+    return np.stack(rows, axis=-2)
+
+
+def _det_vjp(g, y, a):
+    try:
+        inverse = np.linalg.inv(a)
+    except np.linalg.LinAlgError:
+        return g[..., None, None] * _cofactors(a)
+    if a.size:
+        condition = np.max(np.abs(a), axis=(-2, -1)) * np.max(np.abs(inverse), axis=(-2, -1))
+        # y times the inverse is right there, too, but in its derivatives everything would cancel.
+        if np.any(condition * (8 * a.shape[-1] * float(np.finfo(a.dtype).eps)) > 1):
+            return g[..., None, None] * _cofactors(a)
+    return (g * y)[..., None, None] * inverse.mT
+
+
+det.defvjp(_det_vjp)
 
 
 @primitive(numpy=np.linalg.slogdet, samples=_SQUARE, domain=_well_conditioned, kinks=smooth, multiple=True)
@@ -176,7 +199,12 @@ def slogdet(a, /):
 
 
 def _slogdet_vjp(gs, _ys, a):
-    return a * 0 if gs[1] is None else gs[1][..., None, None] * _inverse(a, "slogdet").mT
+    if gs[1] is None:
+        return a * 0
+    try:
+        return gs[1][..., None, None] * np.linalg.inv(a).mT
+    except np.linalg.LinAlgError as error:
+        raise np.linalg.LinAlgError("slogdet: no gradient at a singular matrix") from error
 
 
 slogdet.defvjp(_slogdet_vjp)
@@ -193,14 +221,23 @@ def _tall_or_wide(rng, shape):
     kinks=smooth,
 )
 def pinv(a, /, rcond=None):
-    """Moore-Penrose pseudo-inverse. The gradient is that for matrices of the same rank near by.
+    """Moore-Penrose pseudo-inverses of matrices (..., M, N).
 
-    Golub and Pereyra (1973), SIAM Journal on Numerical Analysis 10(2).
+    Where a matrix has not full rank, or ``rcond`` cuts singular values off, the backward pass is an error:
+    the pseudo-inverse jumps there. The rule is that of Golub and Pereyra (1973), SIAM Journal on Numerical
+    Analysis 10(2).
     """
     return np.linalg.pinv(a) if rcond is None else np.linalg.pinv(a, rcond)
 
 
 def _pinv_vjp(g, y, a, rcond=None):
+    refuse_small(
+        np.linalg.svdvals(a),
+        "pinv",
+        "matrices without full rank, or with singular values that rcond cuts off; a ridge keeps it smooth: "
+        "inv(a.mT @ a + c * eye) @ a.mT",
+        0.0 if rcond is None else rcond,
+    )
     left, right = g @ (a @ y), (y @ a) @ g
     return -(y.mT @ g @ y.mT) + (g - left).mT @ (y @ y.mT) + (y.mT @ y) @ (g - right).mT
 
