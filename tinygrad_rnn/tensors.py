@@ -90,8 +90,6 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     except (ValueError, TypeError, IndexError) as error:
         raise primitive.explain(error, arrays, static) from error
     state = current_state()
-    if mask and primitive.vjps:
-        _refuse_undifferentiable(primitive, places)
     if not mask or not state.recording:
         return _several(out, [_make(o, None) for o in out]) if primitive.multiple else _make(out, None)
     if not primitive.multiple and out.dtype.kind in "biu":
@@ -279,16 +277,6 @@ def _operand(primitive: Primitive, a: Any, k: int) -> Any:
         raise type(error)(f"{primitive.name}: operand {k}: {error}") from error
 
 
-def _refuse_undifferentiable(primitive: Primitive, places: Sequence[Place | None]) -> None:
-    """A condition, or an index, that is on the tape: its gradient would be lost without a word."""
-    for k, (place, rule) in enumerate(zip(places, primitive.vjps, strict=True)):
-        if place is not None and rule is None:
-            raise TypeError(
-                f"{primitive.name} is not differentiable in its argument {primitive.inputs[k]!r}, which "
-                f"requires gradients: pass a comparison, or {primitive.inputs[k]}.detach() if that is meant"
-            )
-
-
 def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
     """A static argument with tensors replaced by their arrays, provided that loses no gradient."""
     if type(value) is tuple:
@@ -359,7 +347,7 @@ class Tensor(Protocols):
     _data: np.ndarray
     _place: Place | None
 
-    def __init__(self) -> None:
+    def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("make tensors with tg.tensor(data, requires_grad=...)")
 
     # ---- what it holds

@@ -202,7 +202,7 @@ ERRORS: list[tuple[Any, Any, str]] = [
     (lambda: tg.average(A, axis=0, weights=np.ones(3)), ValueError, "average: weights must have the shape"),
     (lambda: tg.average(A, weights=A * 0), ZeroDivisionError, "average: weights sum to zero"),
     (lambda: np.median(tg.tensor(A), overwrite_input=True), TypeError, "median.* does not take 'overwrite"),
-    (lambda: tg.norm(A[0], 0), ValueError, "norm: ord=0 counts the elements that are not 0"),
+    (lambda: tg.norm(A[0], 0), ValueError, "norm: .*ord=0 counts the elements that are not 0"),
     (lambda: tg.norm(A[0], "fro"), ValueError, "norm: ord='fro' is a norm of matrices, got 1 axes"),
     (lambda: tg.norm(B, 2), ValueError, "norm: ord=2 is a norm of vectors or matrices, got 3 axes"),
     (lambda: tg.norm(A, 3), ValueError, "norm: ord=3 is no norm of matrices"),

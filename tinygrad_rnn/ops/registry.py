@@ -31,7 +31,9 @@ its body is NumPy code that runs on arrays and tensors alike; on the tape stand 
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,6 +129,11 @@ class Operation:
         elementwise: bool = False,
         multiple: bool = False,
     ) -> None:
+        if not inspect.isfunction(forward):
+            raise TypeError(
+                f"{self.kind} needs a Python function, got {forward!r}: its parameters say what is an array "
+                f"and what is not. Write def name(x, /): return ..., and call what you have there"
+            )
         # Read from the code object: inspect.signature would take most of the time of importing the package.
         code = forward.__code__
         names = code.co_varnames
@@ -197,7 +204,15 @@ class Composite(Operation):
         try:
             return self.forward(*args, **static)
         except (ValueError, TypeError, IndexError) as error:
-            raise again(error, f"{self.name}: {error}") from error
+            raise again(error, self._named(error)) from error
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:
+                raise  # RecursionError and the like speak for themselves
+            raise RuntimeError(self._named(error)) from error
+
+    def _named(self, error: Exception) -> str:
+        text = str(error)
+        return text if text.startswith((f"{self.name}: ", f"{self.name}(")) else f"{self.name}: {text}"
 
 
 def again(error: Exception, text: str) -> Exception:
@@ -209,14 +224,22 @@ def again(error: Exception, text: str) -> Exception:
 
 
 class _Keeps(dict[int, Keep]):
-    """By sets of inputs on the tape, which arrays their rules will read."""
+    """By sets of inputs on the tape, which arrays their rules will read; sets that have rules alone."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, primitive: Primitive) -> None:
         super().__init__()
-        self._name = name
+        self._primitive = primitive
 
     def __missing__(self, mask: int) -> Keep:
-        raise TypeError(f"{self._name} has no gradient rule yet: give it one with {self._name}.defvjp(...)")
+        name, inputs, rules = self._primitive.name, self._primitive.inputs, self._primitive.vjps
+        if not rules:
+            raise TypeError(f"{name} has no gradient rule yet: give it one with {name}.defvjp(...)")
+        which = next(x for k, x in enumerate(inputs) if mask >> k & 1 and rules[k] is None)
+        raise TypeError(
+            f"{name} is not differentiable in its argument {which!r}, which requires gradients, and would "
+            f"lose them without a word: pass {which}.detach() if that is meant; a condition may be a "
+            f"comparison, as in x > 0"
+        )
 
 
 class Primitive(Operation):
@@ -246,9 +269,14 @@ class Primitive(Operation):
     def __init__(self, forward: Callable[..., Any], *, view: bool = False, **declared: Any) -> None:
         super().__init__(forward, **declared)
         self.variadic = bool(forward.__code__.co_flags & inspect.CO_VARARGS)
+        if not self.inputs and not self.variadic:
+            raise TypeError(
+                f"primitive {self.name} has no array inputs: write the parameters that are arrays before a "
+                f"slash, as in def {self.name}(x, /, axis=0)"
+            )
         self.vjps: tuple[Rule | None, ...] = ()
         self.joint: Rule | None = None
-        self.keeps: dict[int, Keep] = _Keeps(self.name)
+        self.keeps: dict[int, Keep] = _Keeps(self)
         self.keeps_all = False
         self.view = view
         self.latest: tuple[Any, ...] = ()
@@ -270,28 +298,66 @@ class Primitive(Operation):
         return signature.replace(parameters=[arrays, *rest])
 
     def defvjp(self, *rules: Rule | None, joint: Rule | None = None) -> None:
-        """Attach one rule per array input, or one joint rule for an operation on any number of arrays."""
-        if joint is None and len(rules) != len(self.inputs):
-            raise TypeError(f"{self.name} has {len(self.inputs)} array inputs, got {len(rules)} rules")
-        self.vjps, self.joint = rules, joint
+        """Attach one rule per array input, or one joint rule for an operation on any number of arrays.
+
+        Parameters
+        ----------
+        *rules : callable or None
+            ``rule(g, y, *inputs, **static)`` gives the cotangent of its input; None for an input without a
+            gradient (a mask, an index): one that requires gradients is refused there.
+        joint : callable
+            ``joint(g, y, *inputs, **static)`` gives the cotangents of all inputs, in a list. It reads all
+            inputs, or none if their parameter is called ``*_inputs``; the output it does not get.
+
+        Raises
+        ------
+        TypeError
+            For another number of rules than inputs, and rules with too few parameters.
+        """
         if joint is not None:
-            code = joint.__code__
+            if rules:
+                raise TypeError(f"{self.name} got a joint rule and {len(rules)} others: pass either")
+            code = self._code(joint, "joint rule", "(g, y, *inputs)")
+            if not code.co_flags & inspect.CO_VARARGS or code.co_argcount < 2:
+                raise TypeError(
+                    f"the joint rule of {self.name} takes (g, y, *inputs), the inputs with a star, and "
+                    f"static arguments by name"
+                )
+            self.vjps, self.joint = (), joint
             self.keeps_all = not code.co_varnames[code.co_argcount + code.co_kwonlyargcount].startswith("_")
             return
+        wanted = f"(g, y, {', '.join(self.inputs)})"
+        if len(rules) != len(self.inputs):
+            raise TypeError(
+                f"{self.name} has {len(self.inputs)} array inputs, got {len(rules)} rules: pass one "
+                f"for each of {wanted[6:]}, None where there is no gradient"
+            )
         for name, rule in zip(self.inputs, rules, strict=True):
             if rule is None:
                 continue
-            code = rule.__code__
+            code = self._code(rule, f"rule for {name!r}", wanted)
             if code.co_argcount < len(self.inputs) + 2 and not code.co_flags & inspect.CO_VARARGS:
                 raise TypeError(
                     f"the rule of {self.name} for {name!r} takes the cotangent, the output and the inputs, "
-                    f"(g, y, {', '.join(self.inputs)}), and then static arguments; it has too few parameters"
+                    f"{wanted}, and then static arguments; it has too few parameters"
                 )
+        self.vjps, self.joint = rules, None
+        self.keeps.clear()
         reads = [self._reads(rule) for rule in rules]
+        none = sum([1 << k for k, rule in enumerate(rules) if rule is None])
         for mask in range(1, 1 << len(rules)):
-            wanted = [r for k, r in enumerate(reads) if mask >> k & 1]
-            kept = [any(column) for column in zip(*wanted, strict=True)]
-            self.keeps[mask] = Keep(tuple(kept[1:]), kept[0])
+            if not mask & none:
+                read = [r for k, r in enumerate(reads) if mask >> k & 1]
+                kept = [any(column) for column in zip(*read, strict=True)]
+                self.keeps[mask] = Keep(tuple(kept[1:]), kept[0])
+
+    def _code(self, rule: Any, which: str, wanted: str) -> CodeType:
+        if not inspect.isfunction(rule):
+            raise TypeError(
+                f"the {which} of {self.name} must be a Python function {wanted}, whose parameters' names "
+                f"say what is kept for it, got {rule!r}: wrap it in a lambda"
+            )
+        return rule.__code__
 
     def kept(self, mask: int, count: int) -> Keep:
         """Which of ``count`` arrays the rules will read, and whether the output, for inputs on the tape."""
@@ -313,7 +379,27 @@ class Primitive(Operation):
             takes_over = getattr(type(operand), "__primitive__", None)
             if takes_over is not None:
                 return takes_over(self, inputs, static)
-        return self.forward(*inputs, **static)
+        try:
+            return self.forward(*inputs, **static)
+        except (ValueError, TypeError, IndexError) as error:
+            raise self.explain(error, inputs, static) from error
+
+    def output(self, out: Any) -> np.ndarray:
+        """What forward returned where that is no array: a number is one; anything else is refused."""
+        if isinstance(out, (tuple, list)):
+            raise TypeError(
+                f"{self.name} returned a {type(out).__name__} of {len(out)}: declare it with "
+                f"@primitive(multiple=True) if those are several outputs, else return one array"
+            )
+        if hasattr(out, "mask") and isinstance(out, np.ndarray):
+            raise TypeError(
+                f"{self.name} gave a masked array, whose mask would be lost: fill it first, with "
+                f"a.filled(0), and pass the mask on its own"
+            )
+        array = np.asarray(out)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"{self.name} returned {out!r}, not an array of numbers: does it end in return?")
+        return array
 
     def bind(self, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Tell array inputs from static arguments, as Python would for the public signature."""
@@ -352,11 +438,15 @@ class Primitive(Operation):
 
     def explain(self, error: Exception, inputs: Sequence[Any], static: dict[str, Any]) -> Exception:
         """The same error with the operation, the operands' shapes and the cause in its text."""
-        shapes = ", ".join(
-            f"{a.dtype}{a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in inputs[:8]
-        )
-        more = "".join(f", {k}={v!r}" for k, v in static.items())
-        return again(error, f"{self.name}({shapes}{more}): {error}")
+        shown = ", ".join([*map(_brief, inputs[:8]), *(f"{k}={_brief(v)}" for k, v in static.items())])
+        return again(error, f"{self.name}({shown}): {str(error).removeprefix(f'{self.name}: ')}")
+
+
+def _brief(value: Any) -> str:
+    """A value in a message: arrays by dtype and shape, anything else as it is typed, if that is short."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}"
+    return reprlib.repr(value)
 
 
 def _declaration(
@@ -365,22 +455,44 @@ def _declaration(
     domain: Domain | tuple[Domain, ...],
     declared: dict[str, Any],
 ) -> Callable[[Callable[..., Any]], Any]:
-    functions = [numpy] if callable(numpy) else [f for f in numpy if f is not None]
+    functions: list[Any] = [numpy] if callable(numpy) else [f for f in numpy if f is not None]
     single = callable(domain) or isinstance(domain[0], (int, float))
     domains: Any = (domain,) if single else domain
+
+    initial: tuple[Any, ...] = (Operation.__init__, kind.__init__)
+    known = {name for function in initial for name in function.__kwdefaults__ or ()}
+    for name in declared:
+        if name not in known:
+            raise TypeError(f"{kind.kind} does not take {name!r}; it takes {', '.join(sorted(known))}")
+    if not all(map(callable, functions)):
+        raise TypeError(f"{kind.kind}: numpy= takes NumPy's functions, such as np.tanh, got {numpy!r}")
 
     def declare(forward: Callable[..., Any]) -> Any:
         made = kind(forward, numpy=functions, domain=domains, **declared)
         old = REGISTRY.get(made.name)
-        # The same cell of a notebook run again declares the same function again.
-        if old is not None and old.__module__ != made.__module__:
-            raise ValueError(f"{old.__module__} has declared an operation named {made.name!r} already")
+        if old is not None and _ours(old) and old.__module__ != made.__module__:
+            raise ValueError(
+                f"{made.name!r} is the name of an operation of {old.__module__}: give yours another one"
+            )
+        for function in functions:
+            other = NUMPY.get(function)
+            # The same cell of a notebook run again declares the same function again.
+            if other and (other.name, other.__module__) != (made.name, made.__module__):
+                raise ValueError(
+                    f"np.{function.__name__} has an operation already, {other.name} of {other.__module__}; "
+                    f"{made.name} would replace it for everybody: leave numpy= out, and call {made.name}"
+                )
         REGISTRY[made.name] = made
         for function in functions:
             NUMPY[function] = made
         return made
 
     return declare
+
+
+def _ours(operation: Operation) -> bool:
+    """Whether it is of this package. Users' modules do not know of each other, nor of each other's names."""
+    return operation.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def primitive(
@@ -391,9 +503,51 @@ def primitive(
     domain: Domain | tuple[Domain, ...] = (-3.0, 3.0),
     **declared: Any,
 ) -> Any:
-    """Declare a primitive; see the module's docstring and the attributes of `Operation` and `Primitive`.
+    """Declare a primitive: an operation on arrays with a gradient rule of its own.
 
-    ``@primitive`` over the forward function, or ``@primitive(numpy=..., ...)``.
+    ``@primitive`` over the forward function, or ``@primitive(multiple=True, ...)``; then ``name.defvjp(...)``
+    with a rule for each input. tutorials/03_your_own_primitive.py shows all of it.
+
+    Parameters
+    ----------
+    forward : function
+        Takes plain arrays before its slash and static arguments (axes, shapes, indices) after it, and returns
+        a new array. Without a slash the parameters without a default are the arrays. It must not write into
+        them.
+    numpy : callable or sequence of callable
+        NumPy functions that it answers for when they are applied to tensors; none that has an operation.
+    domain : (low, high), callable, or a tuple with one of them per input
+        Where inputs are valid: tests draw them from there. A callable is ``f(rng, shape)``.
+    kinks : callable, optional
+        ``kinks(*inputs, **static)`` is the distance from the nearest point without a (second) derivative.
+        None says that forward is analytic, and that the complex step gives its exact derivative.
+    samples : sequence of Sample
+        Calls for the tests: ``sample((2, 3), axis=0)`` with ``tinygrad_rnn.ops.registry.sample``.
+    elementwise : bool
+        Whether each element of the output depends on the inputs' elements at the same place alone.
+    multiple : bool
+        Whether forward returns a tuple of arrays. Rules then get a list of cotangents, None where an output
+        was not used.
+    view : bool
+        Whether the output may share memory with an input.
+
+    Returns
+    -------
+    Primitive
+
+    Raises
+    ------
+    TypeError
+        For what is not a Python function, or takes no arrays, and for unknown options.
+    ValueError
+        For the name of an operation of this package, and a NumPy function that has an operation.
+
+    Examples
+    --------
+    >>> @tg.primitive
+    ... def cube(x, /):
+    ...     return x * x * x
+    >>> cube.defvjp(lambda g, _y, x: g * 3 * x * x)
     """
     declare = _declaration(Primitive, numpy, domain, declared)
     return declare if forward is None else declare(forward)
