@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.compiler.numpy_backend import NumpyWriter
 from tinygrad_rnn.nn.states import tensors_of
 
 OPTIONS: list[tuple[Any, dict[str, Any]]] = [
@@ -272,6 +273,84 @@ def run_random(program: Any, states: int, dtype: str, backend: str, steps: int, 
     lengths = None if steps % 2 else np.arange(batch) % (steps + 1)
     with np.errstate(all="ignore"):
         assert_same(composed, compiled, lambda cell, x: nn.scan(cell, x, lengths=lengths), [x])
+
+
+def shuffled(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """States that are views of each other: parts of them, folded, or in another order."""
+    folded = a.reshape(-1, 2, 2).swapaxes(1, 2).reshape(-1, WIDTH)
+    return x * a, (tg.concatenate([c, a[:, 2:]], axis=1), b[:, ::-1] * folded, a[:, :2])
+
+
+def turned(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """A view of an array for one step, which is read when the array itself is not any more."""
+    view = (a @ cell.p0)[:, ::-1]
+    other = b / 2 - 1
+    return b * b, (tg.sigmoid(view), np.tanh(other), c * c)
+
+
+def joined(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """A cotangent that is joined of parts narrower than what else is read of the one before it."""
+    total = np.exp(-np.square(x + b))
+    parts = tg.concatenate([h * h for h in np.split(a, 2, axis=1)], axis=1)
+    gate = tg.sigmoid(total)
+    return parts * gate, (gate, np.tanh(parts), c)
+
+
+def multiplied(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """A cotangent that is a product, while the one before it is added to another product."""
+    from_a = a @ cell.p0
+    p = x + b
+    q = np.tanh(from_a + p @ cell.p1)
+    return x * q, (p, q, c)
+
+
+class Threefold(RandomCell):
+    """A cell with three states, whose step is a function."""
+
+    def __init__(self, step: Any) -> None:
+        super().__init__([], 3, "float64")
+        self.step_function = step
+
+    def initial_state(self, batch: int) -> Any:
+        rng = np.random.default_rng(0)
+        return tuple([tg.tensor(rng.standard_normal((batch, n))) for n in (WIDTH, WIDTH, 2)])
+
+    def forward(self, x: Any, state: Any) -> Any:
+        return self.step_function(self, x, *state)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("step", [shuffled, turned, joined, multiplied])
+def test_nothing_is_overwritten_that_is_still_read(step: Any, backend: str) -> None:
+    composed = Threefold(step)
+    compiled = compiled_twin(composed, backend)
+    assert_same(composed, compiled, scanned, [np.random.default_rng(0).standard_normal((3, 5, WIDTH))])
+
+
+def positive_only(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    a = np.tanh(np.log(x) + a @ cell.p0)
+    return a, (a, b, c)
+
+
+def cancelling(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    a = np.tanh((x + 1e14) + (a @ cell.p0 + -1e14))
+    return a, (a, b, c)
+
+
+def test_what_is_not_a_number_elsewhere_is_compiled() -> None:
+    composed = Threefold(positive_only)
+    compiled = compiled_twin(composed, "numpy")
+    x = np.random.default_rng(0).uniform(0.5, 2, (3, 5, WIDTH))
+    assert_same(composed, compiled, scanned, [x])
+
+
+@pytest.mark.parametrize("step", [cancelling, multiplied])
+def test_what_differs_is_refused_with_its_name_and_size(step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if step is multiplied:
+        monkeypatch.setattr(NumpyWriter, "into", lambda writer, i, out, rows: f"{out}[...] = 0.5")
+    compiled = compiled_twin(Threefold(step), "numpy")
+    with pytest.warns(RuntimeWarning, match=r"gives another output, by \de[-+]\d+ of its size: .* rounding"):
+        nn.scan(compiled, np.ones((3, 5, WIDTH)))
 
 
 # float64 alone: a few of these cells are so ill-conditioned that single precision says nothing of them.

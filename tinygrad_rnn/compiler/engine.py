@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 
 from .. import tape
-from ..nn.module import Module
-from ..nn.packing import pack
-from ..nn.scan import run
 from ..nn.states import State, refilled, tensors_of
 from ..ops.registry import Primitive
 from ..state import current_state, enable_grad
 from ..tape import Leaf, Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
+from .checking import check, composed
 from .instructions import Step, Unsupported
 from .layout import Layout, Lease, Pool
 from .numpy_backend import NumpyWriter
 from .planning import Report, split_step
 from .programs import Program, Single
 from .surroundings import Surroundings
-from .tracing import Signature, trace, twin
+from .tracing import Signature, trace
 from .writing import Writer
 
 _LARGE = 8192
@@ -320,67 +318,6 @@ def _scan_forward(*arrays: Any, call: Call) -> Any:
 _scan = Primitive(_scan_forward, samples=(), domain=(), multiple=True, view=True)
 _scan.name = "scan"
 _scan.defvjp(joint=lambda gs, saved, *args, call: call.backward(gs, saved, args))
-
-
-class _Plain:
-    """A cell as it is composed."""
-
-    def __init__(self, cell: Any) -> None:
-        self._call = cell.forward if isinstance(cell, Module) else cell
-
-    def __call__(self, x: Tensor, state: State) -> Any:
-        return self._call(x, state)
-
-
-def composed(
-    cell: Any, rows: Tensor, state: State, counts: Sequence[int], reverse: bool
-) -> tuple[Tensor, State]:
-    """The loop over time, step by step on the tape."""
-    lengths = (np.asarray(counts)[:, None] > np.arange(counts[0])).sum(0)
-    packing = pack(counts[0], len(counts), lengths)
-    output, final = run(_Plain(cell), packing.from_rows(rows), state, packing, reverse)
-    return packing.to_rows(output), final
-
-
-def check(cell: Any, step: Step, signature: Signature) -> None:
-    """Raise `Unsupported` if, for random numbers, compiled and composed loops differ."""
-    rng = np.random.default_rng(0)
-    counts = [3, 3, 2]
-    cell = twin(cell)
-    parameters = Surroundings(cell).tensors()
-    inputs = [
-        _make(rng.standard_normal((n, *f)).astype(d), None)
-        for n, (f, d) in zip([8] + [3] * len(signature.states), (signature.x, *signature.states), strict=True)
-    ]
-    for t in (*inputs, *parameters):
-        t.requires_grad = t.dtype.kind == "f"
-    with enable_grad(), np.errstate(all="ignore"):
-        y, final = composed(cell, inputs[0], refilled(signature.like, inputs[1:]), counts, False)
-        outputs = [y, *tensors_of(final)]
-        gs = [rng.standard_normal(t.shape).astype(t.dtype) for t in outputs]
-        found_gs = tape.backward(
-            [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place is not None]
-        )
-    layout, pool = Layout(counts, 3), Pool()
-    program = Program(split_step(step, [True] * (1 + len(parameters)), False), NumpyWriter)
-    with np.errstate(all="ignore"):
-        arrays = [t.numpy() for t in (*inputs, *parameters)]
-        n = len(inputs)
-        lease = Lease(pool)
-        y2, finals, saved = program.forward(layout, lease, arrays[0], arrays[1:n], arrays[n:])
-        gradients = program.backward(layout, Lease(pool), saved, arrays[0], arrays[n:], gs[0], gs[1:])
-    pairs = [(t.numpy(), a) for t, a in zip(outputs, (y2, *finals), strict=True)]
-    pairs += [(found_gs.get(t.place), g) for t, g in zip((*inputs, *parameters), gradients, strict=True)]
-    for wanted, got in pairs:
-        wanted = np.zeros(()) if wanted is None else np.asarray(wanted)
-        got = np.zeros(()) if got is None else got
-        scale = np.abs(wanted).max(initial=0)
-        if not np.allclose(
-            got, wanted, rtol=0, atol=1e4 * np.finfo(wanted.dtype).eps * max(scale, 1), equal_nan=True
-        ):
-            raise Unsupported(
-                "what it does at one step depends on more than this step's rows: results differed"
-            )
 
 
 def _structure(state: State) -> Any:

@@ -14,6 +14,11 @@ def elementwise(i: Instruction) -> bool:
     return op.elementwise or op.name in ("where", "clip", "astype") or (op.view and i.op is op)
 
 
+def may_share(i: Instruction) -> bool:
+    """Whether the results may lie in the memory of what it reads."""
+    return not isinstance(i.op, Primitive) or i.op.view
+
+
 def ufunc_name(i: Instruction) -> str | None:
     """The name of the ufunc that an instruction is, if it is one that keeps the dtype."""
     if not (isinstance(i.op, Primitive) and i.op.elementwise and i.op.numpy and not i.static):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .forms import feature_parts, ufunc_name
+from .forms import may_share, ufunc_name
 from .instructions import Value
-from .planning import Instructions, Plan
+from .planning import Plan
 from .writing import Copies, Location, Writer, array_name
 
 
@@ -89,8 +89,7 @@ def backward(w: Writer) -> str:
         locations[v] = Location("steps", array_name(v))
     copies: Copies = [(v, Location("heads", f"c{s}")) for s, v in enumerate(step.gold)]
     for s, (old, new) in enumerate(zip(step.gstates, step.gold, strict=True)):
-        free = new is not None and new not in locations and old not in step.gold
-        if new is not None and free and _last_to_touch(plan.back, old, new):
+        if new is not None and new not in locations and _overwritten(w, old, new):
             locations[new] = Location("heads", f"c{s}")
     w.loop(plan.back, locations, copies, back=True)
     w.names.update({v: array_name(v) for v in stored})
@@ -116,14 +115,17 @@ def _backward_locations(w: Writer) -> dict[Value, Location]:
     return locations
 
 
-def _last_to_touch(body: Instructions, old: Value, new: Value) -> bool:
+def _overwritten(w: Writer, old: Value, new: Value) -> bool:
     """Whether a new value may be written over an old one: nobody reads that later, or by other elements."""
-    for i in reversed(body):
-        if new in i.outputs:
-            return old not in i.read or bool(ufunc_name(i))
-        if old in i.read or feature_parts(i) is not None:
+    shown, written = {old}, False
+    for i in w.plan.back:
+        read = shown.intersection(i.read)
+        if read and (written or (new in i.outputs and not (read == {old} and ufunc_name(i)))):
             return False
-    return False
+        written |= new in i.outputs
+        if read and may_share(i):
+            shown.update(i.outputs)
+    return written and shown.isdisjoint(w.step.gold)
 
 
 # ------------------------------------------------------------------------------------------ single step

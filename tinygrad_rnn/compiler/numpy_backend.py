@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
-from .forms import feature_parts, joined_parts, joins_features, product_kind
+from .forms import feature_parts, joined_parts, joins_features, may_share, product_kind
 from .instructions import Constant, Instruction, Value
 from .planning import Instructions
 from .writing import Copies, Location, Writer
@@ -27,11 +28,13 @@ class _Loop:
     ----------
     views : dict of Location to str
         Names for the step's views, bound at the head of the loop.
-    buffers : dict of str to Value
+    buffers : dict of Location to Value
         Arrays for one step, and a value that says their size.
     held : Counter
-        How many values that are still to be read lie in each buffer.
-    free : dict of (shape, dtype) to list of str
+        How many values that are still to be read lie in each buffer, or are views of it.
+    shared : dict of Value to set of Location
+        Where the memory of a value without a location may be.
+    free : dict of (shape, dtype) to list of Location
         Buffers whose values nobody will read.
     """
 
@@ -43,9 +46,10 @@ class _Loop:
         self.last.update({v: len(body) for v, _ in copies if v is not None})
         self.statements: list[str] = []
         self.views: dict[Location, str] = {}
-        self.buffers: dict[str, Value] = {}
-        self.held: Counter[str] = Counter()
-        self.free: dict[Any, list[str]] = {}
+        self.buffers: dict[Location, Value] = {}
+        self.held: Counter[Location] = Counter()
+        self.shared: dict[Value, set[Location]] = {}
+        self.free: dict[Any, list[Location]] = {}
         self.counts_rows = False
 
     def write(self, back: bool) -> None:
@@ -54,8 +58,8 @@ class _Loop:
             self.writer.names.update({v: self.view(self.locations[v]) for v in i.read if v in self.locations})
             self.instruction(k, i)
         self.copy()
-        for name, v in self.buffers.items():
-            self.writer.allocate(name, v, "L.batch", "take" if back else "scratch")
+        for at, v in self.buffers.items():
+            self.writer.allocate(at.array, v, "L.batch", "take" if back else "scratch")
         if not self.statements:
             return
         heads = {name: at.views() for at, name in self.views.items()}
@@ -89,21 +93,30 @@ class _Loop:
         """Give a value without a location a buffer: one that has become free, or a new one."""
         if v not in self.locations:
             free = self.free.get((v.features, v.dtype))
-            name = free.pop() if free else f"s{len(self.buffers)}"
-            self.buffers.setdefault(name, v)
-            self.locations[v] = Location("heads", name)
-            self.held[name] += 1
+            at = self.locations[v] = free.pop() if free else Location("heads", f"s{len(self.buffers)}")
+            self.buffers.setdefault(at, v)
+            self.hold(v)
+
+    def memory(self, v: Value) -> set[Location]:
+        """The arrays, and their rows, that a value lies in or may be a view of."""
+        at = self.locations.get(v)
+        return {replace(at, part=None)} if at else self.shared.get(v, set())
+
+    def hold(self, v: Value) -> None:
+        """Keep the buffers that a value needs until it has been read for the last time."""
+        if v in self.last:
+            self.held.update(self.memory(v) & self.buffers.keys())
 
     def release(self, k: int) -> None:
         """Let go of the buffers of what instruction k is the last to read."""
         for v in dict.fromkeys(self.body[k].read):
-            at = self.locations.get(v)
-            if self.last[v] == k and at is not None and at.array in self.held:
-                self.held[at.array] -= 1
-                if not self.held[at.array]:
-                    del self.held[at.array]
-                    size = self.buffers[at.array]
-                    self.free.setdefault((size.features, size.dtype), []).append(at.array)
+            if self.last[v] > k:
+                continue
+            for at, size in self.buffers.items():
+                if at in self.memory(v):
+                    self.held[at] -= 1
+                    if not self.held[at]:
+                        self.free.setdefault((size.features, size.dtype), []).append(at)
 
     # ---- statements
 
@@ -137,9 +150,8 @@ class _Loop:
             return False
         assert isinstance(source, Value)
         for v, (start, stop) in zip(i.outputs, parts, strict=True):
-            at = self.locations[v] = self.locations[source].inside(start, stop)
-            if at.array in self.held and v in self.last:
-                self.held[at.array] += 1
+            self.locations[v] = self.locations[source].inside(start, stop)
+            self.hold(v)
         return True
 
     def join(self, i: Instruction) -> None:
@@ -167,6 +179,9 @@ class _Loop:
                 self.statements.append(f"{self.view(self.locations[v])}[...] = {name}")
             else:
                 self.writer.names[v] = name
+                if may_share(i):
+                    self.shared[v] = {at for read in i.read for at in self.memory(read)}
+                    self.hold(v)
 
     def copy(self) -> None:
         """Bring values to where the next step reads them."""
@@ -178,7 +193,7 @@ class _Loop:
                 continue
             target = self.view(at)
             source = "0" if v is None else self.view(found) if found else self.writer.names[v]
-            if found in targets:  # and may be overwritten before it is copied
+            if v is not None and self.memory(v) & targets:  # which may be overwritten before it is copied
                 self.statements.append(f"m{k} = {source}.copy()")
                 source = f"m{k}"
             then.append(f"{target}[...] = {source}")

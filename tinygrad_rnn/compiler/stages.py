@@ -160,16 +160,29 @@ class Stages:
         for v, at in self.copies:
             if v is None or v not in self.made_by or self.locations.get(v) != at:
                 continue
-            if any(self._spoils(v, at, i, read) for i in self.body for read in i.read):
+            if self._spoils(v, at):
                 del self.locations[v]
 
-    def _spoils(self, v: Value, at: Location, i: Instruction, read: Value) -> bool:
-        """Whether an instruction reads a carried value after v has been written over it."""
-        root, start = self.root(read)
-        if self.locations.get(root) != at or root is v:
-            return False
-        same_pass = elementwise(i) and start == 0 and width(i.outputs[0]) == width(v)
-        return self.at(i) > self._stages[v] or (self.at(i) == self._stages[v] and not same_pass)
+    def _spoils(self, v: Value, at: Location) -> bool:
+        """Whether what lies at a location is still read when v has been written there."""
+        stage = self._stages[v]
+        # Only one pass both reads the old elements and writes the new ones: that of v's width, at v's stage.
+        # What it computes may be computed again in passes of other widths, by those that read it.
+        reached: set[Value] = set()
+        for i in self.body:
+            old = any(self.locations.get(self.root(u)[0]) == at and self.root(u)[0] is not v for u in i.read)
+            if self.at(i) < stage or not (old or not reached.isdisjoint(i.read)):
+                continue
+            if self.at(i) > stage:
+                if old:
+                    return True
+            elif not elementwise(self.made_by[v]):
+                return True
+            elif i.name != "concatenate":  # which stores its operands in passes of their width
+                if not elementwise(i) or width(i.outputs[0]) != width(v):
+                    return True
+                reached.update(i.outputs)
+        return False
 
     def _place_joined(self) -> None:
         """What is joined lies in memory, and its parts inside it, if they are there in time."""
