@@ -13,6 +13,7 @@ from comparing import BACKENDS, NUMBA, assert_same, compiled_twin, everything, r
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler import building
+from tinygrad_rnn.nn.states import tensors_of
 
 
 def lstm(**options: Any) -> nn.LSTM:
@@ -131,6 +132,96 @@ def test_single_steps(backend: str) -> None:
     assert y.requires_grad  # something is to be recorded: the composed step
 
 
+STEPPED = [
+    lambda: nn.RNNCell(5, 17, rng=0, nonlinearity="relu"),
+    lambda: nn.GRUCell(5, 17, rng=0, reset_after=False),
+    lambda: nn.LSTMCell(5, 17, rng=0, proj_size=3, layer_norm=True),
+    lambda: Cell(plain_cell, 19),
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("make", STEPPED)
+def test_single_steps_of_any_cell(backend: str, make: Any) -> None:
+    """Of batches and arrays of all kinds: each call finds, or not, what an earlier one has made ready."""
+    cell = randomised(make(), 1)
+    compiled = compiled_twin(cell, backend)
+    dtype, n = next(iter(cell.parameters())).dtype, getattr(cell, "input_size", 19)
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12}
+    with tg.no_grad():
+        for batch, turned in ((1, False), (5, False), (1, False), (5, True), (5, False), (0, False)):
+            x = drawn(n, batch).astype(dtype).T if turned else drawn(batch, n).astype(dtype)
+            state = state2 = cell.initial_state(batch)
+            for _ in range(3):
+                y, state = cell(tg.tensor(x), state)
+                y2, state2 = compiled.step(x, state2)
+                assert type(state2) is type(state)
+                for a, b in zip((y2, *tensors_of(state2)), (y, *tensors_of(state)), strict=True):
+                    np.testing.assert_allclose(a.numpy(), b.numpy(), **tolerance)
+    held = y2.numpy().copy()
+    compiled.step(x, state2)
+    np.testing.assert_array_equal(y2.numpy(), held)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_single_steps_see_what_has_changed(backend: str) -> None:
+    cell = tg.compile(nn.LSTMCell(3, 4, rng=0, dtype="float64", clip=50.0), backend=backend)
+    plain = nn.LSTMCell(3, 4, rng=0, dtype="float64", clip=50.0)
+    x = drawn(2, 3)
+
+    def write(c: Any) -> None:
+        c.weight_hh.data[1] = 7
+        c.bias_ih.data[...] += 1
+
+    def replace(c: Any) -> None:
+        c.weight_ih = nn.Parameter(drawn(16, 3), "float64")
+
+    def turn(c: Any) -> None:
+        c.weight_ih.assign_(drawn(3, 16).T)
+
+    def limit(c: Any) -> None:
+        c.clip = 0.1
+
+    state = tuple(tg.tensor(drawn(2, 4, seed=k)) for k in range(2))
+    with tg.no_grad():
+        for change in (write, replace, turn, write, limit):
+            cell.step(x, state)
+            cell.step(x, state)
+            before = cell.step(x, state)[0].numpy()
+            change(cell)
+            change(plain)
+            wanted = plain(tg.tensor(x), state)[0].numpy()
+            assert np.abs(wanted - before).max() > 1e-3
+            np.testing.assert_allclose(cell.step(x, state)[0].numpy(), wanted, rtol=1e-12)
+    assert cell.step(x, state)[0].requires_grad
+    for p in cell.parameters():
+        p.requires_grad = False
+    for _ in range(3):
+        assert not cell.step(x, state)[0].requires_grad
+    cell.weight_hh.requires_grad = True
+    assert cell.step(x, state)[0].requires_grad
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_share_single_steps(backend: str) -> None:
+    cell, wrong = tg.compile(nn.LSTMCell(3, 4, rng=0), backend=backend), []
+    with tg.no_grad():
+        wanted = [cell.step(drawn(1, 3, seed=k).astype("f"))[0].numpy() for k in range(4)]
+
+    def work(k: int) -> None:
+        x = drawn(1, 3, seed=k).astype("f")
+        with tg.no_grad():
+            results = [cell.step(x)[0].numpy() for _ in range(300)]
+        wrong.extend(k for y in results if not np.allclose(y, wanted[k]))
+
+    running = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in running:
+        t.start()
+    for t in running:
+        t.join()
+    assert not wrong
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_single_steps_of_a_layer(backend: str) -> None:
     layer = tg.compile(lstm(num_layers=2), backend=backend)
@@ -165,12 +256,12 @@ class Cell(nn.Module):
 
     output_size = 3
 
-    def __init__(self, step: Any) -> None:
-        self.w = nn.Parameter(drawn(3, 3) * 0.5, "float64")
+    def __init__(self, step: Any, size: int = 3) -> None:
+        self.w = nn.Parameter(drawn(size, size) * 0.5, "float64")
         self.step_function = step
 
     def initial_state(self, batch: int) -> Any:
-        return tg.tensor(np.zeros((batch, 3)))
+        return tg.tensor(np.zeros((batch, len(self.w))))
 
     def forward(self, x: Any, h: Any) -> Any:
         h = self.step_function(self, x, h)

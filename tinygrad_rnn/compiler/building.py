@@ -81,15 +81,13 @@ def names() -> dict[str, Any]:
 
 
 def rows(a: np.ndarray) -> np.ndarray:
-    """An array from outside as those made here are: in C order and writable, so that all have one type."""
-    a = np.ascontiguousarray(a)
-    return a if a.flags.writeable else a.copy()
+    """An array from outside as kernels take all: in C order, aligned and writable, so of one type."""
+    return a if a.flags.carray else np.array(a, order="C")
 
 
 def flat(a: np.ndarray) -> np.ndarray:
-    """An array as a kernel takes it: in C order, of one axis, and writable, so that all have one type."""
-    a = np.ascontiguousarray(a).reshape(-1)
-    return a if a.flags.writeable else a.copy()
+    """The same with one axis."""
+    return rows(a).reshape(-1)
 
 
 # --------------------------------------------------------------------------------------------- threads

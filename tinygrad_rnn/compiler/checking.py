@@ -27,6 +27,7 @@ class _Plain:
     """A cell as it is composed."""
 
     def __init__(self, cell: Any) -> None:
+        self._cell = getattr(cell, "_cell", cell)  # whom the scopes of its steps belong to
         self._call = cell.forward if isinstance(cell, Module) else cell
 
     def __call__(self, x: Tensor, state: State) -> Any:

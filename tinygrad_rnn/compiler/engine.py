@@ -13,7 +13,7 @@ from .. import tape
 from ..nn.states import State, refilled, tensors_of
 from ..ops.registry import Primitive
 from ..state import current_state, enable_grad
-from ..tape import Leaf, Nary, Output, Place, source_of
+from ..tape import Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
 from .checking import check, composed
 from .instructions import Step, Unsupported
@@ -21,6 +21,7 @@ from .layout import Layout, Lease, Pool
 from .numpy_backend import NumpyWriter
 from .planning import Report, split_step
 from .programs import Program, Single
+from .single import Ready, contiguous
 from .surroundings import Surroundings
 from .tracing import Signature, trace
 from .writing import Writer
@@ -131,29 +132,34 @@ class Engine:
 
     def single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step."""
-        plain = type(state) is tuple and all([type(s) is Tensor for s in state])
-        now, states = current_state(), state if plain else tensors_of(state)
-        around = self._around
-        quick = (x.shape, x.dtype, *[s.shape for s in states])
-        ready = self._ready.get(quick)
-        if ready is None or around is None or around.changed() or ready.stale(states):
-            traced, parameters = self.traced(cell, x, state)
-            if traced is None or not len(x):
-                return composed(cell, x, state, [len(x)], False)
-            if traced.single is None:
-                traced.single = Single(split_step(traced.step, None, True, hoist=False), self._writer())
-            ready = self._ready[quick] = Ready(traced.single, parameters, states, len(x))
-        if now.watch is not None or (now.recording and ready.recorded(x, states)):
+        plain = type(state) is tuple
+        ready = self._ready.get(x._data.shape)
+        if ready is not None and ready.plain is plain:
+            arrays = ready.arrays((x, *state) if plain else (x, state), current_state())
+            if arrays is not None and self._around is not None and not self._around.changed():
+                y, new = ready.run(*arrays)
+                return y, new if plain else new[0]
+        return self._prepared_single(cell, x, state)
+
+    def _prepared_single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step, with all that the next one like it finds ready."""
+        now = current_state()
+        traced, parameters = (None, []) if now.watch is not None else self.traced(cell, x, state)
+        states = tensors_of(state)
+        tracked = now.recording and any(t.place is not None for t in (x, *states, *parameters))
+        if traced is None or tracked or not len(x):
             return composed(cell, x, state, [len(x)], False)
-        y, news = ready.form.run(
-            ready.layout,
-            np.empty,
-            ready.prepared,
-            contiguous(x.numpy()),
-            [contiguous(s.numpy()) for s in states],
-        )
-        new = [_make(a, None) for a in news]
-        return _make(y, None), tuple(new) if plain else refilled(state, new)
+        if traced.single is None:
+            traced.single = Single(split_step(traced.step, None, True, hoist=False), self._writer())
+        inputs = [x, *states]
+        ready = Ready(traced.single, parameters, inputs, type(state) is tuple)
+        if ready.lasting:
+            if len(self._ready) > 64:
+                self._ready.clear()
+            self._ready[x.shape] = ready
+        y, new = ready.run(*[contiguous(t.numpy()) for t in inputs])
+        traced.single.settle()
+        return y, refilled(state, new)
 
     def _writer(self) -> type[Writer]:
         if self.backend == "numpy":
@@ -195,38 +201,6 @@ class Engine:
         call = Call(self, program, cell, state, self.layout(counts), reverse, len(step.states))
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
-
-
-class Ready:
-    """A single step for arguments of some shapes, with all that its parameters decide."""
-
-    def __init__(
-        self, form: Single, parameters: Sequence[Tensor], states: Sequence[Tensor], batch: int
-    ) -> None:
-        self.form, self.parameters = form, parameters
-        self.arrays = [p.numpy() for p in parameters]
-        self.prepared = form.prepare(self.arrays)
-        self.layout = Layout([batch], batch)
-        self.date = Leaf.latest
-        self.dtypes = [s.dtype for s in states]
-        self.identities = [id(a) for a in self.arrays]
-        self.tracked = any(p.place is not None for p in parameters)
-
-    def stale(self, states: Sequence[Tensor]) -> bool:
-        """Whether a parameter has other values now."""
-        if Leaf.latest != self.date or self.dtypes != [s.data.dtype for s in states]:
-            return True
-        return [id(p.data) for p in self.parameters] != self.identities
-
-    def recorded(self, x: Tensor, states: Sequence[Tensor]) -> bool:
-        """Whether a step would go onto the tape."""
-        return self.tracked or x.place is not None or any(s.place is not None for s in states)
-
-
-def contiguous(a: np.ndarray) -> np.ndarray:
-    """The array as kernels take it: in C order and writable, so that all have one type."""
-    flags = a.flags
-    return a if flags.c_contiguous and flags.writeable else np.array(a, order="C")
 
 
 class Call:

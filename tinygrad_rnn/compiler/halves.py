@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..tensors import _make
 from .forms import may_share, ufunc_name
 from .instructions import Value
 from .planning import Plan
@@ -132,13 +135,14 @@ def _overwritten(w: Writer, old: Value, new: Value) -> bool:
 
 
 def single(w: Writer) -> str:
-    """``prepare(parameters) -> ready`` and ``single(L, scratch, ready, x, states) -> y, new states``.
+    """``prepare(L, parameters) -> run, made``; see `Single`.
 
     The plan's hoisted part must be empty.
     """
     plan, step = w.plan, w.step
     w.prepared = {}
-    w.begin("prepare(parameters)", {step.x: "x"})
+    w.namespace.update(scratch=np.empty, make=_make)
+    w.begin("prepare(L, parameters)", {step.x: "x"})
     w.once(plan.loop)
     before, w.lines = w.lines, []
     constants = [name for v, name in w.names.items() if v is not step.x]
@@ -157,19 +161,20 @@ def single(w: Writer) -> str:
     ]
     w.loop(plan.loop, locations, copies, back=False)
     y = locations[step.y].array if step.y in locations else w.names[step.y]
-    states = "".join(f"i{s}, " for s in range(len(step.states)))
-    ready = "".join(n + ", " for n in [*constants, *w.prepared.values()])
+    made_before = "".join(name + ", " for name in [*constants, *w.prepared.values()])
+    states = [f"i{s}" for s in range(len(step.states))]
+    news = [f"n{s}" for s in range(len(step.new_states))]
     return "\n".join(
         [
             *before,
             *[f"    {name} = {expression}" for expression, name in w.prepared.items()],
-            f"    return ({ready})",
+            "    spare = []",
             "",
-            "def single(L, scratch, ready, x, states):",
-            *([f"    {ready[:-1]} = ready"] if ready else []),
-            f"    {states[:-1]} = states",
-            *w.lines,
-            f"    return {y if made else f'np.array({y})'}, "
-            f"[{', '.join(f'n{s}' for s in range(len(step.new_states)))}]",
+            f"    def run({', '.join(['x', *states])}):",
+            *["    " + line for line in w.lines],
+            f"        y = make({y if made else f'np.array({y})'}, None)",
+            f"        return y, ({', '.join(['y' if n == y else f'make({n}, None)' for n in news])},)",
+            "",
+            f"    return run, ({made_before})",
         ]
     )

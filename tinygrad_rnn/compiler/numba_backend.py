@@ -41,15 +41,16 @@ class _Kernel:
                     if self.stages.product(i) and self.stages.of(i) == (p, 0)
                 ]
             lines += self.rows(p)
-        head = ["lo", "hi", "counts", "starts", "befores", "batch", *self.memory.arrays.values()]
+        handed = ", ".join([*self.memory.arrays.values(), *self.weights.values()])
         order = "range(len(counts) - 1, -1, -1)" if back else "range(len(counts))"
-        source = [
-            f"def kernel({', '.join([*head, *self.weights.values()])}):",
+        over_time = [
+            f"def kernel(lo, hi, counts, starts, befores, batch, {handed}):",
             f"    for k in {order}:",
             "        start, before, end = starts[k], befores[k], min(hi, counts[k])",
             *["        " + line for line in lines],
         ]
-        return "\n".join(source) + "\n"
+        once = [f"def kernel(end, {handed}):", "    lo = 0", *["    " + line for line in lines]]
+        return "\n".join(over_time if self.packed else once) + "\n"
 
     def product(self, i: Instruction) -> str:
         """A statement that multiplies all rows by a matrix."""
@@ -219,8 +220,6 @@ class NumbaWriter(NumpyWriter):
         name = "kernel_back" if back else "kernel"
         self.namespace[name] = building.build(source, stages.dtype)
         self.kernels.append(source)
-        for buffer, v in stages.scratch.items():
-            self.allocate(buffer, v, "L.batch", "take" if back else "scratch")
         stored = {at.array for at in (*stages.locations.values(), *[at for _, at in copies])}
         arrays = [
             f"rows({a})" if a in ("x", "gy") else a if a in stored else f"flat({a})"
@@ -228,9 +227,27 @@ class NumbaWriter(NumpyWriter):
         ]
         handed = [*arrays, *kernel.weights]
         if self.prepared is None:
+            for buffer, v in stages.scratch.items():
+                self.allocate(buffer, v, "L.batch", "take" if back else "scratch")
             products = sum(2 * width(i.outputs[0]) * width(i.read[0]) for i in body if stages.product(i))
             flops = products + 10 * sum(width(o) for i in body for o in i.outputs)
             self.write(f"spread({name}, L, {flops}, {', '.join(handed)})")
             return
-        handed = [self.prepare(a) if a.startswith("flat(") else a for a in handed]
-        self.write(f"{name}(0, L.batch, L.counts, L.starts, L.before, L.batch, {', '.join(handed)})")
+        self._write_once(name, stages, handed)
+
+    def _write_once(self, name: str, stages: Stages, handed: Sequence[str]) -> None:
+        """The call of a kernel for one step: nothing is made anew that can be kept from call to call."""
+        lent = "".join(buffer + ", " for buffer in stages.scratch)
+        if lent:  # by one thread at a time
+            self.write("try:")
+            self.write(f"{lent[:-1]} = spare.pop()", 2)
+            self.write("except IndexError:")
+            for buffer, v in stages.scratch.items():
+                self.allocate(buffer, v, "L.batch", "np.empty", 2)
+        # What goes into a single step has been looked at by its caller.
+        arguments = [
+            self.prepare(a) if a.startswith("flat(") else a.removeprefix("rows(").rstrip(")") for a in handed
+        ]
+        self.write(f"{name}(L.batch, {', '.join(arguments)})")
+        if lent:
+            self.write(f"spare.append(({lent}))")

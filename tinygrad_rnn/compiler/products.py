@@ -176,12 +176,17 @@ def _dots_tile(
 def _emit_dots(e: _Emitter, args: Sequence[Any], rows: int, columns: int) -> None:
     a, stride, w, out, out_stride, inner = args
     builder = e.builder
-    full = builder.and_(inner, _WORD(-e.lanes))
-    left = builder.sub(inner, full)
+    # Whole vectors of w begin where cache lines do: half of the loads would else be two.
+    before = builder.lshr(builder.and_(builder.neg(w), _WORD(_BYTES - 1)), _WORD(e.size.bit_length() - 1))
+    before = builder.select(builder.icmp_signed("<", before, inner), before, inner)
+    full = builder.and_(builder.sub(inner, before), _WORD(-e.lanes))
+    done = builder.add(before, full)
+    left = builder.sub(inner, done)
     a_rows = [builder.mul(stride, _WORD(m)) for m in range(rows)]
     w_rows = [builder.mul(inner, _WORD(n)) for n in range(columns)]
     sums = [e.zero] * (rows * columns)
-    for stop, first, mask in ((full, _WORD(0), None), (left, full, e.below(left))):
+    phases = (before, _WORD(0), e.below(before)), (full, before, None), (left, done, e.below(left))
+    for stop, first, mask in phases:
         loop = _Loop(builder, stop, e.lanes, sums)
         xs = [e.read(e.at(a, r, first, loop.k), mask) for r in a_rows]
         ws = [e.read(e.at(w, r, first, loop.k), mask) for r in w_rows]
@@ -292,9 +297,9 @@ def _dots(
             elif several:
                 _dots_tile(kind, i, stride, row, at, out_stride, inner, 4, 1)
                 c += 1
-            elif columns - c >= 8:
-                _dots_tile(kind, i, stride, row, at, out_stride, inner, 1, 8)
-                c += 8
+            elif columns - c >= 4:
+                _dots_tile(kind, i, stride, row, at, out_stride, inner, 1, 4)
+                c += 4
             else:
                 _dots_tile(kind, i, stride, row, at, out_stride, inner, 1, 1)
                 c += 1
@@ -317,7 +322,7 @@ def _dots_float64(a, stride, w, out, out_stride, rows, inner, columns):  # type:
     _dots(np.float64(0), 8, a, stride, w, out, out_stride, rows, inner, columns)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[tuple[str, str], tuple[Any, int]] = {
     ("products", "float32"): (_products_float32, 11), ("products", "float64"): (_products_float64, 11),
     ("dots", "float32"): (_dots_float32, 8), ("dots", "float64"): (_dots_float64, 8),
 }  # fmt: skip

@@ -68,13 +68,20 @@ class Single:
     Attributes
     ----------
     prepare : callable
-        ``prepare(parameters)`` gives what only they decide, such as packed weights.
-    run : callable
-        ``run(layout, scratch, prepared, x, states) -> (y, new states)``.
+        ``prepare(layout, parameters) -> run, made``: ``run(x, *states) -> y, new states`` takes arrays of the
+        plan's dtypes, in C order, aligned and writable, and gives tensors; and what was made of the
+        parameters beforehand.
     """
 
     def __init__(self, plan: Plan, writer: type[Writer]) -> None:
         w = writer(plan)
         self.source = halves.single(w)
+        self._namespace = w.namespace
         exec(compile(self.source, "<compiled step>", "exec"), w.namespace)
-        self.prepare, self.run = w.namespace["prepare"], w.namespace["single"]
+        self.prepare = w.namespace["prepare"]
+
+    def settle(self) -> None:
+        """Once it has run: pass over numba's look at its arguments' types, which stay what they are."""
+        overloads = getattr(self._namespace.get("kernel"), "overloads", {})
+        if len(overloads) == 1:
+            self._namespace["kernel"] = next(iter(overloads.values())).entry_point

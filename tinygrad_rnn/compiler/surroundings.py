@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -29,30 +29,31 @@ class Surroundings:
     def __init__(self, cell: Any) -> None:
         self.names: list[str] = []
         self._tensors: list[tuple[Any, Any]] = []
-        self._options: list[tuple[str, Any, Any, Any]] = []
-        self._sizes: list[tuple[Any, int]] = []
+        self._options: list[tuple[str, Any]] = []
+        self._copies: list[tuple[Any, Any]] = []
+        self._single: list[tuple[Any, Any, Any]] = []
         self._seen: set[int] = set()
         self._visit("", cell)
         self._seen.clear()
-        self.options = tuple([(name, value) for name, _, _, value in self._options])
+        self.options = tuple(self._options)
 
     def tensors(self) -> list[Tensor]:
         """The tensors as they are now."""
         return [owner[key] for owner, key in self._tensors]
 
     def changed(self) -> bool:
-        """Whether something has been added, removed, or set to something of another kind or value."""
+        """Whether something has been added, removed, or set to something else."""
         try:
-            for owner, size in self._sizes:
-                if len(owner) != size:
+            for owner, copy in self._copies:
+                if owner != copy:  # compares what is not the very same object, and raises for other arrays
                     return True
-            for _, owner, key, value in self._options:
+            for owner, key, value in self._single:
                 now = owner[key]
                 if now is not value and now != value:
                     return True
-            return any([not isinstance(owner[key], Tensor) for owner, key in self._tensors])
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, ValueError):
             return True
+        return False
 
     def _visit(self, prefix: str, owner: Any) -> None:
         if id(owner) in self._seen or isinstance(owner, (type, np.ndarray, np.random.Generator, Operation)):
@@ -72,35 +73,40 @@ class Surroundings:
             self._look(prefix, owner._children)
             self._look(prefix, own, skip=("_parameters", "_children", "_name", "_engine"))
         elif isinstance(owner, (dict, list, tuple)):
-            self._look(prefix, owner if isinstance(owner, dict) else _Items(owner))
+            self._look(prefix, owner)
         elif hasattr(owner, "__dict__") and not inspect.ismodule(owner):
             self._look(prefix, vars(owner), skip=("_engine",))
 
     def _visit_function(self, prefix: str, function: Any) -> None:
         closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         for name, cell in closure.items():
-            self._one(prefix + name, _Contents(cell), 0)
+            self._alone(prefix + name, _Contents(cell), 0)
         for name in function.__code__.co_names:
             if name in function.__globals__ and not inspect.ismodule(function.__globals__[name]):
-                self._one(prefix + name, function.__globals__, name)
+                self._alone(prefix + name, function.__globals__, name)
 
-    def _look(self, prefix: str, owner: Mapping[Any, Any], skip: tuple[str, ...] = ()) -> None:
-        self._sizes.append((owner, len(owner)))
-        for key in owner:
+    def _alone(self, name: str, owner: Any, key: Any) -> None:
+        try:
+            self._single.append((owner, key, owner[key]))
+        except ValueError:  # a closed-over name that has no value yet
+            return
+        self._one(name, owner, key)
+
+    def _look(self, prefix: str, owner: Any, skip: tuple[str, ...] = ()) -> None:
+        """All values of a dictionary, a list or a tuple."""
+        self._copies.append((owner, copy(owner)))
+        for key in owner if isinstance(owner, dict) else range(len(owner)):
             if key not in skip:
                 self._one(f"{prefix}{key}", owner, key)
 
     def _one(self, name: str, owner: Any, key: Any) -> None:
-        try:
-            value = owner[key]
-        except ValueError:  # a closed-over name that has no value yet
-            return
+        value = owner[key]
         if isinstance(value, Tensor):
             if not any(o[k] is value for o, k in self._tensors):
                 self.names.append(name)
                 self._tensors.append((owner, key))
         elif isinstance(value, _PLAIN):
-            self._options.append((name, owner, key, value))
+            self._options.append((name, value))
         else:
             self._visit(name + ".", value)
 
@@ -113,19 +119,3 @@ class _Contents:
 
     def __getitem__(self, key: Any) -> Any:
         return self._cell.cell_contents
-
-
-class _Items(Mapping[int, Any]):
-    """A list as a mapping from positions."""
-
-    def __init__(self, items: Any) -> None:
-        self._items = items
-
-    def __getitem__(self, key: int) -> Any:
-        return self._items[key]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self._items)))
-
-    def __len__(self) -> int:
-        return len(self._items)

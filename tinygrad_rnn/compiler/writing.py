@@ -101,11 +101,11 @@ class Writer:
     def write(self, line: str, indent: int = 1) -> None:
         self.lines.append("    " * indent + line)
 
-    def allocate(self, name: str, v: Value, rows: str, take: str) -> None:
+    def allocate(self, name: str, v: Value, rows: str, take: str, indent: int = 1) -> None:
         """Write that a name is an array for some rows of a value."""
         self.namespace[f"t{v.dtype.char}"] = v.dtype
         shape = ", ".join([rows, *map(str, v.features)])
-        self.write(f"{name} = {take}(({shape},), t{v.dtype.char})")
+        self.write(f"{name} = {take}(({shape},), t{v.dtype.char})", indent)
 
     def name(self, v: Operand, rows: str) -> str:
         """How an operand is called in the source."""
