@@ -140,6 +140,7 @@ def test_what_the_package_promises_is_there() -> None:
         if name not in ("scatter", "assign", "contract"):  # the parts that others are made of
             assert getattr(tg, name) is p
     assert tg.__version__.count(".") == 2
+    assert (ROOT / "py.typed").exists()  # so that type checkers of those who import it read its annotations
 
 
 def test_primitives_take_arrays_to_arrays() -> None:

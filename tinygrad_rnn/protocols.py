@@ -132,7 +132,13 @@ _WRITTEN_IN_C: dict[Any, tuple[list[str], dict[str, Any]]] = {
 }
 """Parameters of NumPy's functions that do not tell them themselves."""
 
-_RENAMED = {"a_min": "min", "a_max": "max", "indices_or_sections": "sections", "correction": "ddof"}
+_RENAMED = {
+    "a_min": "min",
+    "a_max": "max",
+    "indices_or_sections": "sections",
+    "correction": "ddof",
+    "newshape": "shape",  # of reshape, in NumPy 2.0
+}
 """NumPy's names of static arguments, where the primitives' are others."""
 
 _SAME: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import ops, tape
-from .ops.registry import Operation, Primitive, spec
+from .ops.registry import Operation, Primitive, again, spec
 from .protocols import NOT_ASSIGNED, Protocols, plain
 from .state import State, current_state, enable_grad
 from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock, note_changed
 
-ndarray = np.ndarray
+ndarray, generic, asarray = np.ndarray, np.generic, np.asarray
 _NOTHING: dict[str, Any] = {}
 _default_dtype: np.dtype[Any] = np.dtype(np.float32)
 
@@ -23,9 +24,14 @@ __all__ = ["Tensor", "apply", "get_default_dtype", "set_default_dtype", "tensor"
 def set_default_dtype(dtype: Any) -> None:
     """Set the dtype that Python numbers and lists take: float16, float32 (the default) or float64."""
     global _default_dtype
-    wanted = np.dtype(dtype)
+    try:
+        wanted = np.dtype("O" if dtype is None else dtype)  # NumPy takes None for float64
+    except TypeError:
+        wanted = np.dtype("O")
     if wanted.kind != "f":
-        raise TypeError(f"the default dtype must be a floating-point one, got {wanted}")
+        raise TypeError(
+            f"set_default_dtype: {dtype!r} is no floating-point dtype; pass 'float16', 'float32' or 'float64'"
+        )
     _default_dtype = wanted
 
 
@@ -39,6 +45,8 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     if isinstance(data, Tensor):
         data = data._data
     if isinstance(data, (ndarray, np.generic)) or hasattr(data, "__array__"):
+        if _is_masked(data):
+            raise TypeError(_MASKED)
         array = np.asarray(data)
     else:
         if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
@@ -52,14 +60,30 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
         if dtype is None and array.dtype.kind in "if" and not typed:
             dtype = _default_dtype
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"a tensor holds numbers, got {array.dtype} data such as {array.ravel()[:1]}")
+        raise TypeError(
+            f"a tensor holds numbers, got {array.dtype} data such as {array.ravel()[:1]}: pass an array of "
+            f"numbers, or nested lists of them"
+        )
     if dtype is None or array.dtype == dtype:
         return array
     if np.dtype(dtype).kind not in "biufc":
         raise TypeError(f"a tensor holds numbers; its dtype cannot be {np.dtype(dtype)}")
     if array.dtype.kind == "c" and np.dtype(dtype).kind != "c":
-        raise TypeError(f"{array.dtype} values would lose their imaginary part in {np.dtype(dtype)}")
+        raise TypeError(
+            f"{array.dtype} values would lose their imaginary part in {np.dtype(dtype)}: pass values.real "
+            f"if that is meant"
+        )
     return array.astype(dtype)
+
+
+def _is_masked(data: Any) -> bool:
+    """Whether it is one of np.ma's arrays, which `np.asarray` would strip of their masks."""
+    return type(data) is not ndarray and isinstance(data, ndarray) and hasattr(data, "mask")
+
+
+_MASKED = (
+    "a masked array would lose its mask here: fill it first, with a.filled(0), and pass the mask on its own"
+)
 
 
 # ------------------------------------------------------------------------------------------ recording
@@ -90,16 +114,16 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     except (ValueError, TypeError, IndexError) as error:
         raise primitive.explain(error, arrays, static) from error
     state = current_state()
-    if not mask or not state.recording:
-        return _several(out, [_make(o, None) for o in out]) if primitive.multiple else _make(out, None)
-    if not primitive.multiple and out.dtype.kind in "biu":
-        return _make(out, None)  # astype: integers do not follow a small change of x
     if primitive.multiple:
+        if not mask or not state.recording:
+            return _several(out, [_make(o, None) for o in primitive.outputs(out)])
         return _record_several(primitive, tuple(places), arrays, out, static, state)
+    if type(out) is not ndarray:
+        out = primitive.output(out)
+    if not mask or not state.recording or out.dtype.kind in "biu":
+        return _make(out, None)  # astype: integers do not follow a small change of x
     kept, keep_out = primitive.kept(mask, len(arrays))
     args = tuple([a if k else p or spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
-    if type(out) is not ndarray:
-        out = np.asarray(out)
     saved = out if keep_out else None
     entry = Nary(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
     if state.watch is not None:
@@ -116,6 +140,7 @@ def _record_several(
     state: State,
 ) -> tuple[Tensor, ...]:
     """The entry of a primitive with several outputs, and a tensor for each."""
+    out = primitive.outputs(out)
     entry: Entry
     if len(places) == 1 and places[0] is not None and primitive.joint is None:
         entry = _unary(primitive, places[0], arrays[0], out, static, state)
@@ -182,10 +207,10 @@ def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) 
     recording = place is not None and (state := current_state()).recording
     if primitive.multiple:
         if not recording:
-            return _several(out, [_make(o, None) for o in out])
+            return _several(out, [_make(o, None) for o in primitive.outputs(out)])
         return _record_several(primitive, (place,), (array,), out, static, state)
     if type(out) is not ndarray:
-        out = np.asarray(out)
+        out = asarray(out) if isinstance(out, generic) else primitive.output(out)
     result: Tensor = new(Tensor)
     result._data = out
     if place is None or not recording or (static and out.dtype.kind in "biu"):
@@ -220,7 +245,7 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
     except (ValueError, TypeError, IndexError) as error:
         raise primitive.explain(error, (x, y), _NOTHING) from error
     if type(out) is not ndarray:
-        out = np.asarray(out)
+        out = asarray(out) if isinstance(out, generic) else primitive.output(out)
     result: Tensor = new(Tensor)
     result._data = out
     mask = (1 if p is not None else 0) + (2 if q is not None else 0)
@@ -265,11 +290,14 @@ def _make(array: Any, place: Place | None) -> Tensor:
     return result
 
 
+_OPERANDS = {ndarray, bool, int, float, complex}
+
+
 def _operand(primitive: Primitive, a: Any, k: int) -> Any:
     """What may stand beside a tensor: arrays, NumPy scalars, lists; Python numbers, which stay weak."""
-    if isinstance(a, (ndarray, np.generic, bool, int, float, complex)):
+    if type(a) in _OPERANDS or (isinstance(a, (ndarray, generic, int, float, complex)) and not _is_masked(a)):
         return a
-    if primitive.vjps and primitive.vjps[k] is None:
+    if primitive.vjps and primitive.vjps[k] is None and not _is_masked(a):
         return np.asarray(a)  # masks and indices are what they are, and do not take the default dtype
     try:
         return as_array(a)
@@ -300,6 +328,38 @@ def _method(operation: Operation) -> Callable[..., Any]:
     call.__name__ = operation.name
     call.__qualname__ = f"Tensor.{operation.name}"
     call.__doc__ = operation.__doc__
+    return call
+
+
+def _augmented(sign: str, operation: Primitive) -> Callable[[Tensor, Any], Tensor]:
+    """``x += y`` and the like: another tensor takes the name, which nobody can mean for a leaf."""
+
+    def call(self: Tensor, other: Any) -> Tensor:
+        if type(self._place) is Leaf:
+            raise RuntimeError(
+                f"{sign} would leave the leaf {self._place.name or '(unnamed)'} of shape {self.shape}, which "
+                f"requires gradients, as it is, and give its name to another tensor: change it by "
+                f"x.assign_(values) or an optimiser, or write x = x {sign[:-1]} y if a new one is meant"
+            )
+        return _apply2(operation, self, other)
+
+    return call
+
+
+def _comparison(sign: str, compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Any]:
+    """A comparison: a plain array."""
+
+    def call(self: Tensor, other: Any) -> Any:
+        try:
+            return compare(self._data, plain(other))
+        except (ValueError, TypeError) as error:
+            what = f"{other.dtype}{other.shape}" if hasattr(other, "shape") else repr(other)
+            raise again(
+                error,
+                f"{self.dtype}{self.shape} {sign} {what}: {error}; compare with a number, or with an array "
+                f"whose shape broadcasts",
+            ) from error
+
     return call
 
 
@@ -371,7 +431,10 @@ class Tensor(Protocols):
         if np.may_share_memory(array, values) if isinstance(values, ndarray) else isinstance(values, Tensor):
             array = array if array is self._data else array.copy()  # nobody else may change it later
         if array.shape != self.shape:
-            raise ValueError(f"assign_ expected shape {self.shape}, got {array.shape}")
+            raise ValueError(
+                f"assign_ expected shape {self.shape}, got {array.shape}: broadcast the values first, with "
+                f"np.broadcast_to, if they are to fill the tensor"
+            )
         if isinstance(self._place, (Entry, Output)):
             if array is self._data:
                 note_changed(self, array)  # y.data -= 1 has written into it before it comes here
@@ -465,7 +528,7 @@ class Tensor(Protocols):
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise TypeError("len() of a 0-d tensor")
+            raise TypeError("len() of a 0-d tensor, which has no first axis: its number is x.item()")
         return len(self._data)
 
     def numpy(self) -> np.ndarray:
@@ -543,7 +606,9 @@ class Tensor(Protocols):
         if seed.shape != self.shape:
             raise ValueError(f"backward() got grad of shape {seed.shape} for a tensor of shape {self.shape}")
         if seed.dtype.kind == "c" != self.dtype.kind:
-            raise TypeError(f"backward() got a complex grad for a tensor of {self.dtype}")
+            raise TypeError(
+                f"backward() got a complex grad for a tensor of {self.dtype}: pass its real part, grad.real"
+            )
         return seed
 
     # ---- operators
@@ -584,6 +649,13 @@ class Tensor(Protocols):
     def __rmatmul__(self, other: Any) -> Tensor:
         return _apply2(ops.matmul, other, self)
 
+    __iadd__ = _augmented("+=", ops.add)
+    __isub__ = _augmented("-=", ops.subtract)
+    __imul__ = _augmented("*=", ops.multiply)
+    __itruediv__ = _augmented("/=", ops.divide)
+    __ipow__ = _augmented("**=", ops.power)
+    __imatmul__ = _augmented("@=", ops.matmul)
+
     def __floordiv__(self, other: Any) -> Any:
         return np.floor_divide(self._data, plain(other))
 
@@ -617,58 +689,58 @@ class Tensor(Protocols):
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
-            raise TypeError("iteration over a 0-d tensor")
+            raise TypeError("iteration over a 0-d tensor, which has no first axis: its number is x.item()")
         return iter(apply(ops.unstack, (self,)))
 
     # ---- comparisons: plain arrays
 
-    def __eq__(self, other: object) -> Any:
-        return self._data == plain(other)
-
-    def __ne__(self, other: object) -> Any:
-        return self._data != plain(other)
-
-    def __lt__(self, other: Any) -> Any:
-        return self._data < plain(other)
-
-    def __le__(self, other: Any) -> Any:
-        return self._data <= plain(other)
-
-    def __gt__(self, other: Any) -> Any:
-        return self._data > plain(other)
-
-    def __ge__(self, other: Any) -> Any:
-        return self._data >= plain(other)
+    __eq__ = _comparison("==", operator.eq)
+    __ne__ = _comparison("!=", operator.ne)
+    __lt__ = _comparison("<", operator.lt)
+    __le__ = _comparison("<=", operator.le)
+    __gt__ = _comparison(">", operator.gt)
+    __ge__ = _comparison(">=", operator.ge)
 
     __hash__ = object.__hash__
 
-    def argmax(self, axis: int | None = None) -> Any:
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Any:
         """Position of the largest element: a plain array."""
-        return self._data.argmax(axis)
+        return self._plainly(np.argmax, axis, keepdims=keepdims)
 
-    def argmin(self, axis: int | None = None) -> Any:
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Any:
         """Position of the smallest element: a plain array."""
-        return self._data.argmin(axis)
+        return self._plainly(np.argmin, axis, keepdims=keepdims)
 
     def argsort(self, axis: int | None = -1) -> Any:
         """Positions of the elements in rising order along an axis, ties in their order: a plain array."""
-        return np.argsort(self._data, axis, kind="stable")
+        return self._plainly(np.argsort, axis, kind="stable")
 
     def nonzero(self) -> Any:
         """Positions of the elements that are not 0: a tuple of plain arrays, one per axis."""
-        return self._data.nonzero()
+        return self._plainly(np.nonzero)
 
     def round(self, decimals: int = 0) -> Any:
         """Rounded values: a plain array."""
-        return self._data.round(decimals)
+        return self._plainly(np.round, decimals)
 
-    def all(self, axis: Any = None) -> Any:
+    def __round__(self, decimals: int | None = None) -> Any:
+        return self.round(0 if decimals is None else decimals)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Whether all elements along an axis are true: a plain array."""
-        return self._data.all(axis)
+        return self._plainly(np.all, axis, keepdims=keepdims)
 
-    def any(self, axis: Any = None) -> Any:
+    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Whether any element along an axis is true: a plain array."""
-        return self._data.any(axis)
+        return self._plainly(np.any, axis, keepdims=keepdims)
+
+    def _plainly(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(self._data, *args, **kwargs)
+        except (ValueError, TypeError, IndexError) as error:
+            raise again(
+                error, f"{function.__name__} of a tensor {self.dtype}{self.shape}: {error}"
+            ) from error
 
     # ---- conversions
 

@@ -55,5 +55,5 @@ for leaf in (W, U):
     np.testing.assert_allclose(by_hand, leaf.grad.numpy(), rtol=1e-12)
 
 # What the library adds to that loop: undoing broadcasting, casting to the leaf's dtype, entries with
-# several outputs, adding slices without building full arrays, and errors that say what went wrong. All of it
-# is in `tinygrad_rnn/tape.py`, some four hundred lines with their comments.
+# several outputs, adding slices without building full arrays, and errors that say what went wrong: all of it
+# in `tinygrad_rnn/tape.py`.

@@ -53,3 +53,21 @@ def test_value():
     for p, old in zip(parameters[:2], before, strict=True):
         assert np.array_equal(p.grad.numpy(), np.clip(old, -0.7, 0.7))
         assert not np.array_equal(p.grad.numpy(), old)
+
+
+def test_one_tensor_is_not_taken_for_its_rows():
+    p = nn.Parameter(np.zeros((2, 2)))
+    p.grad = np.array([[3.0, 0.0], [0.0, 4.0]])
+    assert optim.clip_grad_norm(p, 1.0) == pytest.approx(5.0)
+    np.testing.assert_allclose(p.grad.numpy(), [[0.6, 0], [0, 0.8]], rtol=1e-5)
+    optim.clip_grad_value(p, 0.7)
+    np.testing.assert_allclose(p.grad.numpy(), [[0.6, 0], [0, 0.7]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("bound", [-1.0, 0.0, float("nan")])
+def test_a_bound_that_would_turn_gradients_round_is_refused(bound):
+    (p, *_) = with_gradients()
+    with pytest.raises(ValueError, match="max_norm must be larger than 0, got"):
+        optim.clip_grad_norm([p], bound)
+    with pytest.raises(ValueError, match="clip_value must be larger than 0, got"):
+        optim.clip_grad_value([p], bound)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .dtypes import floating
+from .dtypes import floating, wide
 from .registry import primitive, sample, smooth
 from .special import erfc
 
@@ -15,14 +15,15 @@ from .special import erfc
 def sigmoid(x, /):
     """Logistic function ``1 / (1 + exp(-x))``, elementwise; stable for any finite x.
 
-    Below -11 (float16), -88 (float32) or -709 (float64) exp(-x) would overflow. The exponent is bounded
-    there, so that the result is the smallest normal number or so, in place of a yet smaller one.
+    Below -87 (float32) or -708 (float64) the result would be smaller than the smallest normal number, with
+    which processors compute slowly, and soon exp(-x) would overflow: the exponent is bounded there.
     """
     x = np.asarray(x)
     known = _SIGMOID.get(x.dtype.char)
     if known is None or not x.ndim:
         x = floating(x)
-        return 1 / (1 + np.exp(np.minimum(-x, 709.0 if known is None else known[0])))
+        bounded = np.minimum(-wide(x), 708.0 if x.dtype.char in "dD" else 87.0)
+        return (1 / (1 + np.exp(bounded))).astype(x.dtype)
     limit, one = known
     # The same in one buffer: this is the most frequent operation of gated networks.
     y = np.negative(x)
@@ -32,7 +33,7 @@ def sigmoid(x, /):
     return np.reciprocal(y, y)
 
 
-_SIGMOID = {char: (np.array(n, char), np.array(1, char)) for char, n in {"e": 11, "f": 88, "d": 709}.items()}
+_SIGMOID = {char: (np.array(n, char), np.array(1, char)) for char, n in {"f": 87, "d": 708}.items()}
 """By dtype character: an exponent whose exp is finite, and 1, as arrays, which meet less overhead."""
 
 sigmoid.defvjp(lambda g, y, _x: g * (y * (1 - y)))

@@ -9,14 +9,15 @@ import numpy as np
 from ..tensors import Tensor
 
 
-def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> float:
     """Scale all gradients together so that their joint Euclidean norm is at most ``max_norm``.
 
     Parameters
     ----------
-    parameters : iterable of Tensor
+    parameters : iterable of Tensor, or Tensor
         Those without a gradient are passed over.
     max_norm : float
+        Larger than 0.
 
     Returns
     -------
@@ -28,7 +29,8 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     ValueError
         If the norm is not finite: scaling would spread the NaN to every parameter.
     """
-    with_grad = [p for p in parameters if p.grad is not None]
+    _check_bound("clip_grad_norm: max_norm", max_norm)
+    with_grad = [p for p in _several(parameters) if p.grad is not None]
     # In float64, so that squares of float32 gradients do not overflow.
     squares = [np.square(p.grad.numpy(), dtype=np.float64).sum() for p in with_grad if p.grad is not None]
     norm = float(np.sqrt(np.sum(squares)))
@@ -43,11 +45,21 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     return norm
 
 
-def clip_grad_value(parameters: Iterable[Tensor], clip_value: float) -> None:
-    """Bound every element of every gradient to ``[-clip_value, clip_value]``."""
-    for p in parameters:
+def clip_grad_value(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
+    """Bound every element of every gradient to ``[-clip_value, clip_value]``, a number larger than 0."""
+    _check_bound("clip_grad_value: clip_value", clip_value)
+    for p in _several(parameters):
         if p.grad is not None:
             p.grad = p.grad.detach().clip(-clip_value, clip_value)
+
+
+def _several(parameters: Iterable[Tensor] | Tensor) -> Iterable[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else parameters  # not its rows
+
+
+def _check_bound(what: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{what} must be larger than 0, got {value}")
 
 
 def _finite(g: Tensor) -> bool:
