@@ -151,3 +151,13 @@ def test_what_cannot_be_shown():
         draw.hidden(lambda x: tg.tanh(x), x[:1])
     with pytest.raises(ValueError, match="nothing was recorded"):
         draw.gates(lambda x: x.detach(), x[:1])
+
+
+@pytest.mark.parametrize("figure", [draw.gates, draw.hidden])
+def test_a_sequence_without_time_steps_is_refused(figure):
+    for net in nn.GRU(3, 2, rng=0), nn.GRU(3, 2, rng=0, batch_first=False):
+        for shape in (0, 3), (1, 0, 3) if net.batch_first else (0, 1, 3):
+            with pytest.raises(ValueError, match=r"draw\.\w+ has nothing to draw of a sequence without time"):
+                figure(net, np.ones(shape, np.float32))
+    with pytest.raises(ValueError, match=r"without time steps, \(0,\)"):
+        figure(net, "", encode=lambda text: [])

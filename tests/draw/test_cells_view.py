@@ -213,3 +213,47 @@ def test_a_compiled_loop_is_said_to_be_one_operation():
     composed = draw.graph(y, view="cells").view
     assert sum(node.kind == "cell" for node in composed.nodes) == 3
     assert not composed.notes
+
+
+def test_initial_states_are_no_data_where_no_two_steps_do_the_same():
+    """Sequences of three lengths: the second and the third step each leave rows behind, the first none."""
+    layer = nn.GRU(2, 3, 2, rng=0, return_state=False)
+    y = layer(data(3, 3), lengths=[3, 2, 1])
+    made = draw.graph(y, view="ops").view
+    assert [n.title for n in made.nodes if n.kind == "state"] == ["h₋₁", "h₀", "h₁"] * 2
+    made = draw.graph(y, view="cells").view
+    assert {e.head.rpartition(".t")[0] for e in made.edges if ".x." in e.tail} == {"gru.l0"}
+
+
+def test_an_lstm_that_joins_h_and_x_first():
+    w = leaf("w", 5, 8)
+    h = c = tg.tensor(np.zeros((1, 2)))
+    for t in range(3):
+        with tg.scope(f"t={t}", step=t):
+            i, f, g, o = tg.split(tg.concatenate([h, np.ones((1, 3))], axis=1) @ w, 4, axis=1)
+            c = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
+            h = tg.sigmoid(o) * tg.tanh(c)
+    view = cells(h)
+    assert {label for *_, label in edges(view, "state")} == {"", "h₀", "c₀", "h₁", "c₁"}
+    assert [node.title for node in view.nodes if node.kind == "data"] == ["x₀", "x₁", "x₂"]
+
+
+def test_three_states_are_numbered():
+    w = leaf("w", 2, 2)
+    a, b, c = (leaf(name, 1, 2) for name in "abc")
+    for t in range(4):
+        with tg.scope(f"t={t}", step=t):
+            a, b, c = b @ w + a, tg.tanh(c @ w), a * b
+    made = draw.graph(a, b, c, view="cells")
+    assert {label for *_, label in edges(made.view, "state")} == {
+        "",
+        *(f"s{k}{t}" for k in (1, 2, 3) for t in "₀₁₂"),
+    }
+    assert ">s1<" in made.svg()
+    assert "$s1_{0}$" in made.tikz()
+
+
+def test_the_text_is_the_same_in_every_run_of_a_program():
+    """What a box reads is in the order of the tape, not in that of addresses."""
+    texts = {draw.graph(nn.Linear(8, 1, rng=0)(lstm(2, True)), view="cells").source for _ in range(6)}
+    assert len(texts) == 1

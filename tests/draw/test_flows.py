@@ -196,6 +196,14 @@ def cotangent(loss, place):
     return total
 
 
+def test_an_empty_sequence_is_named():
+    nothing = nn.RNN(2, 2, rng=0, return_state=False)(np.ones((1, 0, 2), np.float32))
+    with pytest.raises(ValueError, match="a sequence without time steps leaves nothing to draw"):
+        flow(nothing)
+    with pytest.raises(ValueError, match="given no time step"):
+        flow(nothing.sum())
+
+
 def test_parts_without_any_loop():
     w = tg.tensor([1.0, 2.0], requires_grad=True)
     assert step_gradients(w, w)["", None].tolist() == [1.0, 1.0]

@@ -5,15 +5,17 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.draw.loops import loops, source
-from tinygrad_rnn.tape import Output
+from tinygrad_rnn.draw.states import loops
+from tinygrad_rnn.draw.unrolled import Unrolled
+from tinygrad_rnn.tape import Output, source_of
+
+
+def loops_of(y):
+    return list(loops(Unrolled(tg.Tape(y))).values())
 
 
 def states(y):
-    return {
-        loop.path: {name: list(by_step) for name, by_step in loop.states.items()}
-        for loop in loops(tg.Tape(y))
-    }
+    return {loop.path: {name: list(by_step) for name, by_step in loop.states.items()} for loop in loops_of(y)}
 
 
 @pytest.mark.parametrize("lengths", [None, [5, 2, 3]])
@@ -53,7 +55,7 @@ def test_the_states_are_the_very_places():
         return h, c
 
     h, _ = unroll(step, leaf(1, 2), leaf(1, 2))
-    (loop,) = loops(tg.Tape(h))
+    (loop,) = loops_of(h)
     assert list(loop.states["h"].values()) == [h for h, _ in kept]
     assert list(loop.states["c"].values()) == [c for _, c in kept]
 
@@ -87,12 +89,12 @@ def test_states_among_several_outputs():
         return h, c
 
     h, c = unroll(step, leaf(1, 2), leaf(1, 2))
-    (loop,) = loops(tg.Tape(h + c))
+    (loop,) = loops_of(h + c)
     assert set(loop.states) == {"h", "c"}
     for name, by_step in loop.states.items():
         assert [type(place) for place in by_step.values()] == [Output] * 4
         assert {place.index for place in by_step.values()} == {int(name == "c")}
-        assert all(source(place).primitive.name == "split" for place in by_step.values())
+        assert all(source_of(place).primitive.name == "split" for place in by_step.values())
 
 
 def test_nested_loops_are_two():
@@ -116,7 +118,7 @@ def test_a_module_called_twice_is_two_and_a_step_entered_twice_is_one():
         for t in range(2):
             with tg.scope(f"t={t}", step=t):
                 h = tg.tanh(h)
-    assert [list(loop.entries) for loop in loops(tg.Tape(h))] == [[0, 1]]
+    assert [list(loop.entries) for loop in loops_of(h)] == [[0, 1]]
 
 
 def test_rows_that_are_only_carried_on_are_no_state():
@@ -140,4 +142,61 @@ def test_one_step_and_none():
     net = nn.GRU(2, 2, rng=0, return_sequences=False, return_state=False)
     assert states(net(np.ones((1, 1, 2), np.float32))) == {"gru/l0": {"h": [0]}}
     assert states(leaf(2) * 2.0) == {}
-    assert loops(tg.Tape(leaf(2))) == []
+    assert loops_of(leaf(2)) == []
+
+
+def test_names_are_the_same_in_every_step():
+    """Of three states the last steps need but some: those have their names, or none, but no other's."""
+    w = leaf(2, 2)
+    starts = (leaf(2, 2) for _ in range(3))
+    found = states(unroll(lambda a, b, c: (b @ w + a, tg.tanh(c @ w), a * b), *starts, length=6)[0])
+    assert found == {"": {name: [0, 1, 2, 3] for name in ("s1", "s2", "s3")}}
+
+
+def test_a_step_entered_under_two_names_is_one_with_both():
+    h = leaf(2)
+    for t in range(2):
+        for name in "encode", "decode":
+            with tg.scope(name, step=t):
+                h = tg.tanh(h)
+    unrolled = Unrolled(tg.Tape(h))
+    assert [frame.title for frame in unrolled.frames] == ["encode, decode"] * 2
+    assert states(h) == {"": {"h": [0, 1]}}
+
+
+def test_rows_are_moved_at_the_beginning_of_a_step_and_features_are_not():
+    w, x = leaf(4, 2), np.ones((3, 2))
+
+    def first_inputs(start, rows):
+        h = start
+        for t, count in enumerate(rows):
+            with tg.scope(f"t={t}", step=t):
+                h = h[:count] if count < len(h) else h
+                h = tg.tanh(tg.concatenate([h, x[:count]], axis=1) @ w)
+        (loop,) = loops_of(h)
+        assert [e.primitive.name for e in loop.moved] == ["getitem"] * (len(rows) - 1)
+        return [(e.primitive.name, loop.state(e, 0)) for e in loop.cores[0]]
+
+    assert first_inputs(leaf(3, 2), (3, 2, 1)) == [("concatenate", "h"), ("matmul", None), ("tanh", None)]
+
+
+@pytest.mark.parametrize("names", ["h", "hc"])
+def test_the_only_step_begins_with_the_states_that_its_cell_declares(names):
+    class Cell:
+        output_size = 2
+        w = tg.tensor(np.ones((2, 2)), requires_grad=True)
+
+        def initial_state(self, batch):
+            state = tuple(tg.tensor(np.zeros((batch, 2))) for _ in names)
+            return state if len(names) > 1 else state[0]
+
+        def __call__(self, x, state):
+            h = tg.tanh(x @ self.w + (state[0] if len(names) > 1 else state) @ self.w)
+            return h, state if len(names) > 1 else h
+
+    y, _ = nn.scan(Cell(), np.ones((3, 1, 2)))
+    (loop,) = loops_of(y)
+    assert loop.begins == (["h"] if names == "h" else ["s1", "s2"])  # nobody says which of two is h
+    assert not loop.slots
+    Cell.initial_state = None
+    assert loops_of(y)[0].begins == []

@@ -276,6 +276,50 @@ def test_diagrams_are_compared_too():
     assert not any(node.mark == "removed" for node in view.nodes)
 
 
+# ---- one step and none
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"learn_initial_state": True}, {"num_layers": 2, "bidirectional": True}]
+)
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(("layer", "names"), [(nn.RNN, "h"), (nn.GRU, "h"), (nn.LSTM, "ch")])
+def test_one_step_has_initial_states_as_the_first_of_several(layer, names, size, options):
+    net = layer(size, 3, rng=0, return_state=False, **options)
+
+    def drawn(length, view):
+        y = net(np.ones((2, length, size), np.float32)).sum()
+        before = draw.graph(y, view=view).source
+        y.backward()
+        assert draw.graph(y, view=view).source == before
+        made = draw.graph(y, view=view).view
+        return sorted(n.key for n in made.nodes if n.key.endswith(".before") and ".t000." in n.key), made
+
+    lanes = net.num_layers * (1 + net.bidirectional)
+    for view in "ops", "cells":
+        one, made = drawn(1, view)
+        two = [key for key in drawn(2, view)[0] if view == "ops" or "_reverse" not in key]
+        assert set(two) <= set(one)
+        titles = [node.title for node in made.nodes if node.key in one]
+        assert sorted(titles) == sorted([f"{name}₋₁" for name in names] * lanes)
+        heads = {edge.tail for edge in made.edges}
+        assert heads >= set(one)
+
+
+@pytest.mark.parametrize("view", draw.VIEWS)
+def test_an_empty_sequence_is_named(view):
+    net, head = nn.LSTM(2, 3, rng=0, return_state=False), nn.Linear(3, 1, rng=0)
+    nothing = net(np.ones((2, 0, 2), np.float32))
+    with pytest.raises(ValueError, match=r"shape \(2, 0, 3\) off the tape: a sequence without time steps"):
+        draw.graph(nothing, view=view)
+    with pytest.raises(ValueError, match=r"shape \(\) off the tape: .* given no time step"):
+        draw.graph(nothing.sum(), view=view)
+    made = draw.graph(head(nothing).sum(), view=view)
+    assert made.view.notes == ["empty, as of a sequence without time steps: linear (2, 0, 1)"]
+    assert made.text()
+    assert not draw.graph(head(net(np.ones((2, 1, 2), np.float32))), view=view).view.notes
+
+
 # ---- random programs
 
 

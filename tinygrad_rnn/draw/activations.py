@@ -14,7 +14,8 @@ from ..tape import Entry, Place
 from ..tensors import Tensor, tensor
 from .gradients import evaluated
 from .kept import Values, keep_values
-from .loops import Loop, loops
+from .loops import Loop, spot
+from .states import loops
 from .unrolled import Unrolled
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def hidden(
     values = Values(listing, kept)
     columns = {}
     names = set()
-    for loop in loops(listing):
+    for loop in loops(Unrolled(listing)).values():
         names |= set(loop.states)
         if state in loop.states:
             maps = _over_time(loop.states[state], values.of)
@@ -142,6 +143,8 @@ def _one_sequence(function: str, layer: Any, x: Any, encode: Encode | None) -> n
     array = x.numpy() if isinstance(x, Tensor) else np.asarray(x)
     batch = 0 if getattr(layer, "batch_first", True) else 1
     whole = 3 if array.dtype.kind == "f" else 2
+    if array.ndim and array.shape[1 - batch if array.ndim == whole else 0] == 0:
+        raise ValueError(f"{function} has nothing to draw of a sequence without time steps, {array.shape}")
     if array.ndim == whole - 1:
         array = np.expand_dims(array, batch)
     if array.ndim != whole or array.shape[batch] != 1:
@@ -162,11 +165,10 @@ def _tensors(result: Any) -> Iterator[Tensor]:
 
 def _gates(listing: Tape, kept: keep_values) -> dict[tuple[str, str], tuple[Masked, Any]]:
     """The values of each gate, and the ends of their range if it has two."""
-    named = Unrolled(listing).gates
+    unrolled = Unrolled(listing)
     values = Values(listing, kept)
     found = {}
-    for loop in loops(listing):
-        states = {place: name for name, by_step in loop.states.items() for place in by_step.values()}
+    for loop in loops(unrolled).values():
         gates: dict[str, dict[int, Entry]] = {}
         for t, entries in loop.entries.items():
             count: Counter[str] = Counter()
@@ -174,8 +176,8 @@ def _gates(listing: Tape, kept: keep_values) -> dict[tuple[str, str], tuple[Mask
                 kind = entry.primitive.name
                 if kind not in _RANGES:
                     continue
-                inner = states.get(entry.parents[0])  # type: ignore[arg-type]
-                name = named.get(entry) or (f"{kind}({inner})" if inner else kind)
+                inner = entry.parents[0] and loop.names.get(spot(entry.parents[0]))
+                name = unrolled.gates.get(entry) or (f"{kind}({inner})" if inner else kind)
                 count[name] += 1
                 gates.setdefault(name if count[name] == 1 else f"{name} {count[name]}", {})[t] = entry
         order = _gate_names(loop)

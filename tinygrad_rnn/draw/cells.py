@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tape import Place
+from ..tape import Place, source_of
 from .lanes import Lane, Lanes, Source
 from .metrics import node_size
 from .selection import Selection
-from .unrolled import WIRING, source, subscripted
+from .states import WIRING
+from .unrolled import subscripted
 from .view import Edge, Node, Point, View
 
 _BETWEEN = 0.14
@@ -71,7 +72,7 @@ class _Cells(Lanes):
         if box[0] == "step":
             lane = self.of_step[box[1]]
             if self.rolled:
-                return f"{self.unrolled.prefix(lane.loop)}cell"
+                return f"{self.unrolled.prefix(lane.around)}cell"
             closed = self.selection.closed[box[1]]
             return self.unrolled.frames[box[1]].key if closed is None else f"{closed}.gap"
         return self.unrolled.frames[box[1]].key if box[0] == "module" else "outside"
@@ -81,11 +82,11 @@ class _Cells(Lanes):
         owner = self.unrolled.frames[step].owner
         if owner is not None:
             return type(owner).__name__.removesuffix("Cell") or type(owner).__name__
-        return "step" if lane.loop is None else self.unrolled.frames[lane.loop].title
+        return "step" if lane.around is None else self.unrolled.frames[lane.around].title
 
     def _draw_lane(self, lane: Lane) -> None:
         row, title = self.row[id(lane)], self._title(lane)
-        padded = self.unrolled.padded(lane.loop)
+        padded = lane.loop.padded()
         for step, column in lane.columns.items():
             if self.rolled:
                 step = lane.steps[0]
@@ -106,7 +107,7 @@ class _Cells(Lanes):
                 node.entry = self.tape.numbers[last]
                 node.mark = "padded" if step in padded and not self.rolled else ""
             self.view.nodes.append(node)
-        name = "" if lane.loop is None else self.unrolled.frames[lane.loop].key
+        name = "" if lane.around is None else self.unrolled.frames[lane.around].key
         if name:
             left = min(lane.columns.values()) - 0.62
             at = (left - 0.75 if lane.after is None else left, row + (0.0 if lane.after is None else 0.62))
@@ -122,8 +123,8 @@ class _Cells(Lanes):
             if step not in self.given or (self.selection.closed[step] is not None and not self.rolled):
                 continue
             t = "t" if self.rolled else self.unrolled.time(step)
-            parent = None if lane.loop is None else self.unrolled.frames[lane.loop].parent
-            around = self.unrolled.prefix(lane.loop if parent is None else parent)
+            parent = None if lane.around is None else self.unrolled.frames[lane.around].parent
+            around = self.unrolled.prefix(lane.around if parent is None else parent)
             key = f"{around}x.{t if self.rolled else f't{t:03d}'}"
             if key not in self.x_keys:
                 self.x_keys.add(key)
@@ -154,7 +155,7 @@ class _Cells(Lanes):
 
     def _connect(self, lane: Lane) -> None:
         """What the steps of a lane read."""
-        states = sorted(lane.carried.names.values())
+        states = lane.loop.begins
         for step in lane.steps if self.rolled else lane.columns:
             head, column, row = self._key(("step", step)), self.column(lane, step), self.row[id(lane)]
             if self.selection.closed[step] is not None and not self.rolled:
@@ -166,7 +167,7 @@ class _Cells(Lanes):
                 if what in together:
                     continue
                 if what[0] == "step" and self.of_step[what[1]] is lane:
-                    name = self._state_name(lane, what[1], place)
+                    name = lane.loop.name(place)
                     self._carry(lane, name, states, what[1], step, place)
                 elif what[0] == "step" and is_state:
                     self._hand_over(lane, what[1], step, place)
@@ -176,23 +177,18 @@ class _Cells(Lanes):
                     self._up(tail, start, head, (column, row), self._output_label(other, what[1], place))
                 else:
                     self._up(tail, (column, self.row[what]), head, (column, row), "")
-            if step == lane.carried.first or (self.rolled and step == lane.steps[0]):
+            if step == next(iter(lane.loop.frames.values())) or (self.rolled and step == lane.steps[0]):
                 self._begin(lane, step, states)
 
     def _connect_gap(self, lane: Lane, first: int) -> None:
         """Into the steps left out: the states of the step before them, in order of running."""
         closed = self.selection.closed
-        run = [k for k in self.unrolled.loops[lane.loop] if closed[k] == closed[first]]
-        states = sorted(lane.carried.names.values())
+        run = [k for k in self.unrolled.loops[lane.around] if closed[k] == closed[first]]
+        states = lane.loop.begins
         for step in run[0], run[-1]:
             for what, place in self.reads.get(("step", step), {}):
                 if what[0] == "step" and self.of_step[what[1]] is lane and closed[what[1]] != closed[first]:
-                    self._carry(lane, self._state_name(lane, what[1], place), states, what[1], step, place)
-
-    def _state_name(self, lane: Lane, step: int, place: Place) -> str:
-        own = self.unrolled.own.get(step, [])
-        entry = source(place)
-        return next((n for k, n in lane.carried.names.items() if -k <= len(own) and own[k] is entry), "s")
+                    self._carry(lane, lane.loop.name(place), states, what[1], step, place)
 
     def _height(self, name: str, states: list[str]) -> float:
         at = states.index(name) if name in states else 0
@@ -229,8 +225,8 @@ class _Cells(Lanes):
     def _hand_over(self, lane: Lane, tail: int, head: int, place: Place) -> None:
         """The initial state of a lane, from a step of another."""
         other = self.of_step[tail]
-        states = sorted(lane.carried.names.values())
-        name = self._state_name(other, tail, place)
+        states = lane.loop.begins
+        name = other.loop.name(place)
         a, b = self.column(other, tail), self.column(lane, head)
         y = self.row[id(lane)] - self._height(name, states)
         label = subscripted(name, "t" if self.rolled else self.unrolled.time(tail))
@@ -245,7 +241,9 @@ class _Cells(Lanes):
             is_state and self.item(w) != id(lane) for (w, _), is_state in self.reads[("step", step)].items()
         ):
             return
-        backwards = self.unrolled.before(step)[0] > self.unrolled.time(step)
+        t = self.unrolled.time(step)
+        before, _ = lane.loop.before(t)
+        backwards = before > t
         column, row = self.column(lane, step), self.row[id(lane)]
         if self.rolled:
             return
@@ -253,7 +251,7 @@ class _Cells(Lanes):
             y = row - self._height(name, states)
             key = f"{self._key(('step', step))}.{name}.before"
             x = column + (0.78 if backwards else -0.78)
-            title = subscripted(name, self.unrolled.before(step)[0])
+            title = subscripted(name, before)
             self.view.nodes.append(Node(key, "text", title, tooltip=f"{title}: the initial state", at=(x, y)))
             self._edge(
                 key,
@@ -278,7 +276,7 @@ class _Cells(Lanes):
             row, name = self.joint_rows[joint], self.joints[joint]
             first = sources[0][0][1]
             t = "t" if self.rolled else f"t{self.unrolled.time(first):03d}"
-            key = f"{self.unrolled.prefix(self.of_step[first].loop)}{name}.{t}"
+            key = f"{self.unrolled.prefix(self.of_step[first].around)}{name}.{t}"
             if key not in self.x_keys:
                 self.x_keys.add(key)
                 node = Node(key, "operation", name, tooltip="the outputs of both, together", at=(column, row))
@@ -295,9 +293,7 @@ class _Cells(Lanes):
     def _output_label(self, lane: Lane, step: int, place: Place) -> str:
         if self.selection.closed[step] is not None and not self.rolled:
             return ""
-        name = self._state_name(lane, step, place)
-        t = "t" if self.rolled else self.unrolled.time(step)
-        return subscripted("y" if name == "s" else name, t)
+        return subscripted(lane.loop.name(place, "y"), "t" if self.rolled else self.unrolled.time(step))
 
     def _rise(self, box: Source) -> None:
         """What a module reads."""
@@ -354,5 +350,5 @@ class _Cells(Lanes):
     ) -> None:
         if (tail, head, label, kind) not in self.drawn:
             self.drawn.add((tail, head, label, kind))
-            number = 0 if carries is None else self.tape.numbers[source(carries)]
+            number = 0 if carries is None else self.tape.numbers[source_of(carries)]
             self.view.edges.append(Edge(tail, head, label, tooltip, kind, entry=number, via=via))

@@ -15,9 +15,11 @@ import numpy as np
 from .. import tape
 from ..listing import Tape
 from ..observing import Observer, dense, plain
-from ..tape import Entry, Leaf, Output, Place
+from ..tape import Entry, Leaf, Place, source_of
 from ..tensors import Tensor
-from .loops import Loop, loops, source
+from .loops import spot
+from .states import loops
+from .unrolled import Unrolled, off_the_tape
 
 Share = tuple[str, int | None]
 """Where a part of a gradient comes from: a loop's path and a time step; ``("", None)`` for outside of all."""
@@ -92,7 +94,7 @@ def flow(loss: Any) -> list[StateFlow]:
     roots = seeds("draw.flow", loss)
     found = [
         (loop, name, [by_step.get(t) for t in loop.entries])
-        for loop in loops(Tape(*tensors_of(loss)))
+        for loop in loops(Unrolled(Tape(*tensors_of(loss)))).values()
         for name, by_step in sorted(loop.states.items(), key=lambda state: (state[0] != "h", state[0]))
     ]
     observer = _Norms(place for _, _, places in found for place in places)
@@ -144,7 +146,7 @@ def step_gradients(loss: Any, parameter: Tensor) -> dict[Share, np.ndarray]:
     with observer:
         tape.backward(roots, retain_graph=True)
     for place, seed in roots:
-        if place is leaf or source(place) in observer.before:
+        if place is leaf or source_of(place) in observer.before:
             observer.add(("", None), place, seed)
     found: dict[Share, np.ndarray] = {}
     for share, places in observer.shares.items():
@@ -152,8 +154,7 @@ def step_gradients(loss: Any, parameter: Tensor) -> dict[Share, np.ndarray]:
         parts = [g for g in (places.get(leaf), before.get(leaf)) if g is not None]
         if parts:
             found[share] = sum(parts[1:], start=parts[0])
-    order: dict[Share, int] = {(loop.path, t): k for k, (loop, t) in enumerate(_steps(loops(listing)))}
-    return {share: found[share] for share in sorted(found, key=lambda s: order.get(s, len(order)))}
+    return {share: found[share] for share in (*observer.steps, ("", None)) if share in found}
 
 
 def seeds(function: str, loss: Any) -> list[tuple[Place, np.ndarray]]:
@@ -163,10 +164,7 @@ def seeds(function: str, loss: Any) -> list[tuple[Place, np.ndarray]]:
         if not isinstance(t, Tensor):
             raise TypeError(f"{function} takes a tensor or a sequence of them, got {type(t).__name__}")
         if t.place is None:
-            raise ValueError(
-                f"{function} got a tensor of shape {t.shape} off the tape: nothing it depends on has "
-                f"requires_grad=True, it was detached, or it was computed under no_grad()"
-            )
+            raise off_the_tape(f"{function} got a tensor", t)
         roots.append((t.place, np.ones(t.shape, t.dtype)))
     if not roots:
         raise TypeError(f"{function} needs a tensor, got none")
@@ -178,33 +176,25 @@ def tensors_of(loss: Any) -> Sequence[Any]:
     return loss if isinstance(loss, (list, tuple)) else (loss,)
 
 
-def _steps(found: list[Loop]) -> list[tuple[Loop, int]]:
-    return [(loop, t) for loop in found for t in loop.entries]
-
-
 class _Norms(Observer):
     """Norms of the cotangents at some places. No array is kept: a long sequence has many."""
 
     def __init__(self, places: Any) -> None:
         super().__init__()
         self.wanted: dict[Entry, list[Place]] = {}
-        self.norms: dict[tuple[Entry, int | None], float] = {}
+        self.norms: dict[tuple[Entry, int], float] = {}
         for place in places:
-            made = source(place)
-            if made is not None:
-                self.wanted.setdefault(made, []).append(place)
+            if place is not None:
+                self.wanted.setdefault(source_of(place), []).append(place)
 
     def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
         for place in self.wanted.pop(entry, ()):
-            index = place.index if isinstance(place, Output) else None
-            array = plain(g if index is None else g[index])
+            array = plain(g[spot(place)[1]] if entry.primitive.multiple else g)
             if array is not None:
-                self.norms[entry, index] = float(np.linalg.norm(array.astype(np.float64).ravel()))
+                self.norms[spot(place)] = float(np.linalg.norm(array.astype(np.float64).ravel()))
 
     def norm(self, place: Place | None) -> float | None:
-        made = source(place)
-        index = place.index if isinstance(place, Output) else None
-        return None if made is None else self.norms.get((made, index))
+        return None if place is None else self.norms.get(spot(place))
 
 
 class _Shares(Observer):
@@ -226,12 +216,12 @@ class _Shares(Observer):
         self.entries = set(listing.entries)
         self.before: set[Entry | None] = set()
         self.shares: dict[Share, dict[Place, np.ndarray]] = {}
-        self.step = {
-            entry: (loop.path, t) for loop in loops(listing) for t, es in loop.entries.items() for entry in es
-        }
+        found = loops(Unrolled(listing)).values()
+        self.steps: list[Share] = [(loop.path, t) for loop in found for t in loop.entries]
+        self.step = {entry: (loop.path, t) for loop in found for entry, t in loop.time.items()}
         after: set[Entry | None] = set()
         for entry in listing.entries:
-            made = [source(place) for place in entry.parents if source(place) is not None]
+            made = list(map(source_of, entry.parents))
             if entry in self.step or not after.isdisjoint(made):
                 after.add(entry)
             elif leaf in entry.parents or not self.before.isdisjoint(made):
@@ -241,7 +231,7 @@ class _Shares(Observer):
         if entry not in self.entries or entry in self.before:
             return  # what a checkpoint computes again within its rule is not on the tape
         place = entry.parents[k]
-        if place is not None and (place is self.leaf or source(place) in self.before):
+        if place is not None and (place is self.leaf or source_of(place) in self.before):
             self.add(self.step.get(entry, ("", None)), place, dense(gk, place))
 
     def add(self, share: Share, place: Place, g: np.ndarray) -> None:

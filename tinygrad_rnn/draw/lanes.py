@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..tape import Entry, Leaf, Output, Place
+from ..tape import Entry, Leaf, Output, Place, source_of
+from .loops import Loop
 from .ops import plain_number
 from .selection import Selection
-from .unrolled import WIRING, Carried, source
+from .states import WIRING, loops
 from .view import Point
 
 Source = tuple[str, int]
@@ -27,9 +28,9 @@ Item = int | Source
 class Lane:
     """A loop in its row."""
 
-    loop: int | None
+    around: int | None
     steps: list[int]
-    carried: Carried
+    loop: Loop
     columns: dict[int, float] = field(default_factory=dict)
     after: Lane | None = None
 
@@ -64,18 +65,14 @@ class Lanes:
     def __init__(self, selection: Selection, rolled: bool) -> None:
         self.selection, self.rolled = selection, rolled
         self.unrolled = selection.unrolled
-        self.positions: dict[int, dict[Entry, int]] = {}
         self.given: set[int] = set()
         self.joints: dict[tuple[int, ...], str] = {}
         self.joint_rows: dict[tuple[int, ...], float] = {}
         self.spans: dict[Source, Point] = {}
-        self.top: list[int | None] = []
-        for k, frame in enumerate(self.unrolled.frames):
-            outer = self.unrolled.around(k, self.top)
-            self.top.append(outer if outer is not None or frame.step is None else k)
+        self.top = [next(iter(steps), None) for steps in self.unrolled.steps_of]
         self.lanes = self._lanes()
-        self.of_step = {step: lane for lane in self.lanes for step in self.unrolled.loops[lane.loop]}
-        self.looped = {k for lane in self.lanes for k in self.unrolled.path(lane.loop)}
+        self.of_step = {step: lane for lane in self.lanes for step in self.unrolled.loops[lane.around]}
+        self.looped = {k for lane in self.lanes for k in self.unrolled.path(lane.around)}
         self.boxes: dict[Source, list[Entry]] = {}
         self.reads: dict[Source, dict[tuple[Source, Place], bool]] = {}
         self._read()
@@ -90,12 +87,12 @@ class Lanes:
 
     def _lanes(self) -> list[Lane]:
         found = []
-        for loop, steps in self.unrolled.loops.items():
-            if loop is not None and self.top[loop] is not None:
+        for around, loop in loops(self.unrolled).items():
+            if around is not None and self.top[around] is not None:
                 continue  # a loop within a step is part of that step's box
-            shown = self.selection.open_steps(loop)
+            shown = self.selection.open_steps(around)
             if shown:
-                found.append(Lane(loop, steps if self.rolled else shown, self.unrolled.carried(loop, shown)))
+                found.append(Lane(around, self.unrolled.loops[around] if self.rolled else shown, loop))
         return found
 
     def _home(self, entry: Entry) -> Source | None:
@@ -127,7 +124,7 @@ class Lanes:
             for k, place in enumerate(entry.parents):
                 if type(place) is Leaf:
                     continue
-                if place is not None and scope is not None and source(place).scope is scope:
+                if place is not None and scope is not None and source_of(place).scope is scope:
                     continue
                 if place is not None:
                     found = self._trace(place)
@@ -144,20 +141,12 @@ class Lanes:
 
     def _is_state(self, entry: Entry, k: int) -> bool:
         """Whether an input is where the steps of a loop read a state."""
-        step = self.unrolled.step(entry)
-        if step not in self.of_step:
-            return False
-        position = self.positions.get(step)
-        if position is None:
-            own = self.unrolled.own[step]
-            position = self.positions[step] = {e: n for n, e in enumerate(own)}
-        slots, sequence = self.of_step[step].carried.slots, self.unrolled.sequence(step)
-        if entry.primitive.name == "concatenate" and entry.parents[k] is None:
-            # The states of the sequences that begin in this step, put below those of the others.
-            return any((sequence, position[entry], j) in slots for j in range(len(entry.parents)))
-        return (sequence, position[entry], k) in slots
+        loop = self.of_step[self.unrolled.steps(entry)[0]].loop
+        if entry in loop.moved and entry.primitive.name == "concatenate" and entry.parents[k] is None:
+            return True  # the states of the sequences that begin in this step, below those of the others
+        return loop.state(entry, k) is not None
 
-    def _trace(self, place: Place) -> frozenset[tuple[Source, Place]]:
+    def _trace(self, place: Place) -> list[tuple[Source, Place]]:
         """The boxes that a place comes from through wiring, and what they give.
 
         Wiring that takes a sequence apart and wiring that had put one together are followed along one step.
@@ -171,7 +160,7 @@ class Lanes:
             if isinstance(at, Leaf) or (at, part) in seen:
                 continue
             seen.add((at, part))
-            entry = source(at)
+            entry = source_of(at)
             home = self._home(entry)
             if home is not None:
                 found[home, at] = None
@@ -187,7 +176,7 @@ class Lanes:
         lanes = {id(self.of_step[box[1]]): None for (box, _) in found if box[0] == "step"}
         if len(lanes) > 1:
             self.joints.setdefault(tuple(sorted(lanes)), joint)
-        return frozenset(found)
+        return list(found)
 
     # ---- where it goes
 
@@ -230,7 +219,7 @@ class Lanes:
         for item in sorted(self.level, key=lambda item: self.level[item]):
             lane = by_item.get(item) if isinstance(item, int) else None
             if lane is None or lane.after is None:
-                if lane is not None and self.given & set(self.unrolled.loops[lane.loop]):
+                if lane is not None and self.given & set(self.unrolled.loops[lane.around]):
                     row = self._give(lane, groups, row)
                 self.row[item] = row
                 row += 1
@@ -243,7 +232,7 @@ class Lanes:
             if lane.after is not None:
                 before = lane.after
                 self.row[id(lane)] = self.row[id(before)]
-                if self.given & set(self.unrolled.loops[lane.loop]):
+                if self.given & set(self.unrolled.loops[lane.around]):
                     self.x_row[id(lane)] = self.row[id(before)] - 1
                 start = max(before.columns.values()) + 1.4
             shown = [None] if self.rolled else self._shown(lane)
@@ -264,7 +253,7 @@ class Lanes:
 
     def _give(self, lane: Lane, groups: dict[int | None, float], row: float) -> float:
         """Lanes side by side in one module are given the same sequence, and have one row for it."""
-        parent = None if lane.loop is None else self.unrolled.frames[lane.loop].parent
+        parent = None if lane.around is None else self.unrolled.frames[lane.around].parent
         if parent in groups and parent is not None:
             self.x_row[id(lane)] = groups[parent]
             return row
@@ -275,7 +264,7 @@ class Lanes:
         """The steps that are drawn, and for each gap the first of those left out."""
         closed = self.selection.closed
         found: list[int] = []
-        for step in self.unrolled.loops[lane.loop]:
+        for step in self.unrolled.loops[lane.around]:
             if closed[step] is None or not found or closed[step] != closed[found[-1]]:
                 found.append(step)
         return found

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..listing import Tape
-from ..tape import Entry, Leaf, Place
+from ..tape import Entry, Leaf, Place, source_of
 from ..tensors import Tensor
-from .unrolled import source
 from .view import Node, View
 
 _LEVELS = 4
@@ -35,7 +34,7 @@ def highlight(view: View, tape: Tape, what: Any) -> None:
     numbers = {-k for k, leaf in enumerate(tape.leaves, 1) if leaf in leaves}
     reached: set[Place] = set(leaves)
     for entry in tape.entries:
-        if any(p is not None and (p if isinstance(p, Leaf) else source(p)) in reached for p in entry.parents):
+        if any(source_of(p) in reached for p in entry.parents):
             reached.add(entry)
             numbers.add(tape.numbers[entry])
     keys = {key for number in numbers for key in view.stands.get(number, ())}

@@ -14,8 +14,8 @@ from .view import Node
 TITLE, DETAIL = 10.0, 8.0
 """Sizes of type, in points."""
 
-SUBSCRIPTED = re.compile("([^\\W\\d_]\N{PRIME}*)([₀-₉₊₋ₜ]+)")
-"""A letter with an index, as `view` describes it."""
+SUBSCRIPTED = re.compile("([^\\W\\d_][0-9]*\N{PRIME}*)([₀-₉₊₋ₜ]+)")
+"""A letter, perhaps with a number, with an index, as `view` describes it."""
 
 _INDICES = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₜ", "0123456789+-t")
 

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from ..listing import describe_static
-from ..tape import Entry, Leaf, Output, Place
+from ..tape import Entry, Leaf, Output, Place, source_of
+from .loops import Loop
 from .selection import Selection
-from .unrolled import COMPILED, Carried, identifier, source, subscripted
+from .states import loops
+from .unrolled import COMPILED, identifier, subscripted
 from .view import Cluster, Edge, Node, View
 
 _TIMES, _MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
@@ -72,14 +74,12 @@ class _Ops:
         self.view = View()
         self.clusters: dict[int, int] = {}
         self.keys: dict[Entry, str] = {}
-        self.inputs: dict[tuple[int | None, object], str] = {}
+        self.inputs: dict[tuple[int, str, Place | None], str] = {}
         self.taken: dict[str, int] = {}
         self.drawn: set[tuple[str, str, str]] = set()
-        self.carried: dict[int | None, Carried] = {}
-        self.places_in_step: dict[Entry, tuple[int, int]] = {}
+        self.loops = loops(self.unrolled)
         self.copies: dict[tuple[Place, int | None], str] = {}
         self._frames()
-        self._loops()
         self.names = self._names()
         self.sites = self._sites()
         self.outputs_used = self._outputs_used()
@@ -97,13 +97,13 @@ class _Ops:
                 self._copy(place, None)
         leaves = {leaf: -k for k, leaf in enumerate(self.tape.leaves, 1)}
         for (place, _), key in self.copies.items():
-            number = leaves[place] if isinstance(place, Leaf) else self.tape.numbers[source(place)]
+            number = leaves[place] if isinstance(place, Leaf) else self.tape.numbers[source_of(place)]
             self.view.stands.setdefault(number, []).append(key)
 
     # ---- frames
 
     def _frames(self) -> None:
-        padded = {k for loop in self.unrolled.loops for k in self.unrolled.padded(loop)}
+        padded = {k for loop in self.loops.values() for k in loop.padded()}
         gaps = {first: (key, count) for key, (_, first, _, count) in self.selection.gaps.items()}
         for k, frame in enumerate(self.unrolled.frames):
             outer = None if frame.parent is None else self.clusters.get(frame.parent)
@@ -131,17 +131,6 @@ class _Ops:
 
     def _visible(self, frame: int | None) -> int | None:
         return None if frame is None else self.clusters[frame]
-
-    def _loops(self) -> None:
-        for loop in self.unrolled.loops:
-            steps = self.selection.open_steps(loop)
-            if not steps:
-                continue
-            self.carried[loop] = self.unrolled.carried(loop, steps)
-            for step in steps:
-                sequence = self.unrolled.sequence(step)
-                for k, entry in enumerate(self.unrolled.own.get(step, ())):
-                    self.places_in_step[entry] = sequence, k
 
     # ---- what is drawn in copies
 
@@ -215,7 +204,7 @@ class _Ops:
 
     def _shape(self, place: Place) -> str:
         """The node that stands for a place that is not drawn in copies."""
-        entry = source(place)
+        entry = source_of(place)
         closed = self.selection.shape(entry)
         if closed is None:
             return self._key(entry)
@@ -230,7 +219,7 @@ class _Ops:
         kind: Any = "data",
         carries: Place | None = None,
     ) -> None:
-        number = 0 if carries is None else self.tape.numbers[source(carries)]
+        number = 0 if carries is None else self.tape.numbers[source_of(carries)]
         self.view.edges.append(Edge(tail, head, label, tooltip, kind, entry=number))
 
     def _edge_once(self, tail: str, head: str, label: str = "", tooltip: str = "") -> None:
@@ -246,22 +235,18 @@ class _Ops:
             if place is None or type(place) is Leaf or place in self.sites:
                 continue
             closed = self.selection.shape(entry)
-            if source(place).scope is scope or self.selection.shape(source(place)) == closed:
+            if source_of(place).scope is scope or self.selection.shape(source_of(place)) == closed:
                 continue
             head, step = self._shape(entry), self.unrolled.step(entry)
-            origin = self.unrolled.step(source(place))
-            if origin is not None and step is not None and self._siblings(origin, step):
-                title = self._state_title(place, origin)
+            loop = None if step is None else self.loops[self.unrolled.frames[step].parent]
+            if loop is not None and loop.crosses(place, loop.time[entry]):
+                title = self._state_title(loop, place)
                 if (self._shape(place), head, title) not in self.drawn:
                     self.drawn.add((self._shape(place), head, title))
                     told = f"{title} to the steps left out"
                     self._edge(self._shape(place), head, title, told, "state", place)
             else:
                 self._edge_once(self._shape(place), head, "", self.tape.label(place))
-
-    def _siblings(self, a: int, b: int) -> bool:
-        frames = self.unrolled.frames
-        return a != b and frames[a].parent == frames[b].parent
 
     def _draw(self, entry: Entry) -> None:
         key = self._key(entry)
@@ -282,7 +267,7 @@ class _Ops:
                 tail = self._constant(f"{key}.{k + 1}", text, constant, frame)
             if tail is None:
                 assert place is not None
-                if self.selection.shape(source(place)) is not None:
+                if self.selection.shape(source_of(place)) is not None:
                     self._edge_once(self._shape(place), key, "", reader)
                     continue
                 tail = self._shape(place)
@@ -326,55 +311,36 @@ class _Ops:
     def _state(self, entry: Entry, k: int, place: Place | None, constant: Any) -> str | None:
         """The node at the top of a column that holds the state an entry reads; None if it reads none."""
         step = self.unrolled.step(entry)
-        if step is None:
+        loop = None if step is None else self.loops[self.unrolled.frames[step].parent]
+        name = None if loop is None else loop.state(entry, k)
+        if step is None or loop is None or name is None:
             return None
-        loop = self.unrolled.frames[step].parent
-        origin = None if place is None else self.unrolled.step(source(place))
-        carried = self.carried[loop]
-        slot = carried.slots.get((*self.places_in_step.get(entry, (-1, -1)), k))
-        crosses = origin is not None and self._siblings(origin, step)
-        if not crosses and (slot is None or origin == step):
-            return None
-        port = (step, slot if slot is not None else place)
+        port = step, name, place
         if port in self.inputs:
             return self.inputs[port]
-        name = "h" if slot is None else carried.names[slot]
-        cluster, before = self.clusters[step], self.unrolled.before(step)
-        prefix = f"{self.unrolled.frames[step].key}.{identifier(name)}"
-        title = (
-            subscripted(name, before[0]) if place is None or not crosses else self._state_title(place, origin)
-        )
-        key = self.inputs[port] = self._new(f"{prefix}.before")
+        t = loop.time[entry]
+        number, earlier = loop.before(t)
+        crosses = place is not None and loop.crosses(place, t)
+        title = self._state_title(loop, place) if place is not None and crosses else subscripted(name, number)
+        key = self.inputs[port] = self._new(f"{self.unrolled.frames[step].key}.{identifier(name)}.before")
         if place is not None:
             tooltip = f"{title}: {self.tape.label(place)} {place.shape} {place.dtype}, a state"
             kind = "state" if crosses else "data"
             self._edge(self._shape(place), key, "", tooltip, kind, place)
-        elif step == carried.first or before[1] is None:
+        elif earlier is None:
             tooltip = f"{title}: the initial state, a constant {array_shape(constant)}"
         else:
             tooltip = (
                 f"{title}: a state that was detached, {array_shape(constant)}: no gradient goes further back"
             )
-            computed = self._computed(before[1], slot)
+            computed = loop.states.get(name, {}).get(earlier)
             if computed is not None:
                 self._edge(self._shape(computed), key, "", tooltip, "cut")
-        self.view.nodes.append(Node(key, "state", title, "", tooltip, cluster))
+        self.view.nodes.append(Node(key, "state", title, "", tooltip, self.clusters[step]))
         return key
 
-    def _computed(self, step: int, slot: int | None) -> Entry | None:
-        """The entry by which a step computed a state, if it is on the tape."""
-        own = self.unrolled.own.get(step, [])
-        return own[slot] if slot is not None and -slot <= len(own) else None
-
-    def _state_title(self, place: Place, origin: int | None) -> str:
-        assert origin is not None
-        loop = self.unrolled.frames[origin].parent
-        entry = source(place)
-        entries = self.unrolled.own[origin]
-        names = self.carried[loop].names if loop in self.carried else {}
-        # Few states: looked for one by one, counted from the end.
-        name = next((n for k, n in names.items() if -k <= len(entries) and entries[k] is entry), "s")
-        return subscripted(name, self.unrolled.time(origin))
+    def _state_title(self, loop: Loop, place: Place) -> str:
+        return subscripted(loop.name(place), loop.time[source_of(place)])
 
     def _text(self, place: Place | None, constant: Any) -> str:
         if place is None:
@@ -417,7 +383,7 @@ class _Ops:
                     None if at is None else self.clusters[at],
                     shared=len(sites) > 1,
                     result=place in self.unrolled.results,
-                    entry=0 if isinstance(place, Leaf) else self.tape.numbers[source(place)],
+                    entry=0 if isinstance(place, Leaf) else self.tape.numbers[source_of(place)],
                 )
             )
         return self.copies[place, step]

@@ -17,7 +17,7 @@ from .looks import Theme
 from .ops import ops
 from .selection import BUDGET, LONGEST, Fold, Selection
 from .tables import table
-from .unrolled import COMPILED, Unrolled
+from .unrolled import COMPILED, Unrolled, off_the_tape
 from .view import View
 
 Make = Callable[[Selection, Describe], View]
@@ -129,6 +129,9 @@ def graph(
     made.notes += notes
     if any(entry.primitive.name == COMPILED for entry in tape.entries):
         made.notes.append(_COMPILED_NOTE)
+    empty = next((entry for entry in tape.entries if 0 in entry.shape), None)
+    if empty is not None and not unrolled.loops:
+        made.notes.append(f"empty, as of a sequence without time steps: {empty.primitive.name} {empty.shape}")
     made.title = title or _title(unrolled, longest)
     if errors is not None:
         marks.errors(made, tape, errors)
@@ -147,10 +150,7 @@ def _check_tensors(tensors: tuple[Any, ...]) -> None:
         if not isinstance(t, Tensor):
             raise TypeError(f"draw.graph draws the graph of tensors, got {which} of type {type(t).__name__}")
         if t.place is None:
-            raise ValueError(
-                f"draw.graph got {which} of shape {t.shape} off the tape: nothing it depends on has "
-                f"requires_grad=True, it was detached, or it was computed under no_grad()"
-            )
+            raise off_the_tape(f"draw.graph got {which}", t)
 
 
 def _within(
