@@ -11,7 +11,7 @@ from ..nn.states import State
 from ..ops import expand_dims, squeeze
 from ..tensors import Tensor, as_tensor
 from .engine import Engine
-from .planning import Report
+from .report import Report
 
 BACKENDS = ("numba", "numpy")
 

@@ -19,8 +19,9 @@ from .checking import check, composed
 from .instructions import Step, Unsupported
 from .layout import Layout, Lease, Pool
 from .numpy_backend import NumpyWriter
-from .planning import Report, split_step
+from .planning import split_step
 from .programs import Program, Single
+from .report import Report
 from .single import Ready, contiguous
 from .surroundings import Surroundings
 from .tracing import Signature, trace
@@ -117,8 +118,7 @@ class Engine:
         if traced is None:
             raise RuntimeError(f"{_name(cell)} is not compiled: see the warning that said why")
         program = self.program(traced, (True,) * (1 + len(traced.step.parameters)), batch)
-        how = "each loop one kernel of numba" if len(program.kernels) == 2 else "loops of NumPy calls"
-        return Report(_name(cell), program.plan, batch, steps, [how, *program.notes])
+        return Report(_name(cell), program, batch, steps)
 
     def _example(self, cell: Any) -> None:
         """Trace a cell that has not been called: one that says its sizes."""

@@ -168,6 +168,9 @@ class Instruction:
         return tuple(out) if self.op.multiple else (out,)
 
 
+Instructions = list[Instruction]
+
+
 @dataclass(eq=False, slots=True)
 class Step:
     """A cell's step: what goes in, what is done, what comes out.

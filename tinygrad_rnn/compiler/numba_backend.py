@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from . import building
 from .expressions import Memory, Pass, local
 from .forms import joined_parts, product_kind
-from .instructions import Instruction, Value
+from .instructions import Instruction, Instructions, Value
 from .numpy_backend import NumpyWriter
-from .planning import Instructions, Plan
+from .planning import Plan
 from .stages import REDUCTIONS, NotFused, Stages, width
 from .writing import Copies, Location
 
@@ -219,7 +219,7 @@ class NumbaWriter(NumpyWriter):
             return
         name = "kernel_back" if back else "kernel"
         self.namespace[name] = building.build(source, stages.dtype)
-        self.kernels.append(source)
+        self.kernels[name] = source
         stored = {at.array for at in (*stages.locations.values(), *[at for _, at in copies])}
         arrays = [
             f"rows({a})" if a in ("x", "gy") else a if a in stored else f"flat({a})"

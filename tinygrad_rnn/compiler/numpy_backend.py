@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from .forms import feature_parts, joined_parts, joins_features, may_share, product_kind
-from .instructions import Constant, Instruction, Value
-from .planning import Instructions
+from .instructions import Constant, Instruction, Instructions, Value
 from .writing import Copies, Location, Writer
 
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from ..ops.registry import Primitive
 from .forms import elementwise, feature_parts, joined_parts, joins_features, product_kind
-from .instructions import ROWS, Instruction, Value
-from .planning import Instructions
+from .instructions import ROWS, Instruction, Instructions, Value
 from .writing import Copies, Location
 
 REDUCTIONS = ("sum", "mean", "var")

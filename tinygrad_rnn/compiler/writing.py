@@ -10,8 +10,9 @@ import numpy as np
 
 from ..ops.registry import Primitive
 from .forms import product_kind, ufunc_name
-from .instructions import ROWS, Constant, Instruction, Operand, Value
-from .planning import Instructions, Plan, live
+from .instructions import ROWS, Constant, Instruction, Instructions, Operand, Value
+from .passes import live
+from .planning import Plan
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ class Writer:
         New states that live in a state's history, and which one's.
     prepared : dict of str to str, or None
         For a single step: what is made of the parameters beforehand, and its name.
-    kernels, notes : list of str
-        Source of its kernels, and what was in the way of others.
+    kernels : dict of str to str
+        Source of its kernels: ``kernel`` of the forward loop, ``kernel_back`` of the backward loop.
+    notes : list of str
+        What was in the way of others.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -78,7 +81,7 @@ class Writer:
         self.namespace: dict[str, Any] = {"np": np, "sigmoid": _sigmoid}
         self.names: dict[Value, str] = {}
         self.lines: list[str] = []
-        self.kernels: list[str] = []
+        self.kernels: dict[str, str] = {}
         self.notes: list[str] = []
         self.prepared: dict[str, str] | None = None
         # The same value in a second state is copied there.

@@ -1,0 +1,72 @@
+"""A plan in print: what it says of each entry is what is done with it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from comparing import BACKENDS, NUMBA
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+
+PHASES = {
+    "hoisted": ["hoisted"],
+    "looped": ["looped", "fused"],
+    "local": ["local", "local looped", "local fused"],
+    "looped back": ["looped back", "fused back"],
+    "sunk": ["sunk"],
+}
+# Near the sketch that the passes were designed by: LSTM 1, 16, 11, 20, 8; peephole LSTM 1, 22, 11, 26, 17;
+# GRU 5, 15, 7, 16, 15. A kernel keeps what is elementwise in the loop: there, only the product is hoisted.
+CELLS: list[Any] = [
+    (nn.LSTM, {}, [2, 12, 10, 15, 5]),
+    (nn.LSTM, {"peephole": "diagonal"}, [2, 18, 10, 21, 12]),
+    (nn.GRU, {}, [3, 14, 6, 15, 8]),
+]
+
+
+def planned(kind: Any, options: Any, backend: str, *shape: int) -> Any:
+    layer = tg.compile(kind(3, 4, rng=0, **options), backend=backend)
+    layer(np.zeros((*shape, 3), "float32"))
+    return layer.l0.plan()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("kind", "options", "counts"), CELLS)
+def test_how_many_entries_run_when(kind: Any, options: Any, counts: list[int], backend: str) -> None:
+    plan = planned(kind, options, backend, 2, 5)
+    if backend == "numba":
+        counts = [1, counts[1] + counts[0] - 1, *counts[2:]]
+    assert {phase: plan.count(*names) for phase, names in PHASES.items()} == dict(
+        zip(PHASES, counts, strict=True)
+    )
+    for phase, products in (("hoisted", 1), ("looped", 1), ("local", 0), ("looped back", 1), ("sunk", 3)):
+        texts = [text for when, text, *_ in plan.rows if when in PHASES[phase]]
+        assert sum("= linear(" in t or "= matmul(" in t for t in texts) == products, phase
+
+
+def test_local_derivatives_are_where_they_cost_less() -> None:
+    """At once if a call of NumPy's costs more than memory does; else inside the loop, and so it says."""
+    small, large = [planned(nn.LSTM, {}, "numpy", batch, 5) for batch in (2, 500)]
+    assert (small.count("local"), small.count("local looped")) == (10, 0)
+    assert (large.count("local"), large.count("local looped")) == (0, 10)
+    line = next(row for row in large.rows if row[0] == "local looped")
+    assert line[2:] == (500, 500 * 4 * 4, 500 * 4)
+    assert f"  {500 * 4 * 4:,}  " in str(large)
+
+
+@pytest.mark.parametrize("backend", [NUMBA])
+def test_what_is_fused_is_told_from_products(backend: str) -> None:
+    plan = planned(nn.LSTM, {}, backend, 2, 5)
+    assert {when for when, *_ in plan.rows} == {
+        "once", "hoisted", "looped", "fused", "local fused", "looped back", "fused back", "sunk",
+    }  # fmt: skip
+    assert [plan.count(when) for when in ("looped", "looped back")] == [1, 1]
+    assert "each loop one kernel of numba" in str(plan)
+
+
+@pytest.mark.parametrize("backend", [NUMBA])
+def test_a_loop_that_is_no_kernel_is_not_fused(backend: str) -> None:
+    plan = planned(nn.LSTM, {"cell_activation": "gelu"}, backend, 2, 5)
+    assert plan.count("fused", "fused back", "local fused") == 0
+    assert "gelu has no form in a kernel" in str(plan)
