@@ -70,3 +70,8 @@ def test_a_loop_that_is_no_kernel_is_not_fused(backend: str) -> None:
     plan = planned(nn.LSTM, {"cell_activation": "gelu"}, backend, 2, 5)
     assert plan.count("fused", "fused back", "local fused") == 0
     assert "gelu has no form in a kernel" in str(plan)
+
+
+def test_a_tape_names_the_compiled_cell() -> None:
+    y, _ = tg.compile(nn.LSTM(3, 4, rng=0), backend="numpy")(np.zeros((2, 5, 3), "float32"))
+    assert "call=<compiled LSTMCell, 5 steps>)" in str(tg.Tape(y))

@@ -220,6 +220,9 @@ class Call:
         self.like = refilled(state, [_make(np.empty(0), None)] * states)
         self.layout, self.reverse, self.states = layout, reverse, states
 
+    def __repr__(self) -> str:
+        return f"<compiled {_name(self.cell)}, {self.layout.steps_count} steps>"
+
     def forward(self, inputs: Sequence[Tensor], places: Sequence[Place | None] | None) -> list[Tensor]:
         """The outputs, on the tape as those of one entry with inputs from given places, if any."""
         arrays = [t.numpy() for t in inputs]
