@@ -59,10 +59,20 @@ class Diagram:
         self.view, self.tape, self.theme = view, tape, theme
         self._prefix = prefix
 
-    @cached_property
+    @property
     def drawing(self) -> Drawing:
         """Where everything is. Raises `RenderError` where that needs Graphviz and there is none."""
-        return place(self.view)
+        if isinstance(self._placed, RenderError):
+            raise self._placed.with_traceback(None)
+        return self._placed
+
+    @cached_property
+    def _placed(self) -> Drawing | RenderError:
+        # Remembered also where it failed: Graphviz may have taken all the time that it is given.
+        try:
+            return place(self.view)
+        except RenderError as error:
+            return error
 
     @cached_property
     def source(self) -> str:

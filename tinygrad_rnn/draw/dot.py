@@ -1,7 +1,7 @@
 """From a view to DOT, the language of Graphviz; with places, if there is a drawing.
 
-With places, ``neato -n2`` draws the text just as it is laid out here. Without, for want of Graphviz, any of
-its programs can be tried on the text elsewhere.
+With places, any of Graphviz's programs draws the text just as it is laid out here. Without, for want of
+Graphviz, they can be tried on the text elsewhere.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class _Writer:
             "outputorder": "edgesfirst",
         }
         if self.drawing is not None:
-            out[:0] = ["// placed: draw it with neato -n2"]
+            # Which all of Graphviz's programs obey, whatever their own way of layout: the places stand below.
+            graph["layout"] = "nop2"
             graph["bb"] = f"0,0,{_points(self.drawing.width)},{_points(self.height)}"
         else:
             graph |= {"newrank": "true", "nodesep": "0.12", "ranksep": "0.25"}

@@ -122,7 +122,7 @@ def _run(name: str, command: list[str], source: str) -> bytes:
     except subprocess.TimeoutExpired:
         # Graphviz is Graphviz: the other way to reach it would take as long.
         raise RenderError(
-            f"{name} was stopped after {SECONDS:g} seconds: the graph is large. Draw less of it, with "
+            f"{name} was stopped after {SECONDS:g} seconds. If the graph is large, draw less of it, with "
             f"fold=True, steps=, depth= or group=, or give the DOT text to Graphviz with more patience"
         ) from None
     except OSError as error:

@@ -53,11 +53,13 @@ class Frame:
 
 def off_the_tape(what: str, tensor: Any) -> ValueError:
     """The error for a tensor that was not recorded, with what may have been the cause."""
-    why = "nothing it depends on has requires_grad=True, it was detached, it was computed under no_grad()"
     if 0 in tensor.shape:
-        why = "a sequence without time steps leaves nothing to draw"
+        why = "it is empty, as of a sequence without time steps, of which nothing is recorded"
     else:
-        why += ", or by a layer that was given no time step"
+        why = (
+            "nothing it depends on has requires_grad=True, it was detached, or it was computed under "
+            "no_grad() or of a sequence without time steps"
+        )
     return ValueError(f"{what} of shape {tensor.shape} off the tape: {why}")
 
 
@@ -103,14 +105,15 @@ class Unrolled:
             if s not in self.frame_of:
                 # A step entered twice in one place is one step; a module called twice is two calls.
                 known = None if s.step is None else self._steps.get((parent, s.step))
-                self.frame_of[s] = at = self._add(s, parent) if known is None else known
-                if s.name not in self.frames[at].title.split(", "):
-                    self.frames[at].title += f", {s.name}"
+                self.frame_of[s] = self._add(s, parent) if known is None else known
+                if known is not None and s.name not in self.frames[known].title:
+                    self.frames[known].title += f", {s.name}"
             parent = self.frame_of[s]
         return parent
 
     def _add(self, scope: Scope, parent: int | None) -> int:
-        k, name, path, around = len(self.frames), scope.name, scope.name, tuple[int, ...]()
+        k, name, path = len(self.frames), scope.name, scope.name
+        around = () if parent is None else self.steps_of[parent]
         if scope.step is None:
             self._calls[parent, name] += 1
             count = self._calls[parent, name]
@@ -120,7 +123,7 @@ class Unrolled:
             self.loops.setdefault(parent, []).append(k)
             name = f"t{scope.step:03d}"
         if parent is not None:
-            path, around = f"{self.frames[parent].path}/{path}", self.steps_of[parent]
+            path = f"{self.frames[parent].path}/{path}"
         self.steps_of.append(around if scope.step is None else (*around, k))
         key = self.unique(self.prefix(parent) + identifier(name))
         self.frames.append(Frame(key, path, scope.name, parent, scope.step, scope.owner))
@@ -152,7 +155,8 @@ class Unrolled:
 
     def step(self, entry: Entry) -> int | None:
         """The innermost time step that an entry lies in, as a frame."""
-        return next(reversed(self.steps(entry)), None)
+        steps = self.steps(entry)
+        return steps[-1] if steps else None
 
     def time(self, frame: int) -> int:
         """The number of a time step."""
