@@ -66,7 +66,7 @@ def test_imports_go_down(path: Path) -> None:
 def test_the_imports_are_seen() -> None:
     """The reading of import statements above finds each form of them."""
     assert {"ops", "state"} <= imports(ROOT / "tape.py")
-    assert imports(ROOT / "checks.py") == {"tape", "random", "state", "tensors"}
+    assert imports(ROOT / "checks.py") == {"tape", "random", "state", "tensors", "trees"}
     assert imports(ROOT / "ops" / "shape.py") == {"ops"}
 
 

@@ -9,7 +9,7 @@ Arrays give arrays; tensors give tensors. They nest: ``grad(grad(f))``.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, SupportsIndex
@@ -20,10 +20,12 @@ from . import ops, tape
 from .state import enable_grad
 from .tape import Leaf
 from .tensors import Tensor, _make, as_array
-from .trees import is_module, leaves_of, map_tree, match_tree
+from .trees import is_module, leaves_of, map_tree, match_tree, need_callable, paths_of
 
 Function = Callable[..., Any]
 Argnums = SupportsIndex | Sequence[SupportsIndex]
+
+_NONE: dict[str, Any] = {}
 
 _nested: ContextVar[bool] = ContextVar("tinygrad_rnn_nested", default=False)
 """Whether another transformation is running: then what this one computes must itself be recorded."""
@@ -32,16 +34,39 @@ _nested: ContextVar[bool] = ContextVar("tinygrad_rnn_nested", default=False)
 # ------------------------------------------------------------------------------------------ arguments
 
 
+def _given(argnums: Argnums) -> tuple[int, ...]:
+    """The numbers as they were given, if they are any."""
+    try:
+        given = tuple(map(operator.index, (argnums,) if isinstance(argnums, SupportsIndex) else argnums))
+    except TypeError:
+        given = ()
+    if not given:
+        raise TypeError(
+            f"argnums says which positional arguments to differentiate by: a number such as 0, or a tuple of "
+            f"them such as (0, 1); got {argnums!r}"
+        )
+    return given
+
+
+def _checked(what: str, f: Any, argnums: Argnums) -> None:
+    """Raise at the call of a transformation, not of what it gives."""
+    need_callable(what, f)
+    _given(argnums)
+
+
 def _numbers(argnums: Argnums, count: int) -> tuple[tuple[int, ...], bool]:
     """The numbers of arguments, counted from the first, and whether it is a single one."""
     single = isinstance(argnums, SupportsIndex)
-    given = tuple(map(operator.index, (argnums,) if isinstance(argnums, SupportsIndex) else argnums))
+    given = _given(argnums)
     for k in given:
         if not -count <= k < count:
-            raise TypeError(f"argnums names argument {k}, but the function got {count}")
+            raise TypeError(
+                f"argnums names argument {k}, but the function got {count} positional ones: pass what is "
+                f"differentiated by without its name"
+            )
     numbers = tuple(k % count for k in given)
     if len(set(numbers)) < len(numbers):
-        raise ValueError(f"argnums names an argument twice: {given} of {count} arguments")
+        raise ValueError(f"argnums names an argument twice: {given} of {count} arguments; give each once")
     return numbers, single
 
 
@@ -58,7 +83,7 @@ class _Tracked:
     Attributes
     ----------
     args : tuple
-        To call the function with.
+        To call the function with. All are differentiated by where no argnums are given.
     since : int
         Everything that the call records has at least this number.
     recorded : bool
@@ -66,11 +91,14 @@ class _Tracked:
         the tape already.
     """
 
-    def __init__(self, args: Sequence[Any], argnums: Argnums) -> None:
+    def __init__(self, args: Sequence[Any], argnums: Argnums | None = None) -> None:
         self.recorded = _nested.get()
-        self.numbers, self.single = _numbers(argnums, len(args))
+        self.numbers, self.single = tuple(range(len(args))), False
+        if argnums is not None:
+            self.numbers, self.single = _numbers(argnums, len(args))
         self.given = [args[k] for k in self.numbers]
-        tracked = [map_tree(self._track, tree) for tree in self.given]
+        named = zip(self.numbers, self.given, strict=True)
+        tracked = [map_tree(self._track, tree, paths_of(tree, f"argument {k}")) for k, tree in named]
         self.trees = tracked
         self.since = next(tape.clock)
         merged = list(args)
@@ -78,17 +106,21 @@ class _Tracked:
             merged[k] = tree
         self.args = tuple(merged)
 
-    def _track(self, value: Any) -> Any:
+    def _track(self, value: Any, path: str) -> Any:
         if is_module(value):
             return value
         if isinstance(value, Tensor) and value.requires_grad:
             self.recorded = True
             with enable_grad():
                 return ops.positive(value)
-        array = as_array(value)
+        try:
+            array = as_array(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{path}: {error}; leave out of argnums what is no number") from error
         if array.dtype.kind not in "fc":
             raise TypeError(
-                f"gradients need floating-point arguments, got {array.dtype}; leave integers out of argnums"
+                f"{path}: gradients need floating-point arguments, got {array.dtype}; leave integers out of "
+                f"argnums"
             )
         return _variable(array)
 
@@ -139,10 +171,10 @@ def _transforming() -> Iterator[None]:
         _nested.reset(token)
 
 
-def _call(f: Function, args: Sequence[Any]) -> Any:
+def _call(f: Function, args: Sequence[Any], kwargs: Mapping[str, Any] = _NONE) -> Any:
     """What f returns: a tensor, or nested tensors."""
     with _transforming():
-        result = f(*args)
+        result = f(*args, **kwargs)
     for y in leaves_of(result):
         if not isinstance(y, Tensor):
             raise TypeError(
@@ -152,10 +184,16 @@ def _call(f: Function, args: Sequence[Any]) -> Any:
     return result
 
 
-def _call_for_one(f: Function, args: Sequence[Any]) -> Tensor:
-    y = _call(f, args)
+def _call_for_one(f: Function, args: Sequence[Any], kwargs: Mapping[str, Any] = _NONE) -> Tensor:
+    return _one(_call(f, args, kwargs))
+
+
+def _one(y: Any) -> Tensor:
     if not isinstance(y, Tensor):
-        raise TypeError(f"the function to differentiate must return one tensor, got {type(y).__name__}")
+        raise TypeError(
+            f"the function to differentiate must return one tensor, got {type(y).__name__}; return one of "
+            f"several, or differentiate by jacobian, which takes nested ones"
+        )
     return y
 
 
@@ -175,8 +213,9 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
     Returns
     -------
     callable
-        ``(*args) -> (value, gradient)``; the gradient has the structure of the argument (a tuple of them for
-        several argnums), and is a dict of name to gradient for a module.
+        ``(*args, **kwargs) -> (value, gradient)``; the gradient has the structure of the argument (a tuple of
+        them for several argnums), and is a dict of name to gradient for a module. Keyword arguments are
+        handed on to f.
 
     Raises
     ------
@@ -186,9 +225,11 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
         For a function that returns more than one element.
     """
 
-    def both(*args: Any) -> tuple[Any, Any]:
+    _checked("value_and_grad", f, argnums)
+
+    def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         tracked = _Tracked(args, argnums)
-        y = _call_for_one(f, tracked.args)
+        y = _call_for_one(f, tracked.args, kwargs)
         if y.size != 1:
             raise ValueError(
                 f"grad needs a function that returns one element, got shape {y.shape}; use jacobian, "
@@ -207,8 +248,9 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     >>> tg.grad(lambda x: (x**3).sum())(np.array([1.0, 2.0]))
     array([ 3., 12.])
     """
+    _checked("grad", f, argnums)
     both = value_and_grad(f, argnums)
-    return lambda *args: both(*args)[1]
+    return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
 def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
@@ -235,7 +277,17 @@ def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
         For no example, or arrays of different lengths.
     """
     lengths: list[int] = []
-    map_tree(lambda a: lengths.append(len(a)), xs)
+
+    def note(a: Any, path: str) -> None:
+        if not np.ndim(a):
+            raise TypeError(
+                f"per_example_grad needs arrays with one example after the other along their first axis; "
+                f"{path} is {a!r}: make an array of the examples, np.array(xs)"
+            )
+        lengths.append(len(a))
+
+    need_callable("per_example_grad", loss)
+    map_tree(note, xs, paths_of(xs, "xs"))
     if len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(f"per_example_grad needs arrays of one length, 1 at least; got lengths {lengths}")
     one = grad(loss)
@@ -245,12 +297,14 @@ def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
 
 def elementwise_grad(f: Function, argnums: Argnums = 0) -> Function:
     """The derivative of a function that works element by element: the gradient of its sum."""
-    return grad(lambda *args: f(*args).sum(), argnums)
+    _checked("elementwise_grad", f, argnums)
+    return grad(lambda *args, **kwargs: _one(f(*args, **kwargs)).sum(), argnums)
 
 
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     """The value of ``f`` and its pullback, ``cotangent -> (gradient by each argument, ...)``."""
-    tracked = _Tracked(primals, tuple(range(len(primals))))
+    need_callable("vjp", f)
+    tracked = _Tracked(primals)
     y = _call_for_one(f, tracked.args)
     return tracked.value(y), lambda cotangent: tracked.pull(y, cotangent, tracked.recorded)
 
@@ -261,7 +315,14 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     By two reverse passes: the pullback is linear in its cotangent, so the pullback of the pullback is the
     pushforward (Townsend 2017, "A new trick for calculating Jacobian vector products").
     """
-    tracked = _Tracked(tuple(primals), tuple(range(len(primals))))
+    need_callable("jvp", f)
+    for name, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (tuple, list)):
+            raise TypeError(
+                f"jvp: {name} is a tuple with one item per argument of f, also for one argument: "
+                f"jvp(f, (x,), (v,)); got {type(given).__name__}"
+            )
+    tracked = _Tracked(tuple(primals))
     match_tree("jvp: tangents", tracked.gradients({}, True), tuple(tangents))
     y = _call_for_one(f, tracked.args)
     u = _variable(np.zeros(y.shape, y.dtype))
@@ -288,9 +349,11 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     derivatives, in the structure of the argument.
     """
 
-    def all_derivatives(*args: Any) -> Any:
+    _checked("jacobian", f, argnums)
+
+    def all_derivatives(*args: Any, **kwargs: Any) -> Any:
         tracked = _Tracked(args, argnums)
-        return map_tree(lambda y: _rows(tracked, y), _call(f, tracked.args))
+        return map_tree(lambda y: _rows(tracked, y), _call(f, tracked.args, kwargs))
 
     return all_derivatives
 
@@ -315,6 +378,7 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     For nested arguments, modules and several argnums in blocks: ``hessian(f)({"a": a, "b": b})["a"]["b"]``
     has the shape ``(*a.shape, *b.shape)``.
     """
+    _checked("hessian", f, argnums)
     return jacobian(grad(f, argnums), argnums)
 
 
@@ -325,11 +389,18 @@ def hvp(f: Function, argnums: Argnums = 0) -> Function:
     the structure and the shapes of the gradient.
     """
 
-    def product(*args: Any) -> Any:
+    _checked("hvp", f, argnums)
+
+    def product(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 2:
+            raise TypeError(
+                f"hvp(f) takes the arguments of f and then v, of the gradient's shape: hvp(f)(x, v); got "
+                f"{len(args)} argument{'s' * (len(args) != 1)}"
+            )
         *inputs, v = args
 
         def slope(*inputs: Any) -> Tensor:
-            gradient = grad(f, argnums)(*inputs)
+            gradient = grad(f, argnums)(*inputs, **kwargs)
             match_tree("hvp: v", gradient, v)
             terms: list[Any] = []
             map_tree(lambda g, w: terms.append((g * w).sum()), gradient, v)

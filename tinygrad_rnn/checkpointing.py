@@ -16,7 +16,7 @@ from .random import Draws
 from .state import State, context, current_state
 from .tape import Leaf, Nary, Output, Place, source_of
 from .tensors import Tensor, _make
-from .trees import leaves_of, map_tree
+from .trees import leaves_of, map_tree, need_callable
 
 Function = Callable[..., Any]
 
@@ -43,6 +43,8 @@ def checkpoint(f: Function) -> Function:
         By backward(), if f computes something else when called again: other operations, or operations with
         other constants.
     """
+
+    need_callable("checkpoint", f)
 
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         since = next(tape.clock)

@@ -18,6 +18,7 @@ from .random import default_generator
 from .state import enable_grad
 from .tape import Leaf
 from .tensors import Tensor, _make, as_array
+from .trees import is_module, need_callable
 
 __all__ = ["GradcheckReport", "gradcheck", "gradgradcheck"]
 
@@ -113,12 +114,25 @@ def gradcheck(
     >>> assert tg.gradcheck(lambda x, w: tg.tanh(x @ w), x, w)
     """
     rng = default_generator(rng)
-    arrays = [_checked(a) for a in inputs]
+    need_callable("gradcheck", f)
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value is not None and not (isinstance(value, (int, float, np.floating)) and value >= 0):
+            raise TypeError(f"gradcheck: {name} is a number from 0 on, such as 1e-6, got {value!r}")
+    arrays = [_checked(k, a) for k, a in enumerate(inputs)]
     leaves = [_perturbed(a) for a in arrays]
     outputs = _tuple(f(*leaves))
+    for k, (given, leaf) in enumerate(zip(inputs, leaves, strict=True)):
+        if not np.array_equal(leaf.numpy(), _checked(k, given), equal_nan=leaf.dtype.kind in "fc"):
+            raise ValueError(
+                f"gradcheck: f wrote into its argument {k}, and what the tape has saved of it is lost: let "
+                f"it compute a new array (y = x + 1, not x += 1)"
+            )
     places = [y.place for y in outputs if y.place is not None]
     if not places:
-        raise ValueError("gradcheck: no output depends on a floating-point input through the tape")
+        raise ValueError(
+            "gradcheck: no output depends on a floating-point input through the tape: pass such an input, "
+            "and compose f of tensor operations, without .numpy() and detach()"
+        )
     method = method or _method(outputs)
     if method not in _TOLERANCE:
         raise ValueError(f"gradcheck: method must be 'complex' or 'central', got {method!r}")
@@ -145,18 +159,26 @@ def gradcheck(
     return _report(method, gradients, numeric, rtol, atol)
 
 
-def gradgradcheck(f: Function, *inputs: Any, **options: Any) -> GradcheckReport:
+def gradgradcheck(
+    f: Function,
+    *inputs: Any,
+    method: str | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    rng: np.random.Generator | int | None = 0,
+) -> GradcheckReport:
     """Check second derivatives: `gradcheck` of the function that computes the gradients of ``f``.
 
     Parameters, options and result are those of `gradcheck`. The argument numbers in the report count f's
     inputs first, then the cotangents of its outputs.
     """
-    arrays = [_checked(a) for a in inputs]
-    rng = default_generator(options.get("rng", 0))
+    need_callable("gradgradcheck", f)
+    arrays = [_checked(k, a) for k, a in enumerate(inputs)]
+    drawing = default_generator(rng)
     outputs = _tuple(f(*[_perturbed(a) for a in arrays]))
-    cotangents = [rng.standard_normal(y.shape) for y in outputs]
+    cotangents = [drawing.standard_normal(y.shape) for y in outputs]
     # What f applied decides, not what its gradient did: the derivative of abs is a constant on the tape.
-    options["method"] = options.get("method") or _method(outputs)
+    method = method or _method(outputs)
     n = len(arrays)
 
     def gradients(*args: Tensor) -> tuple[Tensor, ...]:
@@ -171,11 +193,25 @@ def gradgradcheck(f: Function, *inputs: Any, **options: Any) -> GradcheckReport:
         leaves = [(x, x.place) for x in xs if isinstance(x.place, Leaf)]
         return tuple(found.get(place, _make(np.zeros(x.shape, x.dtype), None)) for x, place in leaves)
 
-    return gradcheck(gradients, *arrays, *cotangents, **options)
+    return gradcheck(gradients, *arrays, *cotangents, method=method, rtol=rtol, atol=atol, rng=rng)
 
 
-def _checked(value: Any) -> np.ndarray:
-    array = as_array(value)
+def _checked(k: int, value: Any) -> np.ndarray:
+    """Input number k as an array: a copy in float64 if it is to be differentiated by."""
+    if isinstance(value, dict) or is_module(value):
+        raise TypeError(
+            f"gradcheck: argument {k} is a {type(value).__name__}; arguments are arrays, each on its own. "
+            f"Wrap f in a function of arrays that puts them where they belong"
+        )
+    try:
+        array = as_array(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"gradcheck: argument {k}: {error}") from error
+    if array.dtype.kind == "c":
+        raise TypeError(
+            f"gradcheck: argument {k} is {array.dtype}: gradients are of real functions of real arguments; "
+            f"pass real and imaginary parts as two arguments"
+        )
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 

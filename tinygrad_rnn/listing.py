@@ -94,11 +94,20 @@ class Tape:
     """
 
     def __init__(self, *tensors: Any) -> None:
+        if not tensors:
+            raise TypeError("tg.Tape needs a tensor whose tape to show: tg.Tape(loss)")
         places = []
         for t in tensors:
+            if isinstance(t, (list, tuple)):
+                raise TypeError(
+                    f"tg.Tape takes tensors one by one, got a {type(t).__name__}: tg.Tape(*tensors)"
+                )
             place = getattr(t, "place", None)
             if place is None:
-                raise ValueError("tg.Tape needs a tensor that is on the tape: one that requires gradients")
+                raise ValueError(
+                    f"tg.Tape needs a tensor that is on the tape, one that requires gradients; got "
+                    f"{type(t).__name__}"
+                )
             places.append(place)
         self.places: list[Place] = places
         self.entries = reachable(places)[::-1]

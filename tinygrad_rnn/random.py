@@ -26,8 +26,17 @@ def manual_seed(seed: int | None) -> np.random.Generator:
     pass generators of their own.
     """
     global _generator
-    _generator = np.random.default_rng(seed)
+    _generator = _seeded("manual_seed", seed)
     return _generator
+
+
+def _seeded(what: str, seed: int | None) -> np.random.Generator:
+    if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
+        kind = ValueError if isinstance(seed, (int, np.integer)) else TypeError
+        raise kind(
+            f"{what}: a seed is a whole number from 0 on, or None for another every time; got {seed!r}"
+        )
+    return np.random.default_rng(seed)
 
 
 def default_generator(rng: np.random.Generator | int | None = None) -> np.random.Generator:
@@ -35,7 +44,7 @@ def default_generator(rng: np.random.Generator | int | None = None) -> np.random
     if rng is None:
         rng = manual_seed(None) if _generator is None else _generator
     elif isinstance(rng, (int, np.integer)):
-        return np.random.default_rng(int(rng))
+        return _seeded("default_generator", rng)
     elif not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, a seed or None, got {type(rng).__name__}")
     asked = _asked.get()

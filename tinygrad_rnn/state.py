@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
+from operator import index
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 
 class State:
@@ -39,12 +41,29 @@ current_state: Callable[[], State] = context.get
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Replaced(ContextDecorator):
+class Kind(ABCMeta):
+    """The type of `Replaced` and its subclasses: says what to write in place of ``with tg.no_grad:``."""
+
+    def __enter__(cls) -> NoReturn:
+        raise TypeError(f"with {cls.__name__}: lacks its parentheses; write with {cls.__name__}(...):")
+
+    def __exit__(cls, *_: Any) -> None:
+        raise AssertionError("there only for Python to find it")
+
+
+class Replaced(ContextDecorator, metaclass=Kind):
     """A context manager, or a decorator, inside which the state is another one.
 
     It can be nested, and one object can be used by several threads and tasks: what it replaced is remembered
     in their states, not in itself.
     """
+
+    def __init__(self, *given: Any) -> None:
+        if given:
+            name = type(self).__name__
+            raise TypeError(
+                f"{name}() takes no arguments, got {given[0]!r}; a decorator has parentheses too: @{name}()"
+            )
 
     def __call__(self, function: Function) -> Function:
         from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
@@ -134,7 +153,15 @@ class scope(Replaced):  # noqa: N801
     """
 
     def __init__(self, name: str, step: int | None = None, owner: Any = None) -> None:
-        self._name = str(name)
+        if not isinstance(name, str):
+            raise TypeError(f"scope takes a name first, as in scope('encoder'), got {name!r}")
+        if step is not None and not isinstance(step, int):
+            if not hasattr(step, "__index__"):
+                raise TypeError(
+                    f"scope {name!r}: step is the number of a time step, 0 the first; got {step!r}"
+                )
+            step = index(step)
+        self._name = name
         self._step = step
         self._owner = owner
 

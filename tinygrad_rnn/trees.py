@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 
 
+def need_callable(what: str, f: Any) -> None:
+    """Raise unless f can be called."""
+    if not callable(f):
+        raise TypeError(f"{what} takes a function, and gives another one; got {f!r}: pass f, not f(x)")
+
+
 def is_module(tree: Any) -> bool:
     """Whether it is something with parameters: a leaf of the tree, whatever it holds."""
     return hasattr(tree, "named_parameters")
@@ -22,6 +28,15 @@ def map_tree(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     if isinstance(tree, dict):
         return {key: map_tree(function, tree[key], *(o[key] for o in others)) for key in tree}
     return function(tree, *others)
+
+
+def paths_of(tree: Any, path: str) -> Any:
+    """In the place of each leaf how to get at it: ``argument 0['a'][1]``."""
+    if isinstance(tree, (list, tuple)):
+        return [paths_of(item, f"{path}[{k}]") for k, item in enumerate(tree)]
+    if isinstance(tree, dict):
+        return {key: paths_of(item, f"{path}[{key!r}]") for key, item in tree.items()}
+    return path
 
 
 def leaves_of(tree: Any) -> list[Any]:

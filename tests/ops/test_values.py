@@ -265,7 +265,7 @@ def test_powers_and_unary_operators() -> None:
 
 
 def test_augmented_assignment_makes_a_new_tensor() -> None:
-    t = u = tg.tensor(A.copy(), requires_grad=True)
+    t = u = tg.tensor(A.copy(), requires_grad=True) * 1.0
     t += B
     t -= 1
     t *= B

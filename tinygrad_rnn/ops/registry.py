@@ -401,6 +401,15 @@ class Primitive(Operation):
             raise TypeError(f"{self.name} returned {out!r}, not an array of numbers: does it end in return?")
         return array
 
+    def outputs(self, out: Any) -> Any:
+        """What forward returned, if that is several arrays; anything else is refused."""
+        if not isinstance(out, (tuple, list)):
+            raise TypeError(
+                f"{self.name} is declared with multiple=True, and returned {_brief(out)}: return a tuple of "
+                f"arrays, or leave multiple=True out"
+            )
+        return out
+
     def bind(self, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Tell array inputs from static arguments, as Python would for the public signature."""
         arity = self.arity
