@@ -9,14 +9,17 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 
 @pytest.mark.filterwarnings("ignore:.* written instead of")  # where there is no Graphviz
-def test_the_example_trains(tmp_path, monkeypatch, capsys):
+def test_the_example_trains_and_compiles(tmp_path, tmp_path_factory, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(tmp_path_factory.mktemp("kernels")))
+    training, compiling = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(training, "README.md", "exec"), names)
     assert names["loss"].item() < 0.01
     assert "mean squared error" in capsys.readouterr().out
     assert list(tmp_path.iterdir())
+    exec(compile(compiling, "README.md", "exec"), names)
+    assert "sunk" in capsys.readouterr().out
 
 
 def test_links_lead_somewhere():
