@@ -57,6 +57,23 @@ def test_dot_text_needs_no_graphviz(tmp_path):
     assert path.read_bytes() == diagram.source.encode("utf-8")
 
 
+def test_a_layout_that_failed_is_not_tried_again(tmp_path, monkeypatch):
+    """It may have taken all the seconds that Graphviz is given."""
+    tried = []
+
+    def fail(*args):
+        tried.append(args)
+        raise RenderError("the dot program was stopped")
+
+    monkeypatch.setattr(pieces, "lay_out", fail)
+    diagram = draw.graph(plain())
+    for _ in range(2):
+        with pytest.raises(RenderError, match="was stopped"):
+            diagram.svg()
+    diagram.save(tmp_path / "x.dot")
+    assert len(tried) == 1
+
+
 @pytest.mark.parametrize("name", ["x.gif", "x", "x.svg.bmp", ".svg"])
 def test_another_suffix_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf, \.dot, \.tex, \.mmd, \.txt"):
