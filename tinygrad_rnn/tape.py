@@ -530,7 +530,7 @@ def backward(
         where = f"{entry.primitive.name}, entry {entry.number}, in scope {entry.scope or '(none)'}"
         if isinstance(error, AttributeError):
             error = TypeError(f"not an array of numbers: {error}")
-        raise again(error, f"{error} (in the backward rule of {where})") from error
+        raise again(error, f"{error} (in the backward rule of {where}){_unkept(entry, error)}") from error
     finally:
         if token is not None:
             context.reset(token)
@@ -606,6 +606,17 @@ def _through_recorded(entry: Entry, g: Any, cotangents: Cotangents, lift: Lift) 
         _through(entry, _finished(g, entry), out, args, cotangents, watch)
     finally:
         context.reset(token)
+
+
+def _unkept(entry: Entry, error: Exception) -> str:
+    """What to do where a rule has read what it says that it does not read."""
+    stand_ins = [a for a in (*(entry.args or ()), entry.out) if a is None or isinstance(a, Place)]
+    if isinstance(error, TypeError) and any([type(a).__name__ in str(error) for a in stand_ins]):
+        return (
+            "; a parameter with a leading underscore stands for an array that is not kept, and has its shape "
+            "and dtype at most: drop the underscore to read it"
+        )
+    return ""
 
 
 def _released(entry: Entry) -> RuntimeError:

@@ -88,6 +88,11 @@ def _from_lists(args):
         return "".join("..." if label is Ellipsis else string.ascii_letters[label] for label in labels)
 
     pairs = len(args) // 2 * 2
+    if not all([isinstance(labels, (list, tuple)) for labels in (*args[1:pairs:2], *args[pairs:])]):
+        raise TypeError(
+            f"subscripts come first, in a string such as 'ij,jk->ik', or a list of axes after each operand; "
+            f"got {type(args[0]).__name__} first"
+        )
     subscripts = ",".join(letters(labels) for labels in args[1:pairs:2])
     if len(args) % 2:
         subscripts += "->" + letters(args[-1])
