@@ -196,6 +196,12 @@ def cotangent(loss, place):
     return total
 
 
+def test_the_only_step_has_a_norm():
+    net = nn.GRU(2, 3, rng=0, return_state=False)
+    (found,) = flow(net(np.ones((1, 1, 2), np.float32)).sum())
+    np.testing.assert_allclose(found.norms, [np.sqrt(3)], rtol=1e-6)
+
+
 def test_an_empty_sequence_is_named():
     nothing = nn.RNN(2, 2, rng=0, return_state=False)(np.ones((1, 0, 2), np.float32))
     with pytest.raises(ValueError, match="it is empty, as of a sequence without time steps"):

@@ -45,7 +45,7 @@ def initial_inputs(cell: Any, step: list[Entry]) -> dict[tuple[Entry, int], str]
                 continue
             if entry.primitive.elementwise:
                 elementwise.append((entry, k))
-            elif weight in entry.parents:
+            elif any(weight in (p, *getattr(source_of(p), "parents", ())) for p in entry.parents):
                 products.append((entry, k))
     found = dict.fromkeys(products, names[0])
     if len(names) == 1 or len(elementwise) == 1:
