@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparing import BACKENDS, NUMBA, assert_same, compiled_twin, randomised
+from comparing import BACKENDS, NUMBA, assert_same, compiled_twin, kernels_in_python, randomised
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.compiler import engine
 from tinygrad_rnn.compiler.numpy_backend import NumpyWriter
 from tinygrad_rnn.nn.states import tensors_of
 
@@ -80,17 +81,19 @@ def test_all_but_a_few_run_as_kernels() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(data=st.data())
 def test_shapes_lengths_and_directions(backend: str, data: Any) -> None:
-    layer = data.draw(st.sampled_from([(nn.LSTM, {}, "float64"), (nn.GRU, {}, "float32")]), "layer")
+    few = [LAYERS[k] for k in (5, 6, 20)]  # each costs a kernel's compilation
+    layer = data.draw(st.sampled_from(LAYERS if backend == "numpy" else few), "layer")
     steps, batch = data.draw(st.sampled_from([0, 1, 2, 17])), data.draw(st.sampled_from([0, 1, 5]))
     flags = {
         "num_layers": data.draw(st.sampled_from([1, 2])),
+        "dropout": data.draw(st.sampled_from([0.0, 0.5])),
         "bidirectional": data.draw(st.booleans()),
         "return_sequences": data.draw(st.booleans()),
         "return_state": data.draw(st.sampled_from([True, False, "all"])),
-        "go_backwards": False,
         "learn_initial_state": data.draw(st.booleans()),
         "batch_first": data.draw(st.booleans()),
     }
+    flags["go_backwards"] = not flags["bidirectional"] and data.draw(st.booleans())
     composed, compiled = forms(layer, backend, **flags)
     rng = np.random.default_rng(data.draw(st.integers(0, 9)))
     call: dict[str, Any] = {}
@@ -107,8 +110,9 @@ def test_shapes_lengths_and_directions(backend: str, data: Any) -> None:
     parts = 2 if layer[0] is nn.LSTM else 1
     if with_state:
         count = flags["num_layers"] * (1 + flags["bidirectional"])
-        shape = (batch, count, SIZES[1]) if flags["batch_first"] else (count, batch, SIZES[1])
-        arrays += [rng.standard_normal(shape).astype(layer[2]) for _ in range(parts)]
+        front = (batch, count) if flags["batch_first"] else (count, batch)
+        widths = [layer[1].get("proj_size", SIZES[1]), SIZES[1]][:parts]
+        arrays += [rng.standard_normal((*front, n)).astype(layer[2]) for n in widths]
 
     def run(module: Any, x: Any, *state: Any) -> Any:
         start = None if not state else state if parts == 2 else state[0]
@@ -208,7 +212,9 @@ UNARY = {
     "shifted": lambda a: tg.concatenate([a[:, 1:], a[:, :1]], axis=-1),
     "halves": lambda a: tg.concatenate([h * h for h in np.split(a, 2, axis=-1)], axis=1),
     "first": lambda a: a[:, :1] + a,
-    "reshaped": lambda a: a.reshape(len(a), 2, 2).sum(axis=1).reshape(-1, 2) @ np.eye(2, WIDTH),
+    "reshaped": lambda a: (
+        a.reshape(len(a), 2, 2).sum(axis=1).reshape(-1, 2) @ np.eye(2, WIDTH, dtype=a.dtype)
+    ),
     "half": lambda a: a / 2 - 1,
     "detached": lambda a: a * a.detach(),
 }
@@ -264,15 +270,6 @@ instructions = st.tuples(
 )
 programs = st.lists(instructions, min_size=3, max_size=20)
 LONG = settings().max_examples > 100
-
-
-def run_random(program: Any, states: int, dtype: str, backend: str, steps: int, batch: int) -> None:
-    composed = RandomCell(program, states, dtype)
-    compiled = compiled_twin(composed, backend)
-    x = np.random.default_rng(steps).standard_normal((batch, steps, WIDTH)).astype(dtype)
-    lengths = None if steps % 2 else np.arange(batch) % (steps + 1)
-    with np.errstate(all="ignore"):
-        assert_same(composed, compiled, lambda cell, x: nn.scan(cell, x, lengths=lengths), [x])
 
 
 def shuffled(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
@@ -353,14 +350,42 @@ def test_what_differs_is_refused_with_its_name_and_size(step: Any, monkeypatch: 
         nn.scan(compiled, np.ones((3, 5, WIDTH)))
 
 
-# float64 alone: a few of these cells are so ill-conditioned that single precision says nothing of them.
-@given(programs, st.integers(1, 3), st.sampled_from([1, 2, 5]), st.sampled_from([1, 5]))
-def test_random_cells_with_numpy(program: Any, states: int, steps: int, batch: int) -> None:
-    run_random(program, states, "float64", "numpy", steps, batch)
+def run_random(program: Any, states: int, dtype: str, backend: str, steps: int, batch: int) -> None:
+    composed = RandomCell(program, states, dtype)
+    exact = RandomCell(program, states, "float64") if dtype == "float32" else None
+    if exact:
+        for p, q in zip(exact.parameters(), composed.parameters(), strict=True):
+            p.assign_(q.numpy().astype("float64"))
+    compiled = compiled_twin(composed, backend)
+    x = np.random.default_rng(steps).standard_normal((batch, steps, WIDTH)).astype(dtype)
+    lengths = None if steps % 2 else np.arange(batch) % (steps + 1)
+    with np.errstate(all="ignore"):
+        assert_same(composed, compiled, lambda cell, x: nn.scan(cell, x, lengths=lengths), [x], exact=exact)
+
+
+DTYPES, STEPS, BATCHES = (st.sampled_from(v) for v in (["float64", "float32"], [0, 1, 2, 17], [0, 1, 5]))
+
+
+@pytest.mark.parametrize("large", [0, engine._LARGE], ids=["local in the loop", "local at once"])
+@given(programs, st.integers(1, 3), DTYPES, STEPS, BATCHES)
+def test_random_cells_with_numpy(
+    large: int, program: Any, states: int, dtype: str, steps: int, batch: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_LARGE", large)
+        run_random(program, states, dtype, "numpy", steps, batch)
+
+
+@given(programs, st.integers(1, 3), DTYPES, STEPS, BATCHES)
+def test_random_cells_as_kernels(program: Any, states: int, dtype: str, steps: int, batch: int) -> None:
+    with kernels_in_python():
+        run_random(program, states, dtype, "numba", steps, batch)
 
 
 @pytest.mark.parametrize("backend", [NUMBA])
 @settings(max_examples=100 if LONG else 4)
-@given(programs, st.integers(1, 3), st.sampled_from([1, 2, 5]), st.sampled_from([1, 5]))
-def test_random_cells_with_numba(backend: str, program: Any, states: int, steps: int, batch: int) -> None:
-    run_random(program, states, "float64", backend, steps, batch)
+@given(programs, st.integers(1, 3), DTYPES, STEPS, BATCHES)
+def test_random_cells_with_numba(
+    backend: str, program: Any, states: int, dtype: str, steps: int, batch: int
+) -> None:
+    run_random(program, states, dtype, backend, steps, batch)
