@@ -1,11 +1,13 @@
 """Calls of operations with random values, made from their declared samples."""
 
+import functools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.ops.registry import Operation, Primitive, Sample
+from tinygrad_rnn.ops.registry import Domain, Operation, Primitive, Sample
 
 
 class Slot(NamedTuple):
@@ -47,7 +49,10 @@ def _filled(part: Any, arrays: list[Any]) -> Any:
 
 
 def drawn(p: Operation, rng: np.random.Generator, operand: int, shape: tuple[int, ...]) -> np.ndarray:
-    domain: Any = p.domain[operand if len(p.domain) > 1 else 0]
+    return drawn_from(p.domain[operand if len(p.domain) > 1 else 0], rng, shape)
+
+
+def drawn_from(domain: Domain, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(domain(rng, shape) if callable(domain) else rng.uniform(*domain, shape))
 
 
@@ -78,3 +83,46 @@ def samples(p: Operation, shapes: Callable[[int], Any] | None = None) -> Iterato
         else:
             yield Sample(((2, 3), (3,), (2, 1))[: p.arity], s.static)
             yield Sample(((),) * p.arity, s.static)
+
+
+def distance(made: Call, arrays: list[np.ndarray]) -> float:
+    """How far drawn arrays are from the nearest point without a derivative."""
+    p = made.operation
+    if p.kinks is None or not all(a.size for a in arrays):
+        return np.inf
+    return float(np.min(p.kinks(*made.operands(arrays), **made.static), initial=np.inf))
+
+
+AWAY = 1e-2
+"""How far from kinks derivatives are checked."""
+
+
+def small(made: Call) -> Iterator[Call]:
+    """The same call with 0 in place of each of its lengths, and with numbers in place of its arrays."""
+
+    def shaped(change: Callable[[int], tuple[int, ...]]) -> Call:
+        slots = [s._replace(shape=tuple(m for n in s.shape for m in change(n))) for s in made.slots]
+        return made._replace(inputs=tuple(made.operands(slots)), slots=slots)
+
+    for length in sorted({n for s in made.slots for n in s.shape} - {0}):
+        yield shaped(lambda n, length=length: (0,) if n == length else (n,))
+    yield shaped(lambda n: ())
+
+
+@functools.cache
+def taken(p: Operation) -> list[list[Call]]:
+    """Of each declared sample the small calls that the operation takes, and has derivatives at."""
+
+    def takes(made: Call) -> bool:
+        rng = np.random.default_rng(0)
+        try:
+            draws = [made.draw(rng) for _ in range(20)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # the mean of nothing
+                outputs = made(draws[0])
+        except (ArithmeticError, ValueError, IndexError, TypeError, RuntimeWarning):
+            return False
+        some = not isinstance(outputs, tuple) or len(outputs)
+        return bool(some) and any(distance(made, arrays) > AWAY for arrays in draws)
+
+    return [[v for v in small(call(p, s)) if takes(v)] for s in p.samples]

@@ -5,12 +5,13 @@ the others, in any memory layout, and now and then with one tensor as several op
 """
 
 import inspect
+import itertools
 from typing import Any, NamedTuple
 
 import hypothesis.extra.numpy as npst
 import numpy as np
 import pytest
-from drawing import Call, call, drawn, samples
+from drawing import AWAY, Call, call, distance, drawn, drawn_from, samples, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,25 +94,33 @@ def cases(draw: Any, p: Operation) -> Case:
         which = list(samples(p, lambda _: draw(few).input_shapes))
     else:
         which = list(samples(p, lambda number: broadcastable(rng, number)))
-    chosen = which[draw(st.integers(0, len(which) - 1))]
+    number = draw(st.integers(0, len(which) - 1))
+    chosen = which[number]
+    first = p.domain[0]
     plain = not any(callable(domain) for domain in p.domain)
-    # A kinked operation of one tensor twice would be at its kink, where a convention rules, everywhere.
-    again = len(chosen.inputs) > 1 and p.analytic and plain and draw(st.booleans())
+    again = len(chosen.inputs) > 1 and (plain or callable(first)) and draw(st.booleans())
     if again and p.elementwise:
         chosen = Sample((chosen.inputs[0],) * p.arity, chosen.static)
     made = call(p, chosen)
-    common: Any = (max(i[0] for i in p.domain), min(i[1] for i in p.domain)) if again else None  # type: ignore
-    while True:
+    if not p.elementwise and taken(p)[number] and draw(st.integers(0, 3)) == 0:
+        made = draw(st.sampled_from(taken(p)[number]))
+    common: Any = first
+    if plain:
+        common = max(i[0] for i in p.domain), min(i[1] for i in p.domain)  # type: ignore[index]
+    for attempt in itertools.count():
+        # Of one tensor twice, maximum and the like are at their kinks everywhere.
+        again = again and attempt < 20
         arrays: list[np.ndarray] = []
         roles: list[int] = []
         for slot in made.slots:
             same = [k for k, a in enumerate(arrays) if a.shape == slot.shape] if again else []
             if not same:
-                value = rng.uniform(*common, slot.shape) if again else drawn(p, rng, slot.operand, slot.shape)
-                arrays.append(np.asarray(value))
+                value = (
+                    drawn_from(common, rng, slot.shape) if again else drawn(p, rng, slot.operand, slot.shape)
+                )
+                arrays.append(value)
             roles.append(same[0] if same else len(arrays) - 1)
-        distance = np.inf if p.kinks is None else p.kinks(*made.operands(arrays), **made.static)
-        if np.min(distance, initial=np.inf) > 1e-2:
+        if distance(made, [arrays[role] for role in roles]) > AWAY:
             break
     layouts = [draw(st.sampled_from(list(LAYOUTS))) for _ in arrays]
     return Case(made, arrays, roles, layouts)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawing import Call, call, samples
+from drawing import Call, call, samples, small
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.ops import NUMPY, REGISTRY
@@ -144,6 +144,41 @@ def test_values_equal_the_reference(c: Call) -> None:
             got = c([t if k == mixed or grad else a for k, (t, a) in enumerate(zip(ts, arrays, strict=True))])
             assert_same(got, wanted, Tensor)
             assert all(y.requires_grad == grad for y in listed(got))
+
+
+WITHOUT = {
+    "median": "the median of no elements is not defined",
+    "qr": "matrices with more columns than rows",
+    "convolve": "vectors are needed",
+}
+"""Why an operation refuses arrays without elements, or numbers, that NumPy's function takes."""
+
+
+def refused(made: Call, operands: list[Any]) -> bool:
+    try:
+        made(operands)
+    except ValueError as error:
+        return WITHOUT[made.operation.name] in str(error)
+    return False
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the mean of nothing is nan
+@pytest.mark.parametrize("p", REGISTRY.values(), ids=REGISTRY)
+def test_arrays_without_elements_and_without_axes_are_taken_where_numpy_takes_them(p: Operation) -> None:
+    for made in [c for s in samples(p) for c in small(call(p, s))]:
+        try:
+            arrays = made.draw(np.random.default_rng(7))
+            wanted = reference(made, arrays)
+        except (ArithmeticError, ValueError, IndexError, TypeError):
+            continue
+        ts = [tg.tensor(a, requires_grad=True) for a in arrays]
+        if p.name in WITHOUT and refused(made, ts):
+            continue
+        got = listed(made(ts))
+        assert_same(got, wanted, Tensor)
+        for y in got:
+            (y * y).sum().backward(retain_graph=True)
+        assert all(t.grad is None or t.grad.shape == t.shape for t in ts)
 
 
 def defaults(function: Any) -> dict[str, Any]:

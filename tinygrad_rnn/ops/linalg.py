@@ -130,6 +130,7 @@ inv.defvjp(lambda g, y, _a: -(y.mT @ g @ y.mT))
         sample((2, 3, 3), (3, 2)),
         sample((2, 2), (4, 2, 1)),
         sample((2, 2), (2, 0)),
+        sample((3, 3), (3, 3)),
     ],
     domain=(_well_conditioned, (-3.0, 3.0)),
 )

@@ -65,6 +65,11 @@ def _norm_kinks(x, ord=None, axis=None, keepdims=False):
     return _from_kinks(x, ord if ord is None or np.ndim(x) == 1 or axis is not None else np.inf)
 
 
+def _largest(sizes, axis):
+    """The function that gives the largest of sizes along an axis; 0, the sum, of none."""
+    return np.max if np.shape(sizes)[axis] else np.sum
+
+
 _MATRIX_ORDERS = [sample((2, 3), ord=p) for p in ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)]
 
 
@@ -121,11 +126,11 @@ def norm(x, /, ord=None, axis=None, keepdims=False):
     row, column = axes
     if ord in ("nuc", 2, -2):
         s = svdvals(np.moveaxis(x, axes, (-2, -1)))
-        y = {"nuc": np.sum, 2: np.max, -2: np.min}[ord](s, axis=-1)
+        y = {"nuc": np.sum, 2: _largest(s, -1), -2: np.min}[ord](s, axis=-1)
         return np.expand_dims(y, axes) if keepdims else y
     if ord not in (1, -1, np.inf, -np.inf):
         raise ValueError(f"ord={ord!r} is no norm of matrices: 'fro', 'nuc', 1, -1, 2, -2, inf and -inf are")
     summed, picked = (row, column) if abs(ord) == 1 else (column, row)
     sums = np.sum(np.abs(x), axis=summed, keepdims=True)
-    y = (np.max if ord > 0 else np.min)(sums, axis=picked, keepdims=True)
+    y = (_largest(sums, picked) if ord > 0 else np.min)(sums, axis=picked, keepdims=True)
     return y if keepdims else np.squeeze(y, axes)

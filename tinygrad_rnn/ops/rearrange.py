@@ -102,6 +102,8 @@ def repeat(x, /, repeats, axis=None):
 
 
 def _repeat_vjp(g, _y, _x, repeats, axis=None):
+    if not _x.shape:
+        axis = None  # a number counts as a vector of one
     shape = (int(np.prod(_x.shape)),) if axis is None else _x.shape
     axis = 0 if axis is None else axis % len(shape)
     counts = np.asarray(repeats)

@@ -134,8 +134,8 @@ min.defvjp(_extremum_vjp)
 
 
 def _shift(x, axis):
-    """The maximum, to be subtracted before exp; 0 where all is -inf, so that no inf - inf appears."""
-    top = np.max(x, axis=axis, keepdims=True)
+    """The maximum, to be subtracted before exp; 0 where all is -inf, or nothing: no inf - inf appears."""
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     return np.where(np.isfinite(top), top, 0)
 
 
@@ -180,6 +180,8 @@ def log_softmax(x, /, axis=-1):
     """``log(softmax(x))`` along an axis; stable for any finite x."""
     x = floating(x)
     d = x - _shift(x, axis)
+    if not d.size:
+        return d
     return (d - np.log(np.sum(wide(np.exp(d)), axis=axis, keepdims=True))).astype(x.dtype, copy=False)
 
 
