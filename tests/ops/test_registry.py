@@ -149,6 +149,7 @@ def test_first_derivatives(p: Primitive, data: st.DataObject) -> None:
 
 
 @COMPOSITE
+@FULL
 @given(data=st.data())
 def test_first_derivatives_of_composites(p: Composite, data: st.DataObject) -> None:
     assert_first_derivatives(p, data.draw(cases(p)))
