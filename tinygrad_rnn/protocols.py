@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .ops.registry import NUMPY, Operation
+from .ops.registry import NUMPY, Operation, again, mended
 
 NOT_ASSIGNED = (
     "tensors are not assigned into: the tape could not say which values an operation has seen. "
@@ -38,7 +38,7 @@ class Protocols:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         if kwargs.get("out") is not None:
             raise TypeError(
-                f"np.{name} cannot write into out= with tensors: nothing on the tape is overwritten"
+                f"np.{name} cannot write into out= with tensors: leave it out, results are new"
             )
         if method == "reduce" and ufunc in _REDUCTIONS:
             kwargs.setdefault("axis", 0)
@@ -61,7 +61,10 @@ class Protocols:
             same, words = _SAME[function]
             return same(*args, **{**words, **kwargs})
         if function in _PLAIN_FUNCTIONS:
-            return function(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
+            try:
+                return function(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
+            except (ValueError, TypeError, IndexError) as error:
+                raise again(error, f"np.{function.__name__}: {mended(str(error))}") from error
         if function in _WRITING_FUNCTIONS:
             raise TypeError(f"np.{function.__name__} would write into a tensor, but {NOT_ASSIGNED}")
         raise _no_rule(f"{function.__module__}.{function.__name__}".removeprefix("numpy."))
@@ -92,7 +95,7 @@ def _from_numpy(
         kwargs = {name: value for name, value in kwargs.items() if name not in arrays}
     if kwargs.get("out") is not None:
         raise TypeError(
-            f"np.{function.__name__} cannot write into out= with tensors: nothing on the tape is overwritten"
+            f"np.{function.__name__} cannot write into out= with tensors: leave it out, results are new"
         )
     static: dict[str, Any] = {}
     for name, value in kwargs.items():

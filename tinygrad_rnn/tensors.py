@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import ops, tape
-from .ops.registry import Operation, Primitive, again, spec
+from .ops.registry import Operation, Primitive, again, mended, spec
 from .protocols import NOT_ASSIGNED, Protocols, plain
 from .state import State, current_state, enable_grad
 from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock, note_changed
@@ -67,7 +67,7 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     if dtype is None or array.dtype == dtype:
         return array
     if np.dtype(dtype).kind not in "biufc":
-        raise TypeError(f"a tensor holds numbers; its dtype cannot be {np.dtype(dtype)}")
+        raise TypeError(f"a tensor holds numbers; its dtype cannot be {np.dtype(dtype)}: 'float32' is one")
     if array.dtype.kind == "c" and np.dtype(dtype).kind != "c":
         raise TypeError(
             f"{array.dtype} values would lose their imaginary part in {np.dtype(dtype)}: pass values.real "
@@ -336,14 +336,18 @@ def _augmented(sign: str, operation: Primitive) -> Callable[[Tensor, Any], Tenso
 
     def call(self: Tensor, other: Any) -> Tensor:
         if type(self._place) is Leaf:
-            raise RuntimeError(
-                f"{sign} would leave the leaf {self._place.name or '(unnamed)'} of shape {self.shape}, which "
-                f"requires gradients, as it is, and give its name to another tensor: change it by "
-                f"x.assign_(values) or an optimiser, or write x = x {sign[:-1]} y if a new one is meant"
-            )
+            raise _rebinding(self, sign)
         return _apply2(operation, self, other)
 
     return call
+
+
+def _rebinding(leaf: Tensor, sign: str) -> RuntimeError:
+    return RuntimeError(
+        f"{sign} would leave the leaf {leaf.name or '(unnamed)'} of shape {leaf.shape}, which requires "
+        f"gradients, as it is, and give its name to another tensor: change it by x.assign_(values) or an "
+        f"optimiser, or write x = x {sign[:-1]} y if a new one is meant"
+    )
 
 
 def _comparison(sign: str, compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Any]:
@@ -656,6 +660,11 @@ class Tensor(Protocols):
     __ipow__ = _augmented("**=", ops.power)
     __imatmul__ = _augmented("@=", ops.matmul)
 
+    def __ifloordiv__(self, other: Any) -> Any:
+        if type(self._place) is Leaf:
+            raise _rebinding(self, "//=")
+        return self // other
+
     def __floordiv__(self, other: Any) -> Any:
         return np.floor_divide(self._data, plain(other))
 
@@ -738,9 +747,8 @@ class Tensor(Protocols):
         try:
             return function(self._data, *args, **kwargs)
         except (ValueError, TypeError, IndexError) as error:
-            raise again(
-                error, f"{function.__name__} of a tensor {self.dtype}{self.shape}: {error}"
-            ) from error
+            what = f"{function.__name__} of a tensor {self.dtype}{self.shape}"
+            raise again(error, f"{what}: {mended(str(error))}") from error
 
     # ---- conversions
 

@@ -11,7 +11,7 @@ import numpy as np
 def need_callable(what: str, f: Any) -> None:
     """Raise unless f can be called."""
     if not callable(f):
-        raise TypeError(f"{what} takes a function, and gives another one; got {f!r}: pass f, not f(x)")
+        raise TypeError(f"{what} takes a function first, got {f!r}: pass f itself, and not f(x)")
 
 
 def is_module(tree: Any) -> bool:

@@ -211,8 +211,46 @@ class Composite(Operation):
             raise RuntimeError(self._named(error)) from error
 
     def _named(self, error: Exception) -> str:
-        text = str(error)
+        text = mended(str(error))
         return text if text.startswith((f"{self.name}: ", f"{self.name}(")) else f"{self.name}: {text}"
+
+
+_MENDS = {
+    "could not be broadcast": "counted from the last axis, lengths must be equal, or 1",
+    "shape mismatch": "counted from the last axis, lengths must be equal, or 1",
+    "did not contain a loop": "pass arrays of numbers",
+    "could not convert string": "pass arrays of numbers",
+    "bad operand type": "pass arrays of numbers",
+    "not supported between instances": "pass arrays of numbers",
+    "must be real number": "pass arrays of numbers",
+    "not supported for the input types": "pass arrays of numbers",
+    "Cannot cast": "integers are needed there, x.astype(int)",
+    "is out of bounds for array of dimension": "axes count from 0, or from -1 for the last",
+    "mismatch in its core dimension": "transpose an operand, x.mT, or reshape it",
+    "not aligned": "transpose an operand, x.mT, or reshape it",
+    "does not have enough dimensions": "multiply by a number with *",
+    "cannot reshape": "the number of elements stays; one length may be -1",
+    "is out of bounds for axis": "positions count from 0, or from -1 for the last",
+    "must be square": "the last two axes hold the matrices",
+    "at least two": "the last two axes hold the matrices; give it one more axis, x[None]",
+    "not enough values to unpack": "the last two axes hold the matrices; give it one more axis, x[None]",
+    "Singular matrix": "use pinv, or add a multiple of the identity",
+    "not positive definite": "add a multiple of the identity",
+    "zero-size array to reduction": "an empty array has none; look at x.size first",
+    "must match exactly": "axis= chooses the one along which they may differ",
+    "is not iterable": "pass a list or a tuple",
+    "must have the same shape": "np.broadcast_to gives them one; concatenate joins along an axis",
+    "not understood": "dtypes are np.float32, 'float64' and the like",
+}
+"""What to do about NumPy's commonest refusals, by what they say."""
+
+
+def mended(text: str) -> str:
+    """An error's text, and what to do about it where NumPy does not say."""
+    for words, mend in _MENDS.items():
+        if words in text and mend not in text:
+            return f"{text}; {mend}"
+    return text
 
 
 def again(error: Exception, text: str) -> Exception:
@@ -316,7 +354,9 @@ class Primitive(Operation):
         """
         if joint is not None:
             if rules:
-                raise TypeError(f"{self.name} got a joint rule and {len(rules)} others: pass either")
+                raise TypeError(
+                    f"{self.name} got a joint rule and {len(rules)} others: pass the one or the others"
+                )
             code = self._code(joint, "joint rule", "(g, y, *inputs)")
             if not code.co_flags & inspect.CO_VARARGS or code.co_argcount < 2:
                 raise TypeError(
@@ -330,7 +370,7 @@ class Primitive(Operation):
         if len(rules) != len(self.inputs):
             raise TypeError(
                 f"{self.name} has {len(self.inputs)} array inputs, got {len(rules)} rules: pass one "
-                f"for each of {wanted[6:]}, None where there is no gradient"
+                f"for each of {', '.join(self.inputs)}, and None where there is no gradient"
             )
         for name, rule in zip(self.inputs, rules, strict=True):
             if rule is None:
@@ -448,7 +488,7 @@ class Primitive(Operation):
     def explain(self, error: Exception, inputs: Sequence[Any], static: dict[str, Any]) -> Exception:
         """The same error with the operation, the operands' shapes and the cause in its text."""
         shown = ", ".join([*map(_brief, inputs[:8]), *(f"{k}={_brief(v)}" for k, v in static.items())])
-        return again(error, f"{self.name}({shown}): {str(error).removeprefix(f'{self.name}: ')}")
+        return again(error, f"{self.name}({shown}): {mended(str(error)).removeprefix(f'{self.name}: ')}")
 
 
 def _brief(value: Any) -> str:
@@ -464,7 +504,8 @@ def _declaration(
     domain: Domain | tuple[Domain, ...],
     declared: dict[str, Any],
 ) -> Callable[[Callable[..., Any]], Any]:
-    functions: list[Any] = [numpy] if callable(numpy) else [f for f in numpy if f is not None]
+    given: Any = numpy if isinstance(numpy, Sequence) else [numpy]
+    functions = [f for f in given if f is not None]
     single = callable(domain) or isinstance(domain[0], (int, float))
     domains: Any = (domain,) if single else domain
 
