@@ -720,6 +720,64 @@ def test_cotangents_are_summed_over_broadcast_axes(given: Any, wanted: Any) -> N
     np.testing.assert_allclose(got, summed.reshape(wanted), rtol=1e-6)
 
 
+def test_the_line_of_first_use_is_that_of_the_version() -> None:
+    """Also where lines take turns, and where one has been run more often than is remembered."""
+
+    def here(w: Any) -> Any:
+        return tg.exp(w * w)
+
+    def there(w: Any) -> Any:
+        return tg.exp(w * w)
+
+    lines = {f: rf"first used at .*:{f.__code__.co_firstlineno + 1}\b" for f in (here, there)}
+    w = leaf(2)
+    recorded = []
+    for f in (here, there, here):
+        recorded.append((f, f(w)))
+        w.assign_(np.ones(2))
+    for f, y in recorded:
+        with pytest.raises(RuntimeError, match=lines[f]):
+            y.sum().backward()
+    w = leaf(2)
+    y = there(w)
+    w.assign_(np.ones(2))
+    for _ in range(70):
+        here(w).sum().backward()
+    with pytest.raises(RuntimeError, match=lines[there]):
+        y.sum().backward()
+
+
+def test_tensors_that_share_an_array_have_versions_of_their_own() -> None:
+    array = np.ones(3)
+    one, other = tg.tensor(array), tg.tensor(array)
+    one.data -= 1
+    y = leaf(3) * other
+    other.data -= 1
+    with pytest.raises(RuntimeError, match=r"used version 0 .*, and now it has version 1\."):
+        y.sum().backward()
+    y = leaf(3) * other
+    other.data -= 1
+    other.data -= 1
+    with pytest.raises(RuntimeError, match=r"used version 1 .*, and now it has version 3\."):
+        y.sum().backward()
+
+
+def _doubled(x: Any, /) -> Any:
+    return x * 2.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [(lambda g, _y, _x: g * np.cos(_x), True), (lambda g, _y, x: x(g), False)],  # an array cannot be called
+)
+def test_who_reads_what_is_not_kept_is_told_of_the_underscore(rule: Any, told: bool) -> None:
+    doubled = Primitive(_doubled)
+    doubled.defvjp(rule)
+    with pytest.raises(TypeError, match="rule of _doubled") as caught:
+        doubled(leaf(2)).sum().backward()
+    assert ("underscore" in str(caught.value)) == told
+
+
 def test_a_cotangent_is_not_broadcast() -> None:
     for given in ((3,), (1, 3), ()):
         with pytest.raises(ValueError, match=r"does not broadcast from the input's shape \(2, 3\)"):
