@@ -18,6 +18,12 @@ def test_there_are_tutorials():
 @pytest.mark.filterwarnings("ignore:.* written instead of")  # where there is no Graphviz
 def test_tutorial_runs(path, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))  # a tutorial may declare primitives
-    runpy.run_path(str(path), run_name="__main__")
+    tables = (registry.REGISTRY, registry.NUMPY)
+    before = [dict(table) for table in tables]
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        for table, entries in zip(tables, before, strict=True):  # a tutorial may declare primitives
+            table.clear()
+            table.update(entries)
     assert capsys.readouterr().out
