@@ -42,7 +42,9 @@ MEMORY = 16 * 2**30  # bytes of address space: a mutant that takes more is kille
 
 VALUES, CONVENTIONS = "ops/test_values.py", "ops/test_conventions.py"
 PROPERTIES = "ops/test_registry.py"
-ENGINE = "test_tape.py test_tensors.py test_autodiff.py test_anomaly.py test_machine.py test_checks.py"
+TENSORS = "test_tensors.py test_misuse.py"
+TRANSFORMED = "test_autodiff.py test_anomaly.py test_machine.py test_checks.py"
+ENGINE = f"test_tape.py {TENSORS} {TRANSFORMED}"
 TESTS = {
     "ops/activations.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
     "ops/arithmetic.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
@@ -65,12 +67,12 @@ TESTS = {
     "ops/statistics.py": f"{VALUES} ops/test_reductions.py {PROPERTIES}",
     "ops/triangles.py": f"{VALUES} ops/test_rearrange.py {PROPERTIES}",
     "ops/trigonometry.py": f"{VALUES} ops/test_elementwise.py {PROPERTIES}",
-    "autodiff.py": "test_autodiff.py test_checks.py",
+    "autodiff.py": "test_autodiff.py test_misuse.py test_checks.py",
     "checkpointing.py": "test_checkpointing.py",
-    "checks.py": "test_checks.py",
+    "checks.py": "test_checks.py test_misuse.py",
     "tape.py": f"{ENGINE} test_lifetime.py",
-    "tensors.py": f"test_tensors.py {VALUES} {CONVENTIONS} {ENGINE.replace('test_tensors.py ', '')}",
-    "protocols.py": f"test_tensors.py {VALUES} {CONVENTIONS} ops/test_products.py ops/test_elementwise.py",
+    "tensors.py": f"{TENSORS} {VALUES} {CONVENTIONS} test_tape.py {TRANSFORMED}",
+    "protocols.py": f"{TENSORS} {VALUES} {CONVENTIONS} ops/test_products.py ops/test_elementwise.py",
 }
 """What is mutated, and the test modules that are tried on it, quickest first: the first failure ends it."""
 
