@@ -112,6 +112,20 @@ def test_a_plan_counts_bytes_and_operations() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gru_keeps_little(backend: str) -> None:
+    """For backward r, z, n, h, and of U h the part for n; what is joined of gates lies nowhere else."""
+    I, H, B, T = 4, 32, 40, 10
+    layer = tg.compile(nn.GRU(I, H, rng=0, dtype="float64"), backend=backend)
+    y, _ = layer(tg.tensor(drawn(B, T, I), requires_grad=True))
+    held = tg.Tape(y).memory().total
+    parameters = sum(p.size for p in layer.parameters())
+    assert held <= 8 * (B * T * (5 * H + I) + 5 * B * H + 2 * parameters)
+    program = layer.l0._engine._traced.popitem()[1].programs.popitem()[1]
+    assert len([v for v in program.plan.saved if v.features == (H,)]) == 4
+    assert "concatenate" not in [i.name for i in program.plan.sunk]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_single_steps(backend: str) -> None:
     cell = randomised(nn.LSTMCell(3, 4, rng=0, dtype="float64", peephole="diagonal"), 1)
     compiled = compiled_twin(cell, backend)
@@ -183,16 +197,19 @@ def test_single_steps_see_what_has_changed(backend: str) -> None:
         c.clip = 0.1
 
     state = tuple(tg.tensor(drawn(2, 4, seed=k)) for k in range(2))
+    few = tuple(tg.tensor(s.numpy()[:1]) for s in state)
     with tg.no_grad():
         for change in (write, replace, turn, write, limit):
             cell.step(x, state)
             cell.step(x, state)
             before = cell.step(x, state)[0].numpy()
+            cell.step(x[:1], few)
             change(cell)
             change(plain)
             wanted = plain(tg.tensor(x), state)[0].numpy()
             assert np.abs(wanted - before).max() > 1e-3
             np.testing.assert_allclose(cell.step(x, state)[0].numpy(), wanted, rtol=1e-12)
+            np.testing.assert_allclose(cell.step(x[:1], few)[0].numpy(), wanted[:1], rtol=1e-12)
     assert cell.step(x, state)[0].requires_grad
     for p in cell.parameters():
         p.requires_grad = False
@@ -330,6 +347,31 @@ def test_tracing_leaves_random_generators_alone() -> None:
         draws.append((y.numpy(), tg.default_generator().random()))
     np.testing.assert_array_equal(draws[0][0], draws[1][0])
     assert draws[0][1] == draws[1][1]
+
+
+def test_options_that_are_not_compiled_are_named_once() -> None:
+    for options, name in (
+        ({"return_state": "all"}, "return_state"),
+        ({"recurrent_dropout": 0.5}, "recurrent_d"),
+    ):
+        plain, compiled = [lstm(num_layers=2, **options) for _ in range(2)]
+        tg.compile(compiled, backend="numpy")
+        x, results = drawn(2, 3, 3), []
+        for layer in (plain, compiled):
+            layer.recurrent_dropout.rng = np.random.default_rng(3)
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter("always")
+                results.append([layer(x) for _ in range(2)])
+        assert [
+            f"LSTMCell runs as it is composed, and no faster: {name}" in str(w.message) for w in found
+        ] == [True] * 2  # of each cell
+        for (y, s), (y2, s2) in zip(*results, strict=True):
+            np.testing.assert_array_equal(y.numpy(), y2.numpy())
+            np.testing.assert_array_equal(s.c.numpy(), s2.c.numpy())
+    compiled.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled(x)
 
 
 def test_zoneout_in_evaluation_is_compiled() -> None:

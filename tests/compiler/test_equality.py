@@ -78,6 +78,7 @@ def test_all_but_a_few_run_as_kernels() -> None:
         assert kernels == ("gelu" not in options.values()), (kind, options)
 
 
+@pytest.mark.filterwarnings('ignore:.*return_state="all" is not compiled')
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(data=st.data())
 def test_shapes_lengths_and_directions(backend: str, data: Any) -> None:

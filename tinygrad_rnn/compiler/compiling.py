@@ -27,6 +27,10 @@ class CompiledCell:
         """All steps over packed sequences; see `nn.scan.run`."""
         return self._engine.scan(self, rows, state, counts, reverse)
 
+    def composes(self, option: str) -> None:
+        """Say, once, that an option keeps the loop from being compiled; see `nn.scan.run`."""
+        self._engine.refuse(self, f"{option} is not compiled")
+
     def plan(self) -> Report:
         """What runs before, in and after the loops over time, entry by entry; print it.
 
@@ -109,8 +113,8 @@ def compile(target: Any, *, backend: str | None = None) -> Any:
         Compiled when it is first called, and anew for other shapes of features and other dtypes; other batch
         sizes and lengths cost nothing. What cannot be compiled (Python branches on values, random numbers in
         the step, rows that depend on each other) runs as it did, after one warning that says what is in the
-        way; so does a backward pass that is itself recorded, and anything under `detect_anomaly` or an
-        `Observer`.
+        way; so do ``return_state="all"``, dropout of the recurrent state, and a backward pass that is itself
+        recorded, and without a warning anything under `detect_anomaly` or an `Observer`.
 
     Raises
     ------
@@ -119,6 +123,12 @@ def compile(target: Any, *, backend: str | None = None) -> Any:
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
+    code = getattr(target, "__code__", None)
+    if isinstance(target, type) or not callable(target) or (code and code.co_argcount < 2):
+        raise TypeError(
+            f"compile takes a layer, a model, or a cell, cell(x_t, state) -> (y_t, state); got {target!r}"
+            + (": make one first" if isinstance(target, type) else "")
+        )
     backend = backend or ("numba" if find_spec("numba") else "numpy")
     if not isinstance(target, Module) or _is_cell(target):
         return _compiled_cell(target, backend)

@@ -78,6 +78,10 @@ class Engine:
             self._said.add(text)
             warnings.warn(text, RuntimeWarning, stacklevel=3)
 
+    def refuse(self, cell: Any, reason: object) -> None:
+        """Say that the composed loop runs, and why."""
+        self.say(f"tg.compile: {_name(cell)} runs as it is composed, and no faster: {reason}")
+
     def traced(self, cell: Any, x: Tensor, state: State) -> tuple[Traced | None, list[Tensor]]:
         """What the step is traced to, None if it cannot be compiled; and the parameters."""
         around = self._around
@@ -97,7 +101,7 @@ class Engine:
                 self._traced[key] = Traced(step)
             except Unsupported as reason:
                 self._traced[key] = None
-                self.say(f"tg.compile: {_name(cell)} runs as it is composed, and no faster: {reason}")
+                self.refuse(cell, reason)
         return self._traced[key], tensors
 
     def program(self, traced: Traced, needs: tuple[bool, ...] | None, batch: int) -> Program:
@@ -136,7 +140,7 @@ class Engine:
         ready = self._ready.get(x._data.shape)
         if ready is not None and ready.plain is plain:
             arrays = ready.arrays((x, *state) if plain else (x, state), current_state())
-            if arrays is not None and self._around is not None and not self._around.changed():
+            if arrays is not None and not ready.around.changed():
                 y, new = ready.run(*arrays)
                 return y, new if plain else new[0]
         return self._prepared_single(cell, x, state)
@@ -152,7 +156,8 @@ class Engine:
         if traced.single is None:
             traced.single = Single(split_step(traced.step, None, True, hoist=False), self._writer())
         inputs = [x, *states]
-        ready = Ready(traced.single, parameters, inputs, type(state) is tuple)
+        assert self._around is not None
+        ready = Ready(traced.single, parameters, inputs, type(state) is tuple, self._around)
         if ready.lasting:
             if len(self._ready) > 64:
                 self._ready.clear()

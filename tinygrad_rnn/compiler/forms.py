@@ -38,6 +38,11 @@ def product_kind(i: Instruction) -> str | None:
     return i.name
 
 
+def is_view(i: Instruction) -> bool:
+    """Whether an instruction only looks at what it reads in another way."""
+    return isinstance(i.op, Primitive) and i.op.view
+
+
 def joins_features(i: Instruction) -> bool:
     """Whether an instruction concatenates features."""
     if i.name != "concatenate" or not isinstance(i.op, Primitive):

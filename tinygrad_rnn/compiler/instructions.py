@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -69,6 +70,11 @@ class Value:
     def rowwise(self) -> bool:
         """Whether there is one of it for each row, along the first axis."""
         return bool(self.shape) and self.shape[0] is ROWS
+
+    @property
+    def size(self) -> int:
+        """Numbers in one row; all of them, if it has no rows."""
+        return math.prod([n for n in self.shape if n is not ROWS])
 
     @property
     def features(self) -> Shape:

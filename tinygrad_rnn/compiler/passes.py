@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.registry import Primitive
-from .forms import elementwise
+from .forms import elementwise, is_view, joins_features
 from .instructions import Instruction, Instructions, Operand, Shape, Value
 
 
@@ -153,24 +152,36 @@ def broadcast(a: Shape, b: Shape) -> Shape:
 
 
 def with_views_again(backward: Sequence[Instruction], forward: Sequence[Instruction]) -> Instructions:
-    """The backward half taking views of forward results itself, so that their sources are what is saved."""
+    """The backward half taking views of forward results itself, so that their sources are what is saved.
+
+    But where it reads only some parts of what it does not need as a whole, these are what is saved.
+    """
     made_by = {o: i for i in forward for o in i.outputs}
+    read = {v for i in backward for v in i.read}
+    parts: Counter[Value] = Counter()
+    for v in read.intersection(made_by):
+        if is_view(made_by[v]):
+            parts[made_by[v].read[0]] += v.size
     again: dict[Value, Value] = {}
     clones: Instructions = []
 
     def stored(v: Value) -> bool:
         """Whether a value, or what it is a view of, can be kept for all steps."""
         i = made_by.get(v)
-        is_view = i is not None and isinstance(i.op, Primitive) and i.op.view
-        return v.rowwise or i is None or (is_view and stored(i.read[0]))
+        return v.rowwise or i is None or (is_view(i) and stored(i.read[0]))
+
+    def small_part(source: Value) -> bool:
+        """Whether to save what is read of a result's views takes less than the result."""
+        return source in made_by and source not in read and parts[source] < source.size
 
     def clone(v: Value) -> None:
         i = made_by.get(v)
         if (
             v in again
             or i is None
-            or not (isinstance(i.op, Primitive) and i.op.view)
+            or not is_view(i)
             or not stored(i.read[0])
+            or (v.rowwise and small_part(i.read[0]))
         ):
             return
         for source in i.read:
@@ -183,6 +194,33 @@ def with_views_again(backward: Sequence[Instruction], forward: Sequence[Instruct
         for v in i.read:
             clone(v)
     return [*clones, *replaced(backward, again)]
+
+
+CHEAP = ("add", "subtract", "multiply", "negative")
+
+
+def with_arithmetic_again(
+    backward: Sequence[Instruction], forward: Sequence[Instruction], stored: set[Value]
+) -> Instructions:
+    """The backward half adding and multiplying again what is at hand, instead of having more saved for it."""
+    made = {o for i in forward for o in i.outputs}
+    read = {v for i in backward for v in i.read}
+    again: dict[Value, Value] = {}
+    clones: Instructions = []
+    for i in forward:
+        out = i.outputs[0]
+        saved = i.name in CHEAP and out.rowwise and out in read - stored
+        if saved and all(v in read or v not in made for v in i.read):
+            again[out] = Value(_again(out.number), out.shape, out.dtype)
+            clones += replaced([Instruction(i.op, i.inputs, i.static, (again[out],), i.scope)], again)
+    return [*clones, *replaced(backward, again)]
+
+
+def with_joins(sunk: Instructions, loop: Instructions) -> tuple[Instructions, Instructions]:
+    """What is left sunk, and the loop joining its own results: their parts are written where they stay."""
+    made = {o for i in loop for o in i.outputs}
+    joins = [i for i in sunk if joins_features(i) and made.issuperset(i.inputs)]
+    return [i for i in sunk if i not in joins], loop + joins
 
 
 def _again(number: int) -> int:

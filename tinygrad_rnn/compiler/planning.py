@@ -12,7 +12,17 @@ from typing import Any
 
 from .. import ops
 from .instructions import Instruction, Instructions, Step, Unsupported, Value
-from .passes import demoted, depending, live, reassociated, replaced, simplified, with_views_again
+from .passes import (
+    demoted,
+    depending,
+    live,
+    reassociated,
+    replaced,
+    simplified,
+    with_arithmetic_again,
+    with_joins,
+    with_views_again,
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -81,6 +91,8 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
     if hoist:
         forward = reassociated(forward, [y, *new_states, *read_back], levels)
     backward = with_views_again(backward, forward)
+    if fused:
+        backward = with_arithmetic_again(backward, forward, {y, *new_states})
     read_back |= {v for i in backward for v in i.read}.union(v for v in (*gold, *wanted) if v is not None)
     forward = live(forward, [y, *new_states, *read_back])
     moving = depending(forward, step.states)
@@ -130,7 +142,10 @@ def _backward_phases(
     # What was moved into the loop may be wanted after it too: elementwise work is done again there.
     in_loop_only = {o for i in looped if carried.isdisjoint(i.outputs) for o in i.outputs}
     sunk = [i for i in backward if i not in done or not in_loop_only.isdisjoint(i.outputs)]
-    sunk = with_views_again(live(sunk, wanted), looped)
+    sunk = live(sunk, wanted)
+    if fused:
+        sunk, looped = with_joins(sunk, looped)
+    sunk = with_views_again(sunk, looped)
     # A carried cotangent is overwritten from step to step: what is sunk reads a copy that is kept.
     read = {v for i in sunk for v in i.read} | set(wanted)
     kept = {g: Value(-1000 - g.number, g.shape, g.dtype) for g in step.gstates if g in read}

@@ -11,6 +11,7 @@ from ..state import State as Recording
 from ..tensors import Tensor
 from .layout import Layout
 from .programs import Single
+from .surroundings import Surroundings
 
 
 class Ready:
@@ -22,14 +23,21 @@ class Ready:
         See `Single`.
     plain : bool
         Whether the state is a tuple of tensors, else it is one tensor.
+    around : Surroundings
+        Of the cell when this was made.
     lasting : bool
         Whether all that has been made of the parameters are views of them: what is written into them is seen.
     """
 
     def __init__(
-        self, form: Single, parameters: Sequence[Tensor], inputs: Sequence[Tensor], plain: bool
+        self,
+        form: Single,
+        parameters: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        plain: bool,
+        around: Surroundings,
     ) -> None:
-        self.plain = plain
+        self.plain, self.around = plain, around
         self._inputs = [(t.shape, t.dtype) for t in inputs]
         self._parameters = [(p, p.numpy()) for p in parameters]
         arrays = [a for _, a in self._parameters]

@@ -16,7 +16,7 @@ from .layers import Dropout
 from .module import Module, Parameter
 from .options import changed, choice
 from .packing import as_batch, pack
-from .scan import run
+from .scan import run, tell_composed
 from .states import HiddenState, LayerStates, State, StateTuple, hidden_state, map_state, refilled, tensors_of
 
 Rng = np.random.Generator | int | None
@@ -407,6 +407,7 @@ class _DroppedStep(_Step):
 
     def __init__(self, cell: Any, mask: np.ndarray) -> None:
         super().__init__(cell)
+        tell_composed(cell, "recurrent_dropout")
         self._mask = mask
         self._takes = "recurrent_mask" in inspect.signature(self._call).parameters
 

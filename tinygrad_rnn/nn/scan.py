@@ -94,14 +94,17 @@ def run(
     A cell that can take the whole loop over has a method ``scan_packed(rows, state, counts, reverse) ->
     (rows, state)``: inputs (N, ...) in order of steps, the states (counts[0], ...) before the first step, how
     many rows each step has, and whether to begin at the last step; it returns outputs (N, F) and each row's
-    final state. It is asked for everything but the states of all steps.
+    final state. It is asked for everything but the states of all steps; what it is not asked for, a method
+    ``composes(option)`` is told, if the cell has one.
     """
     start = map_state(packing.sort, state)
     if not packing.counts:
         after = _traced(packing, start, [], reverse) if return_state == "all" else state
         return _nothing(cell, sequence, packing, return_sequences), after
     over = getattr(cell, "scan_packed", None)
-    if over is not None and return_state != "all":
+    if over is not None and return_state == "all":
+        tell_composed(cell, 'return_state="all"')
+    elif over is not None:
         running = _rows(start, 0, packing.counts[0], packing)
         rows, final = over(packing.to_rows(sequence), running, packing.counts, reverse)
         idle = _rows(start, packing.counts[0], packing.batch, packing)
@@ -121,6 +124,11 @@ def run(
     if others:
         state = map_state(_joined, state, *[_rows(s, a, b, packing) for s, a, b in others])
     return output, map_state(packing.unsort, state)
+
+
+def tell_composed(cell: Any, option: str) -> None:
+    """Tell a cell that could take the loop over that an option stands against it."""
+    getattr(cell, "composes", lambda option: None)(option)
 
 
 Others = list[tuple[State, int, int]]
