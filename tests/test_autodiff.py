@@ -1,5 +1,7 @@
 """The functional transformations against closed forms, PyTorch's functional API and each other."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 
@@ -324,3 +326,11 @@ class TestPerExample:
         )
         np.testing.assert_array_equal(found["w"], A)
         np.testing.assert_array_equal(found["b"], np.ones(3))
+
+
+def test_gradients_of_an_ordered_dict_are_one_too() -> None:
+    x = OrderedDict(b=np.ones(2), a=np.ones(3))
+    g = tg.grad(lambda d: (d["a"] * 2).sum() + d["b"].sum())(x)
+    assert type(g) is OrderedDict
+    assert list(g) == ["b", "a"]
+    assert type(tg.grad(lambda d: d["a"].sum())({"a": np.ones(2)})) is dict

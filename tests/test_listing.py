@@ -111,10 +111,36 @@ def test_memory_counts_every_array_once_by_entry_module_and_step():
     assert memory.by_step == {0: 160, 1: 80}
     assert memory.by_module == {"net": 240}
     assert memory.by_entry == {"%1 tanh": 160, "%5 exp": 80}
-    assert str(memory).startswith("240 bytes held for backward\n\nmodule  bytes\nnet       240\n\ntime step")
+    assert str(memory) == (
+        "240 bytes held for backward\n\nmodule  bytes\nnet       240\n\n"
+        "time step  bytes\n0            160\n1             80\n\n"
+        "entry    bytes\n%1 tanh    160\n%5 exp      80"
+    )
     tape = tg.Tape(y)
     y.backward()
     assert tape.memory().total == 0
+    assert str(tape.memory()) == "0 bytes held for backward"
+
+
+def test_memory_prints_time_steps_in_order_and_the_largest_entries():
+    y = tg.tensor(np.ones(1), requires_grad=True)
+    for step, n in enumerate([1, 12, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1]):
+        with tg.scope(f"t={step}", step=step):
+            y = tg.tanh(y[:1] * np.ones(n))
+    memory = tg.Tape(y).memory()
+    lines = str(memory).splitlines()
+    start = lines.index("time step  bytes") + 1
+    assert [int(line.split()[0]) for line in lines[start : start + 12]] == list(range(12))
+    assert lines[start + 12] == ""
+    assert lines[start + 13].split() == ["entry", "bytes"]
+    sizes = [int(line.split()[-1]) for line in lines[start + 14 : -1]]
+    assert len(sizes) == 10
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 96
+    more = len(memory.by_entry) - 10
+    assert lines[-1] == f"... and {more} entries more, {memory.total - sum(sizes)} bytes"
+    x = tg.tensor(np.ones(2), requires_grad=True)
+    assert "time step" not in str(tg.Tape(tg.tanh(x)).memory())
 
 
 def test_memory_counts_what_stays_among_static_arguments():

@@ -136,6 +136,7 @@ def test_what_the_package_promises_is_there() -> None:
         "get_default_dtype set_default_dtype"
     )
     assert set(promised.split()) <= set(PUBLIC)
+    assert not any(isinstance(getattr(tg, name), types.ModuleType) for name in PUBLIC)
     for name, p in tg.ops.REGISTRY.items():
         if name not in ("scatter", "assign", "contract"):  # the parts that others are made of
             assert getattr(tg, name) is p

@@ -186,4 +186,5 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS, *_LAZY])
+    inner = {name for name, thing in globals().items() if isinstance(thing, type(_importlib))}
+    return sorted({*globals()} - inner | {*_ROOMS, *_LAZY})

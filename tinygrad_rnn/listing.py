@@ -12,16 +12,21 @@ from .tape import Entry, Leaf, Output, Place, held, reachable
 
 
 class Counts(Counter[Any]):
-    """A `collections.Counter` that prints as a table, largest first."""
+    """A `collections.Counter` that prints as a table, largest first, or in the order of its keys."""
 
-    def __init__(self, what: str, unit: str, counts: Mapping[Any, int]) -> None:
+    def __init__(self, what: str, unit: str, counts: Mapping[Any, int], ordered: bool = False) -> None:
         super().__init__(counts)
-        self.what, self.unit = what, unit
+        self.what, self.unit, self.ordered = what, unit, ordered
 
     def __str__(self) -> str:
-        rows = [(self.what, self.unit), *((str(key), f"{n:,}") for key, n in self.most_common())]
+        counts = sorted(self.items()) if self.ordered else self.most_common()
+        rows = [(self.what, self.unit), *((str(key), f"{n:,}") for key, n in counts)]
         width, digits = (max(len(row[k]) for row in rows) for k in (0, 1))
         return "\n".join(f"{name.ljust(width)}  {n.rjust(digits)}" for name, n in rows)
+
+
+_SHOWN = 10
+"""How many entries a report of memory prints."""
 
 
 class Memory(NamedTuple):
@@ -31,7 +36,8 @@ class Memory(NamedTuple):
     ----------
     total : int
     by_entry, by_module, by_step : Counts
-        Keys are entries as the tape prints them, module paths, and time steps.
+        Keys are entries as the tape prints them, module paths, and time steps. Printed are the ten largest
+        entries, all modules, and the time steps in order.
     """
 
     total: int
@@ -40,9 +46,11 @@ class Memory(NamedTuple):
     by_step: Counts
 
     def __str__(self) -> str:
-        return "\n\n".join(
-            [f"{self.total:,} bytes held for backward", str(self.by_module), str(self.by_step)]
-        )
+        largest = Counts("entry", "bytes", dict(self.by_entry.most_common(_SHOWN)))
+        tables = [str(t) for t in (self.by_module, self.by_step, largest) if t]
+        if rest := self.by_entry - largest:
+            tables[-1] += f"\n... and {len(rest):,} entries more, {rest.total():,} bytes"
+        return "\n\n".join([f"{self.total:,} bytes held for backward", *tables])
 
 
 def _owner(array: np.ndarray) -> np.ndarray:
@@ -175,7 +183,7 @@ class Tape:
             sum(by_entry.values()),
             Counts("entry", "bytes", by_entry),
             Counts("module", "bytes", by_module),
-            Counts("time step", "bytes", by_step),
+            Counts("time step", "bytes", by_step, ordered=True),
         )
 
     def __str__(self) -> str:

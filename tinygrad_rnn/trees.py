@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,8 @@ def map_tree(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
         named = isinstance(tree, tuple) and hasattr(tree, "_fields")
         return type(tree)(*items) if named else type(tree)(items)
     if isinstance(tree, dict):
-        return {key: map_tree(function, tree[key], *(o[key] for o in others)) for key in tree}
+        mapped = {key: map_tree(function, tree[key], *(o[key] for o in others)) for key in tree}
+        return OrderedDict(mapped) if isinstance(tree, OrderedDict) else mapped
     return function(tree, *others)
 
 
