@@ -186,5 +186,5 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    inner = {name for name, thing in globals().items() if isinstance(thing, type(_importlib))}
-    return sorted({*globals()} - inner | {*_ROOMS, *_LAZY})
+    modules = {name for name, thing in globals().items() if isinstance(thing, type(_importlib))}
+    return sorted({*globals()} - modules | {*_ROOMS, *_LAZY})
