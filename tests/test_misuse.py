@@ -589,6 +589,10 @@ TABLE = [
     Bad("lone(v)", TypeError, "lone multiple=True returned (3,) tuple"),
     Bad("lone(plain)", TypeError, "lone multiple=True returned (3,) tuple"),
     # compiling
+    Bad("tg.compile(3)", TypeError, "compile layer model cell(x_t, state) got 3"),
+    Bad("tg.compile(None)", TypeError, "compile layer model cell(x_t, state) got None"),
+    Bad("tg.compile(lambda x: x)", TypeError, "compile cell(x_t, state) got <function"),
+    Bad("tg.compile(nn.LSTM)", TypeError, "compile layer got LSTM make one first"),
     Bad("tg.compile(nn.Linear(2, 2, rng=0))", ValueError, "compile no recurrent cell Linear initial_state"),
     Bad("tg.compile(nn.LSTM(2, 2, rng=0), backend='c')", ValueError, "backend 'numba' 'numpy' None 'c'"),
 ]  # fmt: skip

@@ -133,7 +133,7 @@ assert tg.gradcheck(lambda *xs: total(list(xs), scale=2.0), a, b, a)
 # `numpy=` names NumPy functions that the primitive answers for, so that np.heaviside(t, 0.5) works on
 # tensors; one that the library answers for already is refused. `domain` and `samples` are for tests: where
 # inputs are valid, and calls to try, with shapes for random arrays. `view=True` says that the output may
-# share memory with an input, as a slice does: then a change of the one in place counts as a change of the other.
+# share memory with an input, as a slice does: a change of the one in place is then one of the other too.
 
 
 @tg.primitive(numpy=np.heaviside, domain=((0.1, 2.0), (0.0, 1.0)), kinks=lambda x, _value: np.abs(x))

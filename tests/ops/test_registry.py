@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import tape
-from tinygrad_rnn.ops import REGISTRY, composite, primitive
+from tinygrad_rnn.ops import NUMPY, REGISTRY, composite, primitive
 from tinygrad_rnn.ops.decompositions import positive_definite, symmetric
 from tinygrad_rnn.ops.registry import Composite, Operation, Primitive, Sample, sample
 from tinygrad_rnn.tensors import Tensor, _make
@@ -362,8 +362,38 @@ def test_several_outputs_of_several_inputs_with_a_rule_each() -> None:
 
 
 @pytest.mark.usefixtures("scrap")
+def test_users_modules_do_not_know_of_each_others_names() -> None:
+    made = []
+    for module in ("mine", "theirs"):
+        function = lambda x, /: x * 1.0  # noqa: E731
+        function.__module__ = module
+        made.append(primitive(function))
+    assert made[0] is not made[1]
+    assert made[1].__module__ == "theirs"
+
+
+@pytest.mark.usefixtures("scrap")
+def test_numpys_functions_are_not_taken_over() -> None:
+    with pytest.raises(ValueError, match=r"np\.tanh has an operation already, tanh of tinygrad_rnn\.ops"):
+
+        @primitive(numpy=[np.heaviside, np.tanh])
+        def bogus(x, /):
+            return x
+
+    assert "bogus" not in REGISTRY
+    assert np.heaviside not in NUMPY
+    for _ in range(2):  # the same cell of a notebook, run again
+
+        @primitive(numpy=np.heaviside)
+        def mine(x, y, /):
+            return x
+
+    assert NUMPY.pop(np.heaviside) is mine
+
+
+@pytest.mark.usefixtures("scrap")
 def test_declarations_that_cannot_be_right_are_refused() -> None:
-    with pytest.raises(ValueError, match="'tanh' is the name of an operation of tinygrad_rnn.ops"):
+    with pytest.raises(ValueError, match=r"'tanh' is the name of an operation of tinygrad_rnn\.ops"):
 
         @primitive()
         def tanh(x, /):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from inspect import CO_VARARGS, isfunction
 from typing import Any
 
 from ..nn.module import Module
@@ -123,8 +124,9 @@ def compile(target: Any, *, backend: str | None = None) -> Any:
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
-    code = getattr(target, "__code__", None)
-    if isinstance(target, type) or not callable(target) or (code and code.co_argcount < 2):
+    code = target.__code__ if isfunction(target) else None
+    single = code is not None and code.co_argcount < 2 and not code.co_flags & CO_VARARGS
+    if isinstance(target, type) or not callable(target) or single:
         raise TypeError(
             f"compile takes a layer, a model, or a cell, cell(x_t, state) -> (y_t, state); got {target!r}"
             + (": make one first" if isinstance(target, type) else "")
