@@ -126,6 +126,16 @@ def test_what_has_no_derivative_gives_what_the_array_gives(name: str) -> None:
         np.testing.assert_array_equal(got, wanted)
 
 
+def test_plain_results_keep_dimensions_and_round_as_arrays_do() -> None:
+    array = np.array([[0.26, -1.74, 3.06], [2.0, 0.0, -4.61]])
+    x = tg.tensor(array, requires_grad=True)
+    for name in ("argmax", "argmin", "all", "any"):
+        wanted = getattr(array, name)(1, keepdims=True)
+        np.testing.assert_array_equal(getattr(x, name)(1, keepdims=True), wanted)
+    np.testing.assert_array_equal(round(x), array.round())
+    np.testing.assert_array_equal(round(x, 1), array.round(1))
+
+
 def test_the_default_dtype_can_be_set() -> None:
     try:
         for dtype in ("float64", "float16", np.float32):
