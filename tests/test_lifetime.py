@@ -1,6 +1,7 @@
 """Nothing is kept alive that nobody needs, threads do not meet, and long training leaves no trace."""
 
 import gc
+import itertools
 import threading
 import tracemalloc
 import weakref
@@ -12,6 +13,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.listing import held
 from tinygrad_rnn.ops.registry import Primitive
+from tinygrad_rnn.state import current_state
 from tinygrad_rnn.tape import Entry, Place
 from tinygrad_rnn.tensors import apply
 
@@ -79,8 +81,20 @@ class BoomError(Exception):
 
 def train(steps, fails=None):
     """A training loop, each step of which may break in the middle of forward or of backward."""
+    calls = itertools.count()
+
+    def activation(c):
+        """Breaks inside a step of the layer that runs backwards in time, with its scopes open."""
+        if fails == "forward" and next(calls) % 4 == 3:
+            scopes = [(scope.name, scope.step) for scope in current_state().scope.path()]
+            assert scopes[-1] == ("t=0", 0)
+            assert len(scopes) > 2
+            raise BoomError
+        return tg.tanh(c)
+
+    options = {"output_activation": activation, "bidirectional": True, "rng": 0}
     model = nn.Sequential(
-        nn.LSTM(2, 3, bidirectional=True, return_state=False, return_sequences=False, rng=0),
+        nn.LSTM(2, 3, return_state=False, return_sequences=False, **options),
         nn.Linear(6, 1, rng=1),
     )
     optimiser = optim.Adam(model.parameters(), lr=0.01)
@@ -92,8 +106,6 @@ def train(steps, fails=None):
         try:
             optimiser.zero_grad()
             out = model(x)
-            if fails == "forward":
-                raise BoomError
             if fails == "backward":
                 out = out.sum() * _breaks(out)
             loss = (out * out).mean()
@@ -101,6 +113,7 @@ def train(steps, fails=None):
             optimiser.step()
         except BoomError:
             booms += 1
+            assert current_state().scope is None
         if step in (10, steps - 1):
             x = out = loss = None
             counts.append(alive())
