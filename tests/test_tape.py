@@ -762,6 +762,31 @@ def test_tensors_that_share_an_array_have_versions_of_their_own() -> None:
         y.sum().backward()
 
 
+def test_a_result_that_was_written_into_is_noticed_though_that_was_refused() -> None:
+    x = leaf(3)
+    y = x * 2.0
+    z = (y * y).sum()
+    with pytest.raises(RuntimeError, match="work on leaves"):
+        y.data = np.ones(3)
+    z.backward(retain_graph=True)
+    same(x.grad, 8 * x.numpy())
+    with pytest.raises(RuntimeError, match="work on leaves"):
+        y.data -= 1  # NumPy has done it before the tensor is asked
+    with pytest.raises(RuntimeError, match="changed in place"):
+        z.backward()
+
+
+def _both(x: Any, y: Any, /) -> Any:
+    return x + y, x * y
+
+
+def test_several_outputs_of_two_operands_have_to_be_declared() -> None:
+    both = Primitive(_both)
+    both.defvjp(lambda g, _out, _x, _y: g, lambda g, _out, _x, _y: g)
+    with pytest.raises(TypeError, match=r"_both returned a tuple of 2: .*multiple=True"):
+        both(leaf(3), leaf(3))
+
+
 def _doubled(x: Any, /) -> Any:
     return x * 2.0
 
