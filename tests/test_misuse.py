@@ -588,6 +588,9 @@ TABLE = [
     Bad("pair(v)", TypeError, "pair returned tuple of 2 multiple=True"),
     Bad("lone(v)", TypeError, "lone multiple=True returned (3,) tuple"),
     Bad("lone(plain)", TypeError, "lone multiple=True returned (3,) tuple"),
+    # drawing
+    Bad("tg.draw.network(3)", TypeError, "network parameters by name state_dict() int"),
+    Bad("tg.draw.loss_curves(3)", TypeError, "loss_curves list of numbers int"),
     # compiling
     Bad("tg.compile(3)", TypeError, "compile layer model cell(x_t, state) got 3"),
     Bad("tg.compile(None)", TypeError, "compile layer model cell(x_t, state) got None"),

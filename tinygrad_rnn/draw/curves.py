@@ -30,6 +30,8 @@ def loss_curves(history: Mapping[str, Any] | Sequence[Any], *, xlabel: str = "ep
 
     Raises
     ------
+    TypeError
+        For what is no sequence and no dict of them.
     ValueError
         If there is nothing to draw.
 
@@ -37,6 +39,11 @@ def loss_curves(history: Mapping[str, Any] | Sequence[Any], *, xlabel: str = "ep
     --------
     >>> draw.loss_curves({"loss": [1.0, 0.5, 0.3], "val_loss": [1.1, 0.7, 0.8]})
     """
+    if not isinstance(history, (Mapping, Sequence, np.ndarray)):
+        raise TypeError(
+            f"loss_curves takes the values of a training, a list of numbers or {{'loss': [...], ...}}; got "
+            f"{type(history).__name__}"
+        )
     from . import figures
 
     curves = _curves(history)

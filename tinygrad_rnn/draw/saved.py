@@ -37,9 +37,16 @@ def network(state: Mapping[str, np.ndarray]) -> tuple[nn.Module, int]:
 
     Raises
     ------
+    TypeError
+        For what has no names.
     ValueError
         Naming the parameters for which nothing can be drawn.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"network takes parameters by name, {{'weight_ih_l0': array, ...}}, as state_dict() or a file "
+            f"gives them; got {type(state).__name__}"
+        )
     recurrent: dict[str, dict[tuple[str, int, bool], np.ndarray]] = {}
     others: dict[str, dict[str, np.ndarray]] = {}
     for name, array in state.items():
