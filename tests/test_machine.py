@@ -12,24 +12,43 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 import tinygrad_rnn as tg
-
-SHAPE = (2, 2)
+from tinygrad_rnn import tape
+from tinygrad_rnn.tensors import _make
 
 
 class Node:
-    """A value, its operands, and for each the function from this value's cotangent to the operand's."""
+    """A value, its operands, and for each the function from this value's cotangent to the operand's.
 
-    def __init__(self, value, operands=(), pulls=(), group=None):
+    ``build`` makes the value and those functions from the operands' values.
+    """
+
+    def __init__(self, build, operands=(), group=None):
+        self.build = build
+        self.given = [o.value for o in operands]  # leaves change
+        value, self.pulls = build(*self.given)
         self.value = np.array(value)
         self.operands = operands
-        self.pulls = pulls
         self.group = group or Group()
         self.tracked = any(o.tracked for o in operands)
         self.grad = None
 
+    def moved(self, steps):
+        """What this would be if the leaves had been somewhat other ones."""
+        if not self.tracked:
+            return self
+        copy = Node.__new__(Node)
+        copy.operands = [o if isinstance(o, LeafNode) else o.moved(steps) for o in self.operands]
+        values = [
+            given + steps[o] if isinstance(o, LeafNode) else new.value
+            for given, o, new in zip(self.given, self.operands, copy.operands, strict=True)
+        ]
+        copy.value, copy.pulls = self.build(*values)
+        copy.tracked = True
+        return copy
+
     def pull(self, g, leaf):
         """The derivative of sum(g * self.value) by the values of a leaf."""
-        total = g if self is leaf else np.zeros(SHAPE)
+        total = g if self is leaf else np.zeros(self.value.shape)
         for operand, pull in zip(self.operands, self.pulls, strict=True):
             if operand.tracked:
                 total = total + operand.pull(pull(g), leaf)
@@ -54,7 +73,7 @@ class Group:
 
 class LeafNode(Node):
     def __init__(self, value):
-        super().__init__(value)
+        super().__init__(lambda: (value, ()))
         self.tracked = True
         self.version = 0
 
@@ -65,8 +84,8 @@ UNARY = {
     "sin": (lambda m, x: m.sin(x), lambda x, y: [lambda g: g * np.cos(x)]),
     "transpose": (lambda m, x: x.T, lambda x, y: [lambda g: g.T]),
     "first row": (
-        lambda m, x: x[0] + np.zeros(SHAPE),
-        lambda x, y: [lambda g: np.array([g.sum(axis=0), [0, 0]])],
+        lambda m, x: x[0] + np.zeros(x.shape),
+        lambda x, y: [lambda g: np.concatenate([g.sum(axis=0)[None], 0 * g[1:]])],
     ),
 }
 READS = {"tanh": False, "negative": False, "sin": True, "transpose": True, "first row": True}  # views count
@@ -87,10 +106,11 @@ class Engine(RuleBasedStateMachine):
         self.leaves = []
 
     def random(self):
-        return self.rng.uniform(-1, 1, SHAPE)
+        return self.rng.uniform(-1, 1, self.shape)
 
-    @initialize(target=values)
-    def leaves_to_begin_with(self):
+    @initialize(target=values, n=st.sampled_from([2, 1, 3]))
+    def leaves_to_begin_with(self, n):
+        self.shape = (n, n)
         return multiple(self.leaf(), self.leaf())
 
     @rule(target=values)
@@ -106,7 +126,7 @@ class Engine(RuleBasedStateMachine):
     @rule(target=values)
     def constant(self):
         value = self.random()
-        return tg.tensor(value), Node(value)
+        return tg.tensor(value), Node(lambda: (value, ()))
 
     @rule(target=values, x=values, name=st.sampled_from(sorted(UNARY)))
     def unary(self, x, name):
@@ -115,9 +135,13 @@ class Engine(RuleBasedStateMachine):
     def unary_of(self, x, name):
         t, n = x
         f, pulls = UNARY[name]
-        y = f(np, n.value)
+
+        def build(x):
+            y = f(np, x)
+            return y, pulls(x, y)
+
         read = [n] if READS[name] and isinstance(n, LeafNode) else []
-        return f(tg, t), Node(y, (n,), pulls(n.value, y), Group(read))
+        return f(tg, t), Node(build, (n,), Group(read))
 
     @rule(target=values, a=values, b=values, name=st.sampled_from(sorted(BINARY)))
     def binary(self, a, b, name):
@@ -130,7 +154,7 @@ class Engine(RuleBasedStateMachine):
         if name in ("multiply", "matmul"):  # each operand's rule reads the other
             read += [m] if isinstance(m, LeafNode) and n.tracked else []
             read += [n] if isinstance(n, LeafNode) and m.tracked else []
-        return f(t, u), Node(f(m.value, n.value), (m, n), pulls(m.value, n.value), Group(read))
+        return f(t, u), Node(lambda a, b: (f(a, b), pulls(a, b)), (m, n), Group(read))
 
     @rule(target=values, x=values)
     def used_often(self, x):
@@ -149,34 +173,36 @@ class Engine(RuleBasedStateMachine):
         """Rows taken apart, and put together in another order or in part."""
         t, n = x
         rows = tg.unstack(t)
-        y = tg.stack([rows[used[0]], rows[used[-1]]])
-        picked = [used[0], used[-1]]
+        picked = [used[k % len(used)] % len(rows) for k in range(len(rows))]
+        y = tg.stack([rows[k] for k in picked])
 
         def pull(g):
-            back = np.zeros(SHAPE)
+            back = np.zeros(self.shape)
             for k, row in zip(picked, g, strict=True):
                 back[k] += row
             return back
 
         # Two operations, but what is released with the one is released with the other.
         read = [n] if isinstance(n, LeafNode) else []
-        return y, Node(n.value[picked], (n,), [pull], Group(read))
+        return y, Node(lambda x: (x[picked], [pull]), (n,), Group(read))
 
     @rule(target=values, x=values)
     def detached(self, x):
-        return x[0].detach(), Node(x[1].value)
+        value = x[1].value
+        return x[0].detach(), Node(lambda: (value, ()))
 
     @rule(target=values, a=values, b=values)
     def unrecorded(self, a, b):
         with tg.no_grad():
             y = a[0] * b[0]
-        return y, Node(a[1].value * b[1].value)
+        value = a[1].value * b[1].value
+        return y, Node(lambda: (value, ()))
 
     @rule(x=values)
     def mistake(self, x):
         """A call that is refused changes nothing."""
         with pytest.raises(ValueError, match="matmul"):
-            x[0] @ np.ones((3, 3))
+            x[0] @ np.ones((4, 4))
 
     @rule(data=st.data())
     def assign(self, data):
@@ -218,6 +244,33 @@ class Engine(RuleBasedStateMachine):
         if not options["retain_graph"]:
             for g in groups:
                 g.released = True
+
+    @rule(x=values)
+    def gradients_of_gradients(self, x):
+        """Against a difference of the naive engine's gradients, in a random direction."""
+        t, n = x
+        below = n.ancestors()
+        groups = [o.group for o in below if not isinstance(o, LeafNode)]
+        stale = any(leaf.version != version for g in groups for leaf, version in g.read)
+        if not groups or stale or any(g.released or g.unknown for g in groups):
+            return
+        seed = self.random()
+        leaves = [(u, leaf) for u, leaf in self.leaves if any(leaf is o for o in below)]
+        weights, steps = ({leaf: self.random() for _, leaf in leaves} for _ in range(2))
+        first = tape.backward([(t.place, tg.tensor(seed))], retain_graph=True, lift=_make)
+        total = sum((first[u.place] * weights[leaf]).sum() for u, leaf in leaves)
+        second = {}
+        if total.requires_grad:
+            second = tape.backward([(total.place, np.ones(()))], retain_graph=True)
+        got = sum((second[u.place] * steps[leaf]).sum() for u, leaf in leaves if u.place in second)
+
+        def slope(h):
+            there = n.moved({leaf: h * step for leaf, step in steps.items()})
+            return sum((there.pull(seed, leaf) * w).sum() for leaf, w in weights.items())
+
+        wanted = (slope(1e-5) - slope(-1e-5)) / 2e-5
+        size = 1 + abs(slope(0)) + abs(wanted)
+        assert abs(got - wanted) < 1e-5 * size, (got, wanted)
 
     @invariant()
     def gradients_agree(self):
