@@ -440,6 +440,29 @@ def plain_cell(cell: Any, x: Any, h: Any) -> Any:
     return np.tanh(x + h @ cell.w)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arrays_among_the_attributes_are_looked_at(backend: str) -> None:
+    cells = [Cell(lambda cell, x, h: tg.tanh(x * cell.mask + h @ cell.w)) for _ in range(2)]
+    for cell in cells:
+        cell.mask = drawn(3)
+    composed, compiled = cells[0], tg.compile(cells[1], backend=backend)
+    x = tg.tensor(drawn(4, 2, 3))
+
+    def write(cell: Any) -> None:
+        cell.mask[1] = 5.0
+
+    def replace(cell: Any) -> None:
+        cell.mask = drawn(3, seed=9)
+
+    for change in (write, replace):
+        before = nn.scan(compiled, x)[0].numpy()
+        for cell in cells:
+            change(cell)
+        wanted = nn.scan(composed, x)[0].numpy()
+        assert np.abs(wanted - before).max() > 1e-3
+        np.testing.assert_allclose(nn.scan(compiled, x)[0].numpy(), wanted, rtol=1e-11)
+
+
 class Reading(nn.Module):
     """A cell whose output depends on its input alone."""
 

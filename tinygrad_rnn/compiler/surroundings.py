@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from copy import copy
 from typing import Any
@@ -23,7 +24,8 @@ class Surroundings:
     names : list of str
         Of the tensors: dotted paths from the cell.
     options : tuple of (str, value)
-        Numbers, strings and flags among its attributes, and among those of the modules in it.
+        Numbers, strings and flags among its attributes, and among those of the modules in it; of arrays a
+        digest, as what is compiled holds their values.
     """
 
     def __init__(self, cell: Any) -> None:
@@ -32,6 +34,7 @@ class Surroundings:
         self._options: list[tuple[str, Any]] = []
         self._copies: list[tuple[Any, Any]] = []
         self._single: list[tuple[Any, Any, Any]] = []
+        self._arrays: list[tuple[np.ndarray, np.ndarray]] = []
         self._seen: set[int] = set()
         self._visit("", cell)
         self._seen.clear()
@@ -50,6 +53,9 @@ class Surroundings:
             for owner, key, value in self._single:
                 now = owner[key]
                 if now is not value and now != value:
+                    return True
+            for array, values in self._arrays:
+                if not np.array_equal(array, values):
                     return True
         except (KeyError, ValueError):
             return True
@@ -107,6 +113,10 @@ class Surroundings:
                 self._tensors.append((owner, key))
         elif isinstance(value, _PLAIN):
             self._options.append((name, value))
+        elif isinstance(value, np.ndarray):
+            digest = hashlib.sha256(value.tobytes()).hexdigest()
+            self._options.append((name, (value.shape, value.dtype.str, digest)))
+            self._arrays.append((value, value.copy()))
         else:
             self._visit(name + ".", value)
 
