@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and returns, for good arguments and bad ones."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -174,13 +175,13 @@ def test_a_diagram_that_cannot_be_laid_out_is_left_as_source(tmp_path, capsys, m
             ["--column", "번호", "--horizon", "6", "--log"],
             "value 1 of column 1 is 0: leave out the logarithm",
         ),
-        (["--column", "번호", "--horizon", "140"], "has 144 values, but holding out 140 needs at least 156"),
+        (["--column", "번호", "--horizon", "140"], "has 144 values, but holding out 140 needs at least 157"),
         (["--column", "번호", "--horizon", "140"], "--no-holdout forecasts without a table"),
         (
             ["--column", "번호", "--horizon", "1", "--no-holdout", "--window", "150"],
-            "has 144 values, but training needs at least 154",
+            "has 144 values, but training needs at least 155",
         ),
-        (["--column", "번호", "--horizon", "1", "--season", "1"], "a season has at least 2 values, got 1"),
+        (["--column", "번호", "--horizon", "1", "--season", "1"], "needs season >= 2, got 1"),
         (["--column", "번호", "--horizon", "1", "--encoding", "x"], "unknown encoding 'x'"),
         (["--column", "번호", "--horizon", "1", "--delimiter", "ab"], "must be one character"),
         (["--column", "번호", "--horizon", "1", "--csv", "없는.csv"], "없는.csv: No such file or directory"),
@@ -201,11 +202,28 @@ def test_a_folder_that_cannot_be_made(tmp_path, capsys):
     assert "file: File exists" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_training(table, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("below", "message"), [("", "File exists"), ("x", "Not a directory")])
+def test_a_folder_that_cannot_be_made_is_refused_before_training(table, capsys, monkeypatch, below, message):
     monkeypatch.setattr(tasks.Forecaster, "fit", lambda *args, **options: pytest.fail("trained"))
-    arguments = ["--csv", str(table), "--column", "번호", "--horizon", "2", "--out", str(table)]
+    arguments = ["--csv", str(table), "--column", "번호", "--horizon", "2", "--out", str(table / below)]
     assert main(["forecast", *arguments, *QUICK]) == 2
-    assert "File exists" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def test_files_are_written_for_a_reader_who_leaves(table, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["forecast", "--csv", str(table), "--column", "번호", "--horizon", "12", "--out", str(out)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-u", "-m", "tinygrad_rnn", *arguments, *QUICK],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert_files(out, "forecast.csv")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = {"demo": _demo, "forecast": _forecast, "draw": _draw}[args.command]
         run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads the output has seen enough; all files are written by then. What is left of it goes
+        # nowhere, or Python would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, OverflowError) as error:
         print(f"tinygrad-rnn {args.command}: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -125,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         "--difference",
         type=_lags,
         metavar="LAGS",
-        help="lags of differences such as 1 or 1,12, or none (default: by trial)",
+        help="lags of differences such as 1 or 1,12, or none (default: 1 for series that keep to no level)",
     )
     forecast.add_argument("--window", type=_positive, metavar="N", help="past values that the network reads")
     forecast.add_argument("--delimiter", default=",", metavar="CHAR", help="default: a comma; 'tab' for tabs")
@@ -211,40 +217,55 @@ def _lags(text: str) -> tuple[int, ...]:
 # ---- commands
 
 
+@contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """Make a folder, before hours of training and not after; if nothing comes of that, leave none behind."""
+    made = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):  # it holds something already
+                path.rmdir()
+        raise
+
+
 def _demo(args: argparse.Namespace) -> None:
     import numpy as np
 
     from . import data, tasks
 
     began = time.perf_counter()
-    args.out.mkdir(parents=True, exist_ok=True)
     series = data.airline()
     forecaster = tasks.Forecaster(
         12, hidden=args.hidden, members=args.members, epochs=args.epochs, rng=args.seed
     )
-    held = tasks.hold_out(series, _MONTHS, forecaster, progress=not args.quiet)
+    figure = args.out / "forecast.png"
+    with _folder(args.out):
+        held = tasks.hold_out(series, _MONTHS, forecaster, progress=not args.quiet)
+        tasks.save_figure(
+            figure,
+            series[:, None],
+            held,
+            title="Airline passengers: 1959 and 1960, forecast from the years before",
+            labels=["passengers (thousands a month)"],
+            names={
+                "history": "history (trained on)",
+                "held out": "truth (held out)",
+                "forecast": "LSTM forecast",
+                "last season": "same month last year",
+            },
+            time=1949 + np.arange(len(series)) / 12,
+            time_label="year",
+        )
+        written = [figure, *_save_network(forecaster, args.out)]
     print("Airline passengers, monthly, in thousands (Box and Jenkins, series G)")
     print(f"Trained on 1949 to 1958, {len(series) - _MONTHS} months; forecast 1959 and 1960 unseen.")
     print(f"{_networks(forecaster)}\n")
     _print_errors(held, 0, ("same month last year", "LSTM"))
-    figure = args.out / "forecast.png"
-    tasks.save_figure(
-        figure,
-        series[:, None],
-        held,
-        title="Airline passengers: 1959 and 1960, forecast from the years before",
-        labels=["passengers (thousands a month)"],
-        names={
-            "history": "history (trained on)",
-            "held out": "truth (held out)",
-            "forecast": "LSTM forecast",
-            "last season": "same month last year",
-        },
-        time=1949 + np.arange(len(series)) / 12,
-        time_label="year",
-    )
     print()
-    _print_written([figure, *_save_network(forecaster, args.out)])
+    _print_written(written)
     print(f"\n{time.perf_counter() - began:.1f} seconds")
 
 
@@ -255,8 +276,6 @@ def _forecast(args: argparse.Namespace) -> None:
     delimiter = "\t" if args.delimiter == "tab" else args.delimiter
     names = list(dict.fromkeys(args.column))
     series = data.read_csv(args.csv, names, delimiter=delimiter, encoding=args.encoding)
-    if args.out.exists() and not args.out.is_dir():  # said now, and not after minutes of training
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(args.out))
     options: dict[str, Any] = {
         "log": args.log,
         "window": args.window,
@@ -266,48 +285,46 @@ def _forecast(args: argparse.Namespace) -> None:
         "rng": args.seed,
     }
     forecaster = tasks.Forecaster(args.season, difference=args.difference, **options)
+    table, figure = args.out / "forecast.csv", args.out / "forecast.png"
     held = None
-    if args.holdout:
+    with _folder(args.out):
         try:
-            held = tasks.hold_out(series, args.horizon, forecaster, progress=not args.quiet)
+            if args.holdout:
+                held = tasks.hold_out(series, args.horizon, forecaster, progress=not args.quiet)
+                # What is trained on all values is what was judged.
+                assert forecaster.recipe is not None
+                recipe = forecaster.recipe
+                forecaster = tasks.Forecaster(
+                    args.season,
+                    difference=recipe.difference,
+                    harmonics=recipe.harmonics,
+                    **{**options, "window": recipe.window},
+                )
+            forecaster.fit(series, names=names, progress=not args.quiet)
         except tasks.TooShortError as error:
-            raise ValueError(
-                f"{args.csv}: {error}; --no-holdout forecasts without a table of errors"
-            ) from error
+            mend = "; --no-holdout forecasts without a table of errors" if args.holdout else ""
+            raise ValueError(f"{args.csv}: {error}{mend}") from error
+        future = forecaster.forecast(args.horizon)
+        _write_table(table, names, future, len(series))
+        tasks.save_figure(
+            figure,
+            series,
+            held,
+            future,
+            title=f"{', '.join(names)}: the next {args.horizon} values",
+            labels=names,
+            names={"forecast": "LSTM, held-out values unseen", "future": "LSTM, beyond the end"},
+            time_label="position in the series",
+        )
+        written = [table, figure, *_save_network(forecaster, args.out)]
+    if held is not None:
         print(f"{args.csv}: {len(series)} rows. The last {args.horizon} held out, and forecast without them.")
-        print(_networks(forecaster))
+        print(_networks(held.forecaster))
         for k, name in enumerate(names):
             print(f"\n{name}")
             _print_errors(held, k, ("last season", "LSTM"))
         print()
-        # The hold-out has chosen already; what is trained on all values is what was judged.
-        assert forecaster.recipe is not None
-        recipe = forecaster.recipe
-        forecaster = tasks.Forecaster(
-            args.season,
-            difference=recipe.difference,
-            harmonics=recipe.harmonics,
-            **{**options, "window": recipe.window},
-        )
-    try:
-        forecaster.fit(series, horizon=args.horizon, names=names, progress=not args.quiet)
-    except tasks.TooShortError as error:
-        raise ValueError(f"{args.csv}: {error}") from error
-    future = forecaster.forecast(args.horizon)
-    args.out.mkdir(parents=True, exist_ok=True)
-    table, figure = args.out / "forecast.csv", args.out / "forecast.png"
-    _write_table(table, names, future, len(series))
-    tasks.save_figure(
-        figure,
-        series,
-        held,
-        future,
-        title=f"{', '.join(names)}: the next {args.horizon} values",
-        labels=names,
-        names={"forecast": "LSTM, held-out values unseen", "future": "LSTM, beyond the end"},
-        time_label="position in the series",
-    )
-    _print_written([table, figure, *_save_network(forecaster, args.out)])
+    _print_written(written)
     print(f"\n{time.perf_counter() - began:.1f} seconds")
 
 

@@ -101,17 +101,16 @@ def test_the_mean_of_the_members_is_forecast():
     np.testing.assert_allclose(np.mean(single, axis=0), together, rtol=1e-12)
 
 
-def test_the_recipe_is_chosen_by_trial_and_for_long_enough_series_only():
+def test_steps_are_learnt_of_series_without_a_level():
     t = np.arange(400)
     noise = np.random.default_rng(0).normal(size=400)
     seasonal = 10 * np.sin(2 * np.pi * t / 40) + 2 * noise
-    chosen = tasks.Forecaster(40, members=1, epochs=15, log=False, rng=0).fit(seasonal, horizon=40).recipe
-    assert chosen.difference == ()
-    assert chosen.harmonics == 3
-    walk = np.cumsum(noise)
-    assert tasks.Forecaster(members=1, epochs=10, rng=0).fit(walk, horizon=5).recipe.difference == (1,)
+    chosen = quick(40, epochs=1).fit(seasonal).recipe
+    assert (chosen.difference, chosen.harmonics) == ((), 3)
+    assert quick(epochs=1).fit(noise).recipe.difference == ()
+    for wandering in (np.cumsum(noise), seasonal + 0.1 * t, np.stack([noise, np.cumsum(noise)], axis=1)):
+        assert quick(40, epochs=1).fit(wandering).recipe.difference == (1,)
     short = quick(12).fit(data.airline()[:30])
-    assert short.recipe.difference == (1,)
     assert "lag 1, 3 harmonics of the season, windows of 24" in str(short.recipe)
 
 
@@ -142,7 +141,7 @@ def test_one_constant_column_among_others():
             np.ones(26),
             "has 26 values, but training needs at least 27: 13 for differences, 10 for a window, 4 to learn",
         ),
-        ({}, np.ones(10), "has 10 values, but training needs at least 16: 12 for a window, 4 to learn from"),
+        ({}, np.ones(10), "needs at least 17: 1 for differences, 12 for a window, 4 to learn from"),
     ],
 )
 def test_series_that_are_refused(options, series, message):
@@ -162,20 +161,34 @@ def test_the_shortest_series_is_enough():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"season": 1}, "a season has at least 2 values, got 1"),
-        ({"hidden": 0}, "hidden must be at least 1"),
-        ({"members": 0}, "members must be at least 1"),
-        ({"epochs": 0}, "epochs must be at least 1"),
-        ({"window": 0}, "window must be at least 1"),
+        ({"season": 1}, "season >= 2, got 1"),
+        ({"hidden": 0}, "hidden >= 1, got 0"),
+        ({"members": 0}, "members >= 1, got 0"),
+        ({"epochs": 0}, "epochs >= 1, got 0"),
+        ({"window": 0}, "window >= 1, got 0"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
-        ({"harmonics": 1}, "need a season"),
-        ({"season": 12, "harmonics": -1}, "must not be negative"),
-        ({"difference": (0,)}, "lags of differences must be at least 1"),
+        ({"learning_rate": np.inf}, "learning_rate must be positive"),
+        ({"weight_decay": -1}, "weight_decay must be from 0"),
+        (
+            {"weight_decay": 100},
+            "weight_decay must be from 0 to below 1 / learning_rate, which is 100, got 100",
+        ),
+        ({"harmonics": 1}, "needs a season for harmonics"),
+        ({"season": 12, "harmonics": -1}, "harmonics >= 0, got -1"),
+        ({"difference": (0,)}, "each lag of the differences >= 1, got 0"),
     ],
 )
 def test_options_that_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         tasks.Forecaster(**options)
+
+
+@pytest.mark.parametrize("name", ["season", "hidden", "members", "epochs", "window", "harmonics"])
+def test_fractions_of_counts_are_refused(name):
+    with pytest.raises(TypeError, match=rf"needs a whole number for {name}, got 12\.5"):
+        tasks.Forecaster(**{"season": 12, name: 12.5})
+    with pytest.raises(TypeError, match=r"whole number for each lag of the differences, got 1\.5"):
+        tasks.Forecaster(difference=(1.5,))
 
 
 def test_use_before_fit_and_wrong_use_after():
@@ -188,7 +201,7 @@ def test_use_before_fit_and_wrong_use_after():
     model.fit(np.arange(30.0), names=["a"])
     with pytest.raises(ValueError, match="learnt 1 columns, got a series of 2"):
         model.forecast(1, np.zeros((30, 2)))
-    with pytest.raises(ValueError, match="horizon must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="horizon >= 1, got 0"):
         model.forecast(0)
     with pytest.raises(ValueError, match="steps must be at least 1"):
         model.loss(0)
@@ -269,7 +282,7 @@ def test_progress_is_told_of_every_epoch(capfd):
 
     quick(12, members=2).fit(data.airline(), progress=progress)
     (bar,) = bars
-    assert bar.options["total"] == bar.count == (3 + 2) * 2
+    assert bar.options["total"] == bar.count == 2 * 2
     assert bar.closed
     assert capfd.readouterr() == ("", "")
     quick(12).fit(data.airline(), progress=True)

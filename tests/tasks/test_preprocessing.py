@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygrad_rnn.tasks import Preprocessing, varies_with_level
+from tinygrad_rnn.tasks import Preprocessing, harmonics_of, varies_with_level, wanders
 
 LAGS = [(), (1,), (3,), (1, 3), (2, 2), (12,), (1, 12)]
 
@@ -90,7 +90,7 @@ def test_json_round_trip_is_exact():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"at least 1, got \(0,\)"):
+    with pytest.raises(ValueError, match="differences >= 1, got 0"):
         Preprocessing([0])
     with pytest.raises(ValueError, match="value 2 of column 1 is 0: leave out the logarithm"):
         Preprocessing(log=True).fit(np.array([[1.0], [0.0]]))
@@ -123,3 +123,34 @@ def test_the_rule_does_not_depend_on_the_unit(seed, unit):
     margin = spreads.std() / spreads.mean() - relative.std() / relative.mean()
     assume(abs(margin) > 1e-9)
     assert varies_with_level(series * unit, 6).tolist() == chosen.tolist() == [margin > 0]
+
+
+def test_what_wanders_has_small_steps():
+    t = np.arange(120)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=120)
+    season = harmonics_of(12, 3, t)
+    walk = np.cumsum(noise)
+    columns = np.stack(
+        [noise, walk, 9 * season[:, 0], 9 * season[:, 0] + walk, 0.3 * t, np.full(120, 0.1)], 1
+    )
+    assert wanders(columns, season).tolist() == [False, True, False, True, True, False]
+    assert wanders(1e6 * columns + 1e9, season)[:5].tolist() == [False, True, False, True, True]
+    # An even wave has small steps too, unless it is known for a season.
+    assert wanders(columns, season[:, :0]).tolist() == [False, True, True, True, True, False]
+    # Where neighbours correlate by 0.75, steps vary half as much.
+    for correlation, answer in ((0.65, False), (0.85, True)):
+        x = rng.normal(size=20_000)
+        for k in range(1, len(x)):
+            x[k] += correlation * x[k - 1]
+        assert wanders(x[:, None], np.zeros((len(x), 0))).tolist() == [answer]
+
+
+def test_harmonics_by_hand():
+    half = np.sqrt(3) / 2
+    np.testing.assert_allclose(
+        harmonics_of(12, 2, np.array([0, 1, 14])),
+        [[0, 0, 1, 1], [0.5, half, half, 0.5], [half, half, 0.5, -0.5]],
+        atol=1e-12,
+    )
+    assert harmonics_of(None, 0, np.arange(3)).shape == (3, 0)

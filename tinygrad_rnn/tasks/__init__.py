@@ -3,7 +3,7 @@
 from .figures import save_figure
 from .forecasting import Forecaster, Recipe, TooShortError
 from .judging import Errors, HoldOut, hold_out, last_value, mae, mape, measure, rmse, seasonal_naive
-from .preprocessing import Preprocessing, varies_with_level
+from .preprocessing import Preprocessing, harmonics_of, varies_with_level, wanders
 
 __all__ = [
     "Errors",
@@ -12,6 +12,7 @@ __all__ = [
     "Preprocessing",
     "Recipe",
     "TooShortError",
+    "harmonics_of",
     "hold_out",
     "last_value",
     "mae",
@@ -21,4 +22,5 @@ __all__ = [
     "save_figure",
     "seasonal_naive",
     "varies_with_level",
+    "wanders",
 ]

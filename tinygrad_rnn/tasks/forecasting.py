@@ -1,4 +1,4 @@
-"""Forecasting series with LSTMs: prepare, choose, train, continue."""
+"""Forecasting series with LSTMs: prepare, train, continue."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import numpy as np
 
 from .. import nn, optim
 from ..data import batches, windows
+from ..nn.options import checked_size
 from ..random import default_generator
 from ..state import no_grad
 from ..tensors import Tensor, tensor
-from .preprocessing import Preprocessing, varies_with_level
+from .preprocessing import Preprocessing, harmonics_of, varies_with_level, wanders
 
 Rng = np.random.Generator | int | None
 Progress = bool | Callable[..., Any]
@@ -89,10 +90,10 @@ class Forecaster:
     value by value, reading its own forecasts; the mean of the continuations is brought back into the units of
     the series. All columns are forecast together, each from the past of all.
 
-    What is left None is chosen from the data. The logarithm: by Guerrero's rule (see `varies_with_level`).
-    The recipe of differences and harmonics: a few are tried, trained without the last ``horizon`` values of
-    the series given to `fit`, and the one that forecasts those best is kept. A series too short for that
-    takes the first recipe that it is long enough for.
+    What is left None is chosen from the data, by rules that need no training. The logarithm: by Guerrero's
+    (see `varies_with_level`). Whether values or their steps are learnt: by whether the series keeps to a
+    level, beside its season (see `wanders`); columns are treated alike, and one that wanders is enough. The
+    season itself is left to the networks, which are told the time of it.
 
     Parameters
     ----------
@@ -101,9 +102,10 @@ class Forecaster:
     log : bool, optional
         Take the logarithm of all columns, or of none.
     difference : sequence of int, optional
-        Lags of the differences; empty for none.
+        Lags of the differences; empty for none. ``(season,)`` suits a season of many values with sharp
+        edges, which few harmonics cannot follow.
     harmonics : int, optional
-        See `Recipe`; needs a season. 0 where only the differences are given.
+        See `Recipe`; needs a season. By default 3, but at most half a season; 0 where differences are given.
     window : int, optional
         See `Recipe`. By default two seasons, but from 8 to 24 values; 12 without a season.
     hidden : int
@@ -113,7 +115,10 @@ class Forecaster:
     epochs : int
         Each at most 512 windows, in batches of 64.
     learning_rate : float
-        Of Adam, at the start; it falls to 0 along a cosine.
+        Of AdamW, at the start; it falls to 0 along a cosine.
+    weight_decay : float
+        Of AdamW. It keeps the weights of long training within +-1 / weight_decay or so, so that more epochs
+        cannot fit the noise of a short series ever more closely.
     rng : Generator or int, optional
         For weights and batches. An int makes every `fit` the same.
 
@@ -149,24 +154,31 @@ class Forecaster:
         hidden: int = 24,
         members: int = 3,
         epochs: int = 50,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 1e-2,
+        weight_decay: float = 1.0,
         rng: Rng = None,
     ) -> None:
-        if season is not None and season < 2:
-            raise ValueError(f"a season has at least 2 values, got {season}")
-        for name, value in (("hidden", hidden), ("members", members), ("epochs", epochs)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if window is not None and window < 1:
-            raise ValueError(f"window must be at least 1, got {window}")
-        if not learning_rate > 0:
+        self.season = None if season is None else checked_size("Forecaster", "season", season, 2)
+        self.hidden = checked_size("Forecaster", "hidden", hidden)
+        self.members = checked_size("Forecaster", "members", members)
+        self.epochs = checked_size("Forecaster", "epochs", epochs)
+        if not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}")
-        if harmonics is not None and (harmonics < 0 or (harmonics and season is None)):
-            raise ValueError(f"harmonics must not be negative and need a season, got {harmonics}")
-        self.season, self.log = season, log
-        self.hidden, self.members, self.epochs = hidden, members, epochs
-        self.learning_rate, self.rng = learning_rate, rng
-        self.recipes = _recipes(season, difference, harmonics, window)
+        if not 0 <= weight_decay * learning_rate < 1:
+            raise ValueError(
+                f"weight_decay must be from 0 to below 1 / learning_rate, which is {1 / learning_rate:g}, "
+                f"got {weight_decay}"
+            )
+        self.learning_rate, self.weight_decay, self.log, self.rng = learning_rate, weight_decay, log, rng
+        self.difference = None if difference is None else Preprocessing(difference).lags
+        if harmonics is None:
+            harmonics = 0 if self.season is None or difference is not None else min(3, self.season // 2)
+        self.harmonics = checked_size("Forecaster", "harmonics", harmonics, 0)
+        if self.harmonics and self.season is None:
+            raise ValueError(f"Forecaster needs a season for harmonics, got harmonics={harmonics}")
+        if window is None:
+            window = 12 if self.season is None else min(max(2 * self.season, 8), 24)
+        self.window = checked_size("Forecaster", "window", window)
         self.recipe: Recipe | None = None
         self.preprocessing: Preprocessing | None = None
         self.networks: list[_Network] = []
@@ -178,16 +190,16 @@ class Forecaster:
 
     @property
     def needs(self) -> int:
-        """The fewest values that `fit` takes."""
-        return min(recipe.needs for recipe in self.recipes)
+        """The fewest values that `fit` takes, whatever it chooses."""
+        return self._recipe(steps=True).needs
 
     @property
     def needs_in_words(self) -> str:
         """How `needs` comes about."""
-        least = min(self.recipes, key=lambda recipe: recipe.needs)
-        lost = sum(least.difference)
+        recipe = self._recipe(steps=True)
+        lost = sum(recipe.difference)
         return (
-            f"{f'{lost} for differences, ' if lost else ''}{least.window} for a window, "
+            f"{f'{lost} for differences, ' if lost else ''}{recipe.window} for a window, "
             f"{_FEWEST_WINDOWS} to learn from"
         )
 
@@ -197,7 +209,6 @@ class Forecaster:
         self,
         series: Any,
         *,
-        horizon: int | None = None,
         names: Sequence[str] | None = None,
         progress: Progress = False,
     ) -> Forecaster:
@@ -207,9 +218,6 @@ class Forecaster:
         ----------
         series : array, (N,) or (N, features)
             In time order, evenly spaced.
-        horizon : int, optional
-            How many values will be asked for: what the choice of the recipe is judged by. A season, or 12
-            values without one, by default.
         names : sequence of str, optional
             Of the columns, kept with the model.
         progress : bool or callable
@@ -229,7 +237,6 @@ class Forecaster:
             asked for.
         """
         values = as_series(series)
-        horizon = horizon or self.season or 12
         if len(values) < self.needs:
             raise TooShortError(
                 f"the series has {len(values)} values, but training needs at least {self.needs}: "
@@ -239,21 +246,10 @@ class Forecaster:
         if len(names) != values.shape[1]:
             raise ValueError(f"got {len(names)} names for a series of {values.shape[1]} columns")
         log = self._logarithms(values)
+        recipe = self._recipe(steps=self._wanders(values, log))
+        training = _Training(values, recipe, log, self.season, self.hidden)
         rng = default_generator(self.rng)
-        candidates = [r for r in self.recipes if r.needs + horizon <= len(values)]
-        trials = len(candidates) if len(self.recipes) > 1 else 0
-        with _bar(progress, (trials + self.members) * self.epochs) as tick:
-            if trials:
-                past, truth = values[:-horizon], values[-horizon:]
-                scores = []
-                for recipe, r in zip(candidates, rng.spawn(trials), strict=True):
-                    trial = _Training(past, recipe, log, self.season, self.hidden)
-                    network, _ = trial.run(self, r, tick)
-                    scores.append(_score(truth, trial.forecast([network], horizon)))
-                recipe = candidates[int(np.argmin(scores))]
-            else:
-                recipe = next(r for r in self.recipes if r.needs <= len(values))
-            training = _Training(values, recipe, log, self.season, self.hidden)
+        with _bar(progress, self.members * self.epochs) as tick:
             trained = [training.run(self, r, tick) for r in rng.spawn(self.members)]
         self.networks = [network for network, _ in trained]
         self.losses = [losses for _, losses in trained]
@@ -265,6 +261,16 @@ class Forecaster:
         if self.log is None:
             return [bool(flag) for flag in varies_with_level(values, self.season or 12)]
         return [self.log] * values.shape[1]
+
+    def _wanders(self, values: np.ndarray, log: list[bool]) -> bool:
+        z = Preprocessing((), log).fit(values).apply(values)
+        # Steps of a steady column can be learnt still; the level of one that wanders cannot.
+        return bool(wanders(z, harmonics_of(self.season, self.harmonics, np.arange(len(z)))).any())
+
+    def _recipe(self, steps: bool) -> Recipe:
+        """What was asked for; differences that were not: of the steps from value to value, or none."""
+        difference = ((1,) if steps else ()) if self.difference is None else self.difference
+        return Recipe(difference, self.harmonics, self.window)
 
     # ---- use
 
@@ -296,8 +302,7 @@ class Forecaster:
             If the continuation leaves the range of numbers.
         """
         recipe, training = self._trained(series)
-        if horizon < 1:
-            raise ValueError(f"the horizon must be at least 1, got {horizon}")
+        horizon = checked_size("forecast", "horizon", horizon)
         needed = sum(recipe.difference) + recipe.window
         if len(training.series) < needed:
             raise TooShortError(
@@ -423,12 +428,8 @@ class _Training:
 
         ``z`` is (n, features), and its first row stands at the time ``start`` of the series.
         """
-        if not self.recipe.harmonics:
-            return z.astype(np.float32)
-        assert self.season is not None
-        t = np.arange(start + 1, start + 1 + len(z)) % self.season
-        angles = 2 * np.pi * t[:, None] * np.arange(1, self.recipe.harmonics + 1) / self.season
-        return np.concatenate([z, np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+        t = np.arange(start + 1, start + 1 + len(z))
+        return np.concatenate([z, harmonics_of(self.season, self.recipe.harmonics, t)], 1).astype(np.float32)
 
     def examples(self) -> tuple[np.ndarray, np.ndarray]:
         """All windows (n, window, inputs) with the value after each (n, features)."""
@@ -442,7 +443,7 @@ class _Training:
         """Train one network; the network, and its loss in each epoch."""
         network = self.network(rng)
         parameters = list(network.parameters())
-        optimiser = optim.Adam(parameters, lr=options.learning_rate)
+        optimiser = optim.AdamW(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
         inputs, targets = self.examples()
         steps = math.ceil(min(len(inputs), _WINDOWS_PER_EPOCH) / _BATCH) * options.epochs
         done = 0
@@ -500,34 +501,6 @@ def as_series(series: Any) -> np.ndarray:
             f"value {t + 1} of column {k + 1} of the series is {values[t, k]}: a gap must be filled"
         )
     return values
-
-
-def _recipes(
-    season: int | None, difference: Sequence[int] | None, harmonics: int | None, window: int | None
-) -> list[Recipe]:
-    """The recipes to choose from; one, if the differences are given."""
-    if window is None:
-        window = 12 if season is None else min(max(2 * season, 8), 24)
-    if difference is not None:
-        lags = Preprocessing(difference).lags
-        return [Recipe(lags, harmonics or 0, window)]
-    if season is None:
-        return [Recipe((1,), 0, window), Recipe((), 0, window)]
-    some = min(3, season // 2) if harmonics is None else harmonics
-    return [
-        Recipe((season,), harmonics or 0, window),
-        Recipe((1,), some, window),
-        Recipe((), some, window),
-    ]
-
-
-def _score(truth: np.ndarray, forecast: np.ndarray) -> float:
-    """The error by which recipes are compared: each column in units of the truth's own variation."""
-    if not np.isfinite(forecast).all():
-        return math.inf
-    error = np.sqrt(np.mean((forecast - truth) ** 2, axis=0))
-    spread = np.std(truth, axis=0)
-    return float(np.mean(error / np.where(spread > 0, spread, 1)))
 
 
 @contextmanager

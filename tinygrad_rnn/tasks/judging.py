@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..nn.options import checked_size
 from .forecasting import Forecaster, Progress, TooShortError, as_series
 
 
@@ -123,8 +124,7 @@ def hold_out(series: Any, horizon: int, forecaster: Forecaster, *, progress: Pro
         As `Forecaster.fit`.
     """
     values = as_series(series)
-    if horizon < 1:
-        raise ValueError(f"the horizon must be at least 1, got {horizon}")
+    horizon = checked_size("hold_out", "horizon", horizon)
     need, words = forecaster.needs, forecaster.needs_in_words
     if (forecaster.season or 0) > need:
         need, words = forecaster.season or 0, f"{forecaster.season} for a season"
@@ -134,7 +134,7 @@ def hold_out(series: Any, horizon: int, forecaster: Forecaster, *, progress: Pro
             f"{need + horizon}: {words}, and {horizon} held out"
         )
     past, truth = values[:-horizon], values[-horizon:]
-    forecaster.fit(past, horizon=horizon, progress=progress)
+    forecaster.fit(past, progress=progress)
     forecasts = {
         "forecast": forecaster.forecast(horizon),
         "last value": last_value(past, horizon),

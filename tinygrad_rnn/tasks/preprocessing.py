@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..nn.options import checked_size
+
 
 class Preprocessing:
     """Logarithm, then differences, then scaling to mean 0 and standard deviation 1, column by column.
@@ -34,9 +36,7 @@ class Preprocessing:
     """
 
     def __init__(self, lags: Iterable[int] = (), log: bool | Sequence[bool] = False) -> None:
-        self.lags = tuple(int(lag) for lag in lags)
-        if any(lag < 1 for lag in self.lags):
-            raise ValueError(f"the lags of differences must be at least 1, got {self.lags}")
+        self.lags = tuple(checked_size("Preprocessing", "each lag of the differences", lag) for lag in lags)
         self.log = log if isinstance(log, bool) else tuple(bool(flag) for flag in log)
         self.lost = sum(self.lags)
         self.mean: np.ndarray | None = None
@@ -172,6 +172,38 @@ def varies_with_level(series: np.ndarray, block: int) -> np.ndarray:
     positive = (series > 0).all(axis=0)
     relative = spreads / np.where(positive, means, 1)
     return positive & (_unevenness(relative) < _unevenness(spreads))
+
+
+def wanders(series: np.ndarray, harmonics: np.ndarray) -> np.ndarray:
+    """Whether each column drifts away from any level, so that its steps are what can be learnt.
+
+    They are if they vary less than half as much (as variances) as the values around their level, which is to
+    say that neighbouring values correlate by more than about 0.75. The season plays no part: a regression on
+    its harmonics is taken away first.
+
+    Parameters
+    ----------
+    series : array, (N, features)
+    harmonics : array, (N, terms)
+        See `harmonics_of`.
+
+    Returns
+    -------
+    array of bool, (features,)
+        False for columns that are nothing but level and season.
+    """
+    x = np.concatenate([np.ones((len(series), 1)), harmonics], axis=1)
+    rest = series - x @ np.linalg.lstsq(x, series, rcond=None)[0]
+    varies = rest.std(axis=0) > 1e-10 * np.abs(series).max(axis=0)
+    return varies & (np.var(np.diff(rest, axis=0), axis=0) < 0.5 * np.var(rest, axis=0))
+
+
+def harmonics_of(season: int | None, count: int, t: np.ndarray) -> np.ndarray:
+    """Sines and cosines of the season at the times t: (N,) to (N, 2 count)."""
+    if season is None or not count:
+        return np.zeros((len(t), 0))
+    angles = 2 * np.pi * (t % season)[:, None] * np.arange(1, count + 1) / season
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def _unevenness(values: np.ndarray) -> np.ndarray:
