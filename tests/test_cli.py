@@ -210,9 +210,11 @@ def test_a_folder_that_cannot_be_made_is_refused_before_training(table, capsys, 
     assert message in capsys.readouterr().err
 
 
-def test_files_are_written_for_a_reader_who_leaves(table, tmp_path):
+@pytest.mark.parametrize("command", ["demo", "forecast"])
+def test_files_are_written_for_a_reader_who_leaves(table, tmp_path, command):
     out = tmp_path / "out"
-    arguments = ["forecast", "--csv", str(table), "--column", "번호", "--horizon", "12", "--out", str(out)]
+    own = ["--csv", str(table), "--column", "번호", "--horizon", "12"] if command == "forecast" else []
+    arguments = [command, *own, "--out", str(out)]
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -223,7 +225,7 @@ def test_files_are_written_for_a_reader_who_leaves(table, tmp_path):
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert_files(out, "forecast.csv")
+    assert_files(out, *(["forecast.csv"] if own else []))
 
 
 @pytest.mark.parametrize(

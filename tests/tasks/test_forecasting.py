@@ -291,6 +291,17 @@ def test_progress_is_told_of_every_epoch(capfd):
     assert "training: 100%" in err
 
 
+def test_a_bar_that_nobody_sees_any_more_stops_no_training():
+    class Gone(_Bar):
+        def update(self, n=0):
+            raise BrokenPipeError
+
+        close = update
+
+    model = quick(12).fit(data.airline(), progress=Gone)
+    assert model.forecast(1).shape == (1, 1)
+
+
 def test_long_series_cost_no_more_than_an_epoch_may(monkeypatch):
     seen = []
     original = nn.mse

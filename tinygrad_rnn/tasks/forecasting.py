@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -514,7 +514,13 @@ def _bar(progress: Progress, total: int) -> Iterator[Callable[[], Any]]:
     else:
         make = progress
     bar = make(total=total, desc="training")
+
+    def tick() -> None:
+        with suppress(BrokenPipeError):  # a bar that nobody sees any more is no reason to stop
+            bar.update(1)
+
     try:
-        yield lambda: bar.update(1)
+        yield tick
     finally:
-        bar.close()
+        with suppress(BrokenPipeError):
+            bar.close()
