@@ -133,3 +133,11 @@ def test_training_makes_the_airline_forecast_better_and_more_of_it_not_much_wors
     for epochs in (25, 50, 100):
         assert mean[epochs] < 1.3 * min(mean.values())
         assert max(rmse[epochs]) < 1.3 * min(rmse[epochs])
+
+
+def test_weights_that_decay_do_not_learn_the_noise():
+    def error(**options):
+        model = tasks.Forecaster(12, members=1, epochs=200, rng=0, **options)
+        return tasks.hold_out(data.airline(), 24, model).errors(0)["forecast"].rmse
+
+    assert 1.3 * error() < error(weight_decay=0)
