@@ -37,9 +37,7 @@ class Protocols:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         if kwargs.get("out") is not None:
-            raise TypeError(
-                f"np.{name} cannot write into out= with tensors: leave it out, results are new"
-            )
+            raise TypeError(f"np.{name} cannot write into out= with tensors: leave it out, results are new")
         if method == "reduce" and ufunc in _REDUCTIONS:
             kwargs.setdefault("axis", 0)
             return _REDUCTIONS[ufunc](*inputs, **kwargs)
