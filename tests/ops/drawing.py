@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
+from tinygrad_rnn.ops import REGISTRY
 from tinygrad_rnn.ops.registry import Domain, Operation, Primitive, Sample
 
 
@@ -126,3 +128,16 @@ def taken(p: Operation) -> list[list[Call]]:
         return bool(some) and any(distance(made, arrays) > AWAY for arrays in draws)
 
     return [[v for v in small(call(p, s)) if takes(v)] for s in p.samples]
+
+
+def listed(outputs: Any) -> list[Any]:
+    """The outputs of a call, of which there may be one or several."""
+    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+
+
+CALLS = [
+    pytest.param(call(p, s), id=f"{name}-{k}")
+    for name, p in REGISTRY.items()
+    for k, s in enumerate(samples(p))
+]
+"""Each declared sample of each operation, as parameters of a test."""

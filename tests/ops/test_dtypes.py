@@ -8,21 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawing import Call, call, samples
+from drawing import CALLS, Call, listed
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.ops import REGISTRY
 from tinygrad_rnn.tensors import Tensor
-
-CALLS = [
-    pytest.param(call(p, s), id=f"{name}-{k}")
-    for name, p in REGISTRY.items()
-    for k, s in enumerate(samples(p))
-]
-
-
-def listed(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
 
 
 def gradient(f: Any, x: Any, dtype: Any = np.float64) -> np.ndarray:

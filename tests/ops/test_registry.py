@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import hypothesis.extra.numpy as npst
 import numpy as np
 import pytest
-from drawing import AWAY, Call, call, distance, drawn, drawn_from, samples, taken
+from drawing import AWAY, Call, call, distance, drawn, drawn_from, listed, samples, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -178,10 +178,6 @@ def test_second_derivatives_by_one_operand(p: Operation, data: st.DataObject) ->
     # Not by complex steps: the constants are real, and an operation may write into a copy of one.
     report = tg.gradgradcheck(f, values[which], method="central")
     assert report, str(report)
-
-
-def listed(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
 
 
 def gradients(case: Case, arrays: list[np.ndarray], weights: list[np.ndarray]) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawing import Call, call, samples, small
+from drawing import CALLS, Call, call, listed, samples, small
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.ops import NUMPY, REGISTRY
@@ -98,16 +98,6 @@ FORMULAS = {
     "unstack": lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),
 }
 """References for primitives that NumPy has no function for (unstack: since 2.1)."""
-
-CALLS = [
-    pytest.param(call(p, s), id=f"{name}-{k}")
-    for name, p in REGISTRY.items()
-    for k, s in enumerate(samples(p))
-]
-
-
-def listed(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
 
 
 def assert_same(got: Any, wanted: Any, kind: type) -> None:
