@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
-from tinygrad_rnn.ops.registry import Primitive
+from tinygrad_rnn.ops.operations import Primitive
 
 X = np.random.default_rng(3).uniform(0.5, 2, (2, 3))
 W = np.random.default_rng(4).uniform(0.5, 2, (3, 2))

@@ -12,7 +12,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.listing import held
-from tinygrad_rnn.ops.registry import Primitive
+from tinygrad_rnn.ops.operations import Primitive
 from tinygrad_rnn.state import current_state
 from tinygrad_rnn.tape import Entry, Place
 from tinygrad_rnn.tensors import apply

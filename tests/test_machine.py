@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import tape
+from tinygrad_rnn import backpropagation
 from tinygrad_rnn.tensors import _make
 
 
@@ -257,11 +257,11 @@ class Engine(RuleBasedStateMachine):
         seed = self.random()
         leaves = [(u, leaf) for u, leaf in self.leaves if any(leaf is o for o in below)]
         weights, steps = ({leaf: self.random() for _, leaf in leaves} for _ in range(2))
-        first = tape.backward([(t.place, tg.tensor(seed))], retain_graph=True, lift=_make)
+        first = backpropagation.backward([(t.place, tg.tensor(seed))], retain_graph=True, lift=_make)
         total = sum((first[u.place] * weights[leaf]).sum() for u, leaf in leaves)
         second = {}
         if total.requires_grad:
-            second = tape.backward([(total.place, np.ones(()))], retain_graph=True)
+            second = backpropagation.backward([(total.place, np.ones(()))], retain_graph=True)
         got = sum((second[u.place] * steps[leaf]).sum() for u, leaf in leaves if u.place in second)
 
         def slope(h):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import ops, tape
+from tinygrad_rnn import backpropagation, ops, tape
 from tinygrad_rnn.ops import index as index_ops
-from tinygrad_rnn.ops.registry import Primitive
+from tinygrad_rnn.ops.operations import Primitive
 from tinygrad_rnn.tape import Binary, Entry, Leaf, Nary, Output, Unary
 
 
@@ -76,7 +76,7 @@ def test_a_leaf_itself_runs_backward() -> None:
 def test_several_roots() -> None:
     x = leaf(3)
     a, b = x * 2, tg.exp(x)
-    found = tape.backward(
+    found = backpropagation.backward(
         [(a.place, np.ones(3)), (b.place, np.ones(3)), (a.place, np.ones(3)), (x.place, np.ones(3))]
     )
     np.testing.assert_allclose(found[x.place], 5 + np.exp(x.numpy()))
@@ -90,7 +90,7 @@ def test_a_pass_can_end_at_older_entries() -> None:
     a, _ = tg.split(h, 2)
     since = next(tape.clock)
     y = tg.exp(h[:2]) * a + a
-    found = tape.backward([(y.place, np.ones(2))], since=since)
+    found = backpropagation.backward([(y.place, np.ones(2))], since=since)
     assert set(found) == {h.place, a.place.entry}
     np.testing.assert_allclose(found[h.place], [*(np.exp(h.numpy()[:2]) * a.numpy()), 0, 0])
     first, second = found[a.place.entry]
@@ -105,7 +105,7 @@ def test_what_has_the_number_where_a_pass_ends_belongs_to_it(f: Any) -> None:
     x = leaf(4)
     y = f(x)
     oldest = tape.reachable([y.place])[-1]
-    found = tape.backward([(y.place, np.ones(y.shape))], since=oldest.number)
+    found = backpropagation.backward([(y.place, np.ones(y.shape))], since=oldest.number)
     assert set(found) == {x.place}
     y = f(x)
     entries = tape.reachable([y.place])
@@ -168,7 +168,7 @@ def test_many_uses_are_added_in_place(monkeypatch: Any) -> None:
             added.append(out is not None)
             return np.add(a, b, out=out)
 
-    monkeypatch.setattr(tape, "np", Counted())
+    monkeypatch.setattr(backpropagation, "np", Counted())
     z.backward()
     assert added == [True] * 8
     same(x.grad, [45, 45, 45])
@@ -366,7 +366,9 @@ def test_third_derivative_along_time_steps() -> None:
     def gradient(x: Any, inner: Any) -> Any:
         y = inner(x)
         place = x.place
-        found = tape.backward([(y.place, np.ones(y.shape))], lift=tg.tensors._make, retain_graph=True)
+        found = backpropagation.backward(
+            [(y.place, np.ones(y.shape))], lift=tg.tensors._make, retain_graph=True
+        )
         return found[place] * np.arange(1.0, 1 + x.size).reshape(x.shape)
 
     assert tg.gradgradcheck(f, x)
@@ -628,9 +630,9 @@ def test_reading_every_step_fills_one_array(monkeypatch: Any, how: str, create_g
             return np.zeros(shape, dtype)
 
     monkeypatch.setattr(index_ops, "np", Counted())
-    real = tape.Sum.add
+    real = backpropagation.Sum.add
     monkeypatch.setattr(
-        tape.Sum, "add", lambda self, g: (added.append(getattr(g, "size", 0)), real(self, g))[1]
+        backpropagation.Sum, "add", lambda self, g: (added.append(getattr(g, "size", 0)), real(self, g))[1]
     )
     y.backward(create_graph=create_graph)
     assert filled.count(x.shape) <= 1
@@ -713,7 +715,7 @@ def test_an_entry_of_any_size_notes_the_line_of_first_use(f: Any) -> None:
 )  # fmt: skip
 def test_cotangents_are_summed_over_broadcast_axes(given: Any, wanted: Any) -> None:
     g, size = np.random.default_rng(0).uniform(-1, 1, given), int(np.prod(wanted))
-    got = tape.fit(g, Leaf(wanted, np.dtype("f4")))
+    got = backpropagation.fit(g, Leaf(wanted, np.dtype("f4")))
     assert (got.shape, got.dtype) == (wanted, np.float32)
     places = np.arange(size).reshape(given if g.size == size else wanted)
     summed = np.bincount(np.broadcast_to(places, given).ravel(), g.ravel(), size)
@@ -806,7 +808,7 @@ def test_who_reads_what_is_not_kept_is_told_of_the_underscore(rule: Any, told: b
 def test_a_cotangent_is_not_broadcast() -> None:
     for given in ((3,), (1, 3), ()):
         with pytest.raises(ValueError, match=r"does not broadcast from the input's shape \(2, 3\)"):
-            tape.fit(np.ones(given), Leaf((2, 3), np.dtype("f8")))
+            backpropagation.fit(np.ones(given), Leaf((2, 3), np.dtype("f8")))
 
 
 def test_a_new_leaf_has_not_changed() -> None:

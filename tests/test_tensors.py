@@ -134,6 +134,7 @@ def test_plain_results_keep_dimensions_and_round_as_arrays_do() -> None:
         np.testing.assert_array_equal(getattr(x, name)(1, keepdims=True), wanted)
     np.testing.assert_array_equal(round(x), array.round())
     np.testing.assert_array_equal(round(x, 1), array.round(1))
+    np.testing.assert_array_equal(round(x, None), array.round())
 
 
 def test_the_default_dtype_can_be_set() -> None:
@@ -341,3 +342,19 @@ def test_an_instance_of_a_subclass_takes_part_like_any_tensor() -> None:
     index = object.__new__(Labelled)
     index._data, index._place = np.array([2, 0]), None
     np.testing.assert_array_equal(x[index].numpy(), x.numpy()[[2, 0]])
+
+
+def test_augmented_assignment_to_a_leaf_says_what_to_write() -> None:
+    x = t(2)
+    with pytest.raises(RuntimeError, match=r"write x = x \*\* y if"):
+        x **= 2
+    with pytest.raises(RuntimeError, match=r"write x = x // y if"):
+        x //= 2
+
+
+def test_comparisons_that_numpy_refuses_name_both_sides() -> None:
+    x = t(2, 3)
+    with pytest.raises(ValueError, match=r"float64\(2, 3\) < float64\(2,\): .*compare with a number"):
+        _ = x < np.ones(2)
+    with pytest.raises(TypeError, match=r"float64\(2, 3\) >= None: .*compare with a number"):
+        _ = x >= None

@@ -12,6 +12,7 @@ from typing import Any as _Any
 
 from . import ops
 from .anomaly import detect_anomaly
+from .arrays import get_default_dtype, set_default_dtype
 from .autodiff import (
     elementwise_grad,
     grad,
@@ -167,7 +168,7 @@ from .ops import (
 )
 from .random import default_generator, manual_seed
 from .state import enable_grad, no_grad, scope
-from .tensors import Tensor, get_default_dtype, set_default_dtype, tensor
+from .tensors import Tensor, tensor
 
 __version__ = "0.1.0"
 

@@ -16,10 +16,11 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from . import ops, tape
+from . import backpropagation, ops, tape
+from .arrays import as_array
 from .state import enable_grad
 from .tape import Leaf
-from .tensors import Tensor, _make, as_array
+from .tensors import Tensor, _make
 from .trees import is_module, leaves_of, map_tree, match_tree, need_callable, paths_of
 
 Function = Callable[..., Any]
@@ -151,7 +152,7 @@ class _Tracked:
         if y.place is None:
             return self.gradients({}, recorded)
         seed = y._seed(cotangent)
-        found = tape.backward(
+        found = backpropagation.backward(
             [(y.place, seed if recorded else seed.numpy())],
             retain_graph=True,
             lift=_make if recorded else None,
@@ -335,7 +336,9 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
             roots.append((g.place, seed if recorded else seed.numpy()))
 
     map_tree(root, tracked.pull(y, u, True), tuple(tangents))
-    found = tape.backward(roots, retain_graph=True, lift=_make if recorded else None, since=tracked.since)
+    found = backpropagation.backward(
+        roots, retain_graph=True, lift=_make if recorded else None, since=tracked.since
+    )
     pushed = found.get(u.place, np.zeros(y.shape, y.dtype))
     if recorded or any(isinstance(p, Tensor) for p in primals):
         pushed = pushed if isinstance(pushed, Tensor) else _make(pushed, None)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from . import tape
+from . import backpropagation, tape
 from .observing import plain
-from .ops.registry import Primitive
+from .ops.operations import Primitive
 from .random import Draws
 from .state import State, context, current_state
 from .tape import Leaf, Nary, Output, Place, source_of
@@ -132,7 +132,9 @@ class _Segment:
             )
         pairs: list[Any] = [(y.place, g) for y, g in zip(outputs, gs, strict=True) if g is not None]
         recorded = any(isinstance(g, Tensor) for g in gs)
-        found = tape.backward(pairs, retain_graph=recorded, lift=_make if recorded else None, since=since)
+        found = backpropagation.backward(
+            pairs, retain_graph=recorded, lift=_make if recorded else None, since=since
+        )
         shares = {place: _arrived(found, place) for place in self.parents}
         return [shares.pop(place, []) for place in self.parents]  # once, where a place stands there twice
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from . import tape
+from . import backpropagation, tape
+from .arrays import as_array
 from .random import default_generator
 from .state import enable_grad
 from .tape import Leaf
-from .tensors import Tensor, _make, as_array
+from .tensors import Tensor, _make
 from .trees import is_module, need_callable
 
 __all__ = ["GradcheckReport", "gradcheck", "gradgradcheck"]
@@ -137,7 +138,7 @@ def gradcheck(
     if method not in _TOLERANCE:
         raise ValueError(f"gradcheck: method must be 'complex' or 'central', got {method!r}")
     weights = [rng.standard_normal(y.shape) for y in outputs]
-    found = tape.backward(
+    found = backpropagation.backward(
         [(y.place, w) for y, w in zip(outputs, weights, strict=True) if y.place is not None]
     )
 
@@ -185,7 +186,7 @@ def gradgradcheck(
         xs, us = args[:n], args[n:]
         with enable_grad():
             ys = _tuple(f(*xs))
-        found = tape.backward(
+        found = backpropagation.backward(
             [(y.place, u) for y, u in zip(ys, us, strict=True) if y.place is not None],
             retain_graph=True,
             lift=_make,

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from .backpropagation import fit
 from .ops.index import Piece, scatter
 from .state import Replaced, State
-from .tape import Entry, Place, fit
+from .tape import Entry, Place
 
 
 class Observer(Replaced):

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .ops.registry import NUMPY, Operation, again, mended
+from .ops.messages import again, mended
+from .ops.operations import Operation
+from .ops.registry import NUMPY
 
 NOT_ASSIGNED = (
     "tensors are not assigned into: the tape could not say which values an operation has seen. "

@@ -31,8 +31,8 @@ def manual_seed(seed: int | None) -> np.random.Generator:
 
 
 def _seeded(what: str, seed: int | None) -> np.random.Generator:
-    if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
-        kind = ValueError if isinstance(seed, (int, np.integer)) else TypeError
+    if seed is not None and (not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0):
+        kind = ValueError if isinstance(seed, (int, np.integer)) and seed < 0 else TypeError
         raise kind(
             f"{what}: a seed is a whole number from 0 on, or None for another every time; got {seed!r}"
         )

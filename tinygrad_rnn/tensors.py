@@ -2,88 +2,24 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
-from . import ops, tape
-from .ops.registry import Operation, Primitive, again, mended, spec
-from .protocols import NOT_ASSIGNED, Protocols, plain
+from . import backpropagation, ops
+from .arrays import as_array, get_default_dtype, is_masked
+from .methods import Methods
+from .ops.operations import Primitive, spec
+from .protocols import NOT_ASSIGNED, plain
 from .state import State, current_state, enable_grad
-from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock, note_changed
+from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock
+from .writes import note_changed
 
 ndarray, generic, asarray = np.ndarray, np.generic, np.asarray
 _NOTHING: dict[str, Any] = {}
-_default_dtype: np.dtype[Any] = np.dtype(np.float32)
 
-__all__ = ["Tensor", "apply", "get_default_dtype", "set_default_dtype", "tensor"]
-
-
-def set_default_dtype(dtype: Any) -> None:
-    """Set the dtype that Python numbers and lists take: float16, float32 (the default) or float64."""
-    global _default_dtype
-    try:
-        wanted = np.dtype("O" if dtype is None else dtype)  # NumPy takes None for float64
-    except TypeError:
-        wanted = np.dtype("O")
-    if wanted.kind != "f":
-        raise TypeError(
-            f"set_default_dtype: {dtype!r} is no floating-point dtype; pass 'float16', 'float32' or 'float64'"
-        )
-    _default_dtype = wanted
-
-
-def get_default_dtype() -> np.dtype[Any]:
-    """The dtype that Python numbers and lists take."""
-    return _default_dtype
-
-
-def as_array(data: Any, dtype: Any = None) -> np.ndarray:
-    """An array of what a user passed: arrays keep their dtype, Python numbers take the default."""
-    if isinstance(data, Tensor):
-        data = data._data
-    if isinstance(data, (ndarray, np.generic)) or hasattr(data, "__array__"):
-        if _is_masked(data):
-            raise TypeError(_MASKED)
-        array = np.asarray(data)
-    else:
-        if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
-            raise TypeError("a list of tensors would lose their place on the tape: use tg.stack(list)")
-        try:
-            array = np.asarray(data)
-        except ValueError as error:
-            raise ValueError(f"a tensor needs nested lists of equal lengths: {error}") from error
-        # A list of arrays keeps their dtype: only Python's own numbers have none.
-        typed = isinstance(data, (list, tuple)) and any(isinstance(a, (ndarray, np.generic)) for a in data)
-        if dtype is None and array.dtype.kind in "if" and not typed:
-            dtype = _default_dtype
-    if array.dtype.kind not in "biufc":
-        raise TypeError(
-            f"a tensor holds numbers, got {array.dtype} data such as {array.ravel()[:1]}: pass an array of "
-            f"numbers, or nested lists of them"
-        )
-    if dtype is None or array.dtype == dtype:
-        return array
-    if np.dtype(dtype).kind not in "biufc":
-        raise TypeError(f"a tensor holds numbers; its dtype cannot be {np.dtype(dtype)}: 'float32' is one")
-    if array.dtype.kind == "c" and np.dtype(dtype).kind != "c":
-        raise TypeError(
-            f"{array.dtype} values would lose their imaginary part in {np.dtype(dtype)}: pass values.real "
-            f"if that is meant"
-        )
-    return array.astype(dtype)
-
-
-def _is_masked(data: Any) -> bool:
-    """Whether it is one of np.ma's arrays, which `np.asarray` would strip of their masks."""
-    return type(data) is not ndarray and isinstance(data, ndarray) and hasattr(data, "mask")
-
-
-_MASKED = (
-    "a masked array would lose its mask here: fill it first, with a.filled(0), and pass the mask on its own"
-)
+__all__ = ["Tensor", "apply", "tensor"]
 
 
 # ------------------------------------------------------------------------------------------ recording
@@ -295,9 +231,9 @@ _OPERANDS = {ndarray, bool, int, float, complex}
 
 def _operand(primitive: Primitive, a: Any, k: int) -> Any:
     """What may stand beside a tensor: arrays, NumPy scalars, lists; Python numbers, which stay weak."""
-    if type(a) in _OPERANDS or (isinstance(a, (ndarray, generic, int, float, complex)) and not _is_masked(a)):
+    if type(a) in _OPERANDS or (isinstance(a, (ndarray, generic, int, float, complex)) and not is_masked(a)):
         return a
-    if primitive.vjps and primitive.vjps[k] is None and not _is_masked(a):
+    if primitive.vjps and primitive.vjps[k] is None and not is_masked(a):
         return np.asarray(a)  # masks and indices are what they are, and do not take the default dtype
     try:
         return as_array(a)
@@ -319,18 +255,6 @@ def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
     return value._data
 
 
-def _method(operation: Operation) -> Callable[..., Any]:
-    """A primitive or composite as a method of Tensor."""
-
-    def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return operation(self, *args, **kwargs)
-
-    call.__name__ = operation.name
-    call.__qualname__ = f"Tensor.{operation.name}"
-    call.__doc__ = operation.__doc__
-    return call
-
-
 def _augmented(sign: str, operation: Primitive) -> Callable[[Tensor, Any], Tensor]:
     """``x += y`` and the like: another tensor takes the name, which nobody can mean for a leaf."""
 
@@ -348,23 +272,6 @@ def _rebinding(leaf: Tensor, sign: str) -> RuntimeError:
         f"gradients, as it is, and give its name to another tensor: change it by x.assign_(values) or an "
         f"optimiser, or write x = x {sign[:-1]} y if a new one is meant"
     )
-
-
-def _comparison(sign: str, compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Any]:
-    """A comparison: a plain array."""
-
-    def call(self: Tensor, other: Any) -> Any:
-        try:
-            return compare(self._data, plain(other))
-        except (ValueError, TypeError) as error:
-            what = f"{other.dtype}{other.shape}" if hasattr(other, "shape") else repr(other)
-            raise again(
-                error,
-                f"{self.dtype}{self.shape} {sign} {what}: {error}; compare with a number, or with an array "
-                f"whose shape broadcasts",
-            ) from error
-
-    return call
 
 
 # --------------------------------------------------------------------------------------------- Tensor
@@ -399,7 +306,7 @@ def as_tensor(data: Any) -> Tensor:
     return data if isinstance(data, Tensor) else tensor(data)
 
 
-class Tensor(Protocols):
+class Tensor(Methods):
     """A NumPy array with a place on the tape. Make one with `tg.tensor`.
 
     Operators, methods and NumPy functions applied to a tensor give tensors. Comparisons, rounding and
@@ -514,22 +421,6 @@ class Tensor(Protocols):
             )
         self._place.name = name
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._data.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        return self._data.size
-
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("len() of a 0-d tensor, which has no first axis: its number is x.item()")
@@ -583,7 +474,7 @@ class Tensor(Protocols):
         """
         seed = self._seed(grad)
         assert self._place is not None
-        found = tape.backward(
+        found = backpropagation.backward(
             [(self._place, seed if create_graph else seed._data)],
             retain_graph=create_graph if retain_graph is None else retain_graph,
             lift=_make if create_graph else None,
@@ -701,55 +592,6 @@ class Tensor(Protocols):
             raise TypeError("iteration over a 0-d tensor, which has no first axis: its number is x.item()")
         return iter(apply(ops.unstack, (self,)))
 
-    # ---- comparisons: plain arrays
-
-    __eq__ = _comparison("==", operator.eq)
-    __ne__ = _comparison("!=", operator.ne)
-    __lt__ = _comparison("<", operator.lt)
-    __le__ = _comparison("<=", operator.le)
-    __gt__ = _comparison(">", operator.gt)
-    __ge__ = _comparison(">=", operator.ge)
-
-    __hash__ = object.__hash__
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Any:
-        """Position of the largest element: a plain array."""
-        return self._plainly(np.argmax, axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Any:
-        """Position of the smallest element: a plain array."""
-        return self._plainly(np.argmin, axis, keepdims=keepdims)
-
-    def argsort(self, axis: int | None = -1) -> Any:
-        """Positions of the elements in rising order along an axis, ties in their order: a plain array."""
-        return self._plainly(np.argsort, axis, kind="stable")
-
-    def nonzero(self) -> Any:
-        """Positions of the elements that are not 0: a tuple of plain arrays, one per axis."""
-        return self._plainly(np.nonzero)
-
-    def round(self, decimals: int = 0) -> Any:
-        """Rounded values: a plain array."""
-        return self._plainly(np.round, decimals)
-
-    def __round__(self, decimals: int | None = None) -> Any:
-        return self.round(0 if decimals is None else decimals)
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Whether all elements along an axis are true: a plain array."""
-        return self._plainly(np.all, axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Whether any element along an axis is true: a plain array."""
-        return self._plainly(np.any, axis, keepdims=keepdims)
-
-    def _plainly(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(self._data, *args, **kwargs)
-        except (ValueError, TypeError, IndexError) as error:
-            what = f"{function.__name__} of a tensor {self.dtype}{self.shape}"
-            raise again(error, f"{what}: {mended(str(error))}") from error
-
     # ---- conversions
 
     def __bool__(self) -> bool:
@@ -776,7 +618,7 @@ class Tensor(Protocols):
 
     def __repr__(self) -> str:
         body = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=200)
-        more = "" if self.dtype == _default_dtype else f", dtype={self.dtype}"
+        more = "" if self.dtype == get_default_dtype() else f", dtype={self.dtype}"
         if isinstance(self._place, Leaf):
             more += ", requires_grad=True"
         elif self._place is not None:
@@ -801,99 +643,7 @@ class Tensor(Protocols):
             "save(); share an array with detach(), copy a leaf with copy.deepcopy"
         )
 
-    # ---- methods that NumPy's arrays or PyTorch's tensors have
-
-    add = _method(ops.add)
-    subtract = _method(ops.subtract)
-    multiply = _method(ops.multiply)
-    divide = _method(ops.divide)
-    negative = _method(ops.negative)
-    positive = _method(ops.positive)
-    maximum = _method(ops.maximum)
-    minimum = _method(ops.minimum)
-    cross = _method(ops.cross)
-    abs = _method(ops.abs)
-    exp = _method(ops.exp)
-    expm1 = _method(ops.expm1)
-    log = _method(ops.log)
-    log1p = _method(ops.log1p)
-    sqrt = _method(ops.sqrt)
-    square = _method(ops.square)
-    log2 = _method(ops.log2)
-    log10 = _method(ops.log10)
-    exp2 = _method(ops.exp2)
-    logaddexp = _method(ops.logaddexp)
-    sinh = _method(ops.sinh)
-    cosh = _method(ops.cosh)
-    tan = _method(ops.tan)
-    arcsin = _method(ops.arcsin)
-    arccos = _method(ops.arccos)
-    arctan = _method(ops.arctan)
-    arctan2 = _method(ops.arctan2)
-    arcsinh = _method(ops.arcsinh)
-    arccosh = _method(ops.arccosh)
-    arctanh = _method(ops.arctanh)
-    hypot = _method(ops.hypot)
-    reciprocal = _method(ops.reciprocal)
-    sign = _method(ops.sign)
-    sinc = _method(ops.sinc)
-    erf = _method(ops.erf)
-    erfc = _method(ops.erfc)
-    nan_to_num = _method(ops.nan_to_num)
-    sin = _method(ops.sin)
-    cos = _method(ops.cos)
-    tanh = _method(ops.tanh)
-    sigmoid = _method(ops.sigmoid)
-    relu = _method(ops.relu)
-    clip = _method(ops.clip)
-    astype = _method(ops.astype)
-    sum = _method(ops.sum)
-    mean = _method(ops.mean)
-    var = _method(ops.var)
-    max = _method(ops.max)
-    min = _method(ops.min)
-    logsumexp = _method(ops.logsumexp)
-    softmax = _method(ops.softmax)
-    log_softmax = _method(ops.log_softmax)
-    cumsum = _method(ops.cumsum)
-    matmul = _method(ops.matmul)
-    swapaxes = _method(ops.swapaxes)
-    expand_dims = _method(ops.expand_dims)
-    squeeze = _method(ops.squeeze)
-    split = _method(ops.split)
-    flip = _method(ops.flip)
-    take = _method(ops.take)
-    moveaxis = _method(ops.moveaxis)
-    ravel = _method(ops.ravel)
-    roll = _method(ops.roll)
-    repeat = _method(ops.repeat)
-    tile = _method(ops.tile)
-    rot90 = _method(ops.rot90)
-    diagonal = _method(ops.diagonal)
-    trace = _method(ops.trace)
-    diag = _method(ops.diag)
-    tril = _method(ops.tril)
-    triu = _method(ops.triu)
-    dot = _method(ops.dot)
-    inner = _method(ops.inner)
-    outer = _method(ops.outer)
-    prod = _method(ops.prod)
-    cumprod = _method(ops.cumprod)
-    std = _method(ops.std)
-    median = _method(ops.median)
-    norm = _method(ops.norm)
-    sort = _method(ops.sort)
-    partition = _method(ops.partition)
-    put_along_axis = _method(ops.put_along_axis)
-    index_add = _method(ops.index_add)
-    index_put = _method(ops.index_put)
-    det = _method(ops.det)
-    slogdet = _method(ops.slogdet)
-    cholesky = _method(ops.cholesky)
-    qr = _method(ops.qr)
-    svd = _method(ops.svd)
-    matrix_power = _method(ops.matrix_power)
-    kron = _method(ops.kron)
+    # ---- shapes, and parts
 
     @property
     def T(self) -> Tensor:  # noqa: N802

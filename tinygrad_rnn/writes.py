@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .tape import Buffer, Entry, Leaf, held
+
 
 class Write(NamedTuple):
     """The last change of an array."""
@@ -55,3 +57,41 @@ def of(array: np.ndarray) -> list[Write]:
 def since(array: np.ndarray, date: int) -> Write | None:
     """A change of an array after a date."""
     return next((write for write in of(array) if write.date > date), None)
+
+
+def note_changed(tensor: Any, new: np.ndarray) -> None:
+    """Note that an array is to take the place of a tensor's, or is that one and has been written into."""
+    old, place = tensor.numpy(), tensor.place
+    if type(place) is not Leaf:
+        known = [w.changes for w in of(old) if type(w.changes) is Buffer and w.changes.tensor() is tensor]
+        place = known[0] if known else Buffer(tensor)
+    place.change()
+    if new is old:
+        note(old, place.changed, place)
+    elif type(place) is Buffer:
+        note_replaced(old, new, place.changed, place)
+
+
+def refuse_changed(entry: Entry) -> None:
+    """Raise if the values of a leaf, or of another array, have been changed since an entry saved them."""
+    args = entry.args or entry.parents  # released: that will be said
+    for place, arg in zip(entry.parents, args, strict=True):
+        # What views of the leaf were used for is not known here: they may show the new values now.
+        saved = type(arg) is not Leaf or entry.primitive.view
+        if type(place) is Leaf and place.changed > entry.number and saved:
+            raise RuntimeError(_changed(place, entry))
+    for array in held(entry):
+        write = since(array, entry.number)
+        if write is not None:
+            raise RuntimeError(_changed(write.changes, entry))
+
+
+def _changed(place: Leaf, entry: Entry) -> str:
+    source = getattr(entry, "source", None)  # known under tg.detect_anomaly()
+    return (
+        f"{place.called(entry)} of shape {place.shape} was changed in place before backward(): entry "
+        f"{entry.number} ({entry.primitive.name}, in scope {entry.scope or '(none)'}"
+        + (f", at {source}" if source else "")
+        + f") used {place.used_by(entry)}, and now it has version {place.version}. The gradient would be "
+        f"wrong. Change it (optimiser step, assign_) after backward(), or use a copy"
+    )

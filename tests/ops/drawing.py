@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.ops import REGISTRY
-from tinygrad_rnn.ops.registry import Domain, Operation, Primitive, Sample
+from tinygrad_rnn.ops.operations import Domain, Operation, Primitive, Sample
 
 
 class Slot(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import tape
+from tinygrad_rnn import backpropagation
 
 
 class Step(NamedTuple):
@@ -174,7 +174,7 @@ def test_random_programs_have_the_gradients_of_the_chain_rule(program: Any, data
         for k in range(len(arrays))
     ]
     roots = [(values[o].place, s) for o, s in zip(outputs, seeds, strict=True)]
-    plain = tape.backward(roots, retain_graph=True)
+    plain = backpropagation.backward(roots, retain_graph=True)
     total = sum((values[o] * s).sum() for o, s in zip(outputs, seeds, strict=True))
     total.backward(create_graph=True)
     for k, leaf in enumerate(leaves):

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import tape
+from tinygrad_rnn import backpropagation, tape
 from tinygrad_rnn.ops import NUMPY, REGISTRY, composite, primitive
 from tinygrad_rnn.ops.decompositions import positive_definite, symmetric
-from tinygrad_rnn.ops.registry import Composite, Operation, Primitive, Sample, sample
+from tinygrad_rnn.ops.operations import Composite, Operation, Primitive, Sample
+from tinygrad_rnn.ops.registry import sample
 from tinygrad_rnn.tensors import Tensor, _make
 
 NO_RULE = {("where", "condition"), ("take", "indices"), ("take_along_axis", "indices")}
@@ -183,7 +184,9 @@ def test_second_derivatives_by_one_operand(p: Operation, data: st.DataObject) ->
 def gradients(case: Case, arrays: list[np.ndarray], weights: list[np.ndarray]) -> list[np.ndarray]:
     leaves = [tg.tensor(a, requires_grad=True) for a in arrays]
     outputs = listed(case(*leaves))
-    found = tape.backward([(y.place, w.astype(y.dtype)) for y, w in zip(outputs, weights, strict=True)])
+    found = backpropagation.backward(
+        [(y.place, w.astype(y.dtype)) for y, w in zip(outputs, weights, strict=True)]
+    )
     return [found[leaf.place] for leaf in leaves]
 
 
@@ -211,7 +214,7 @@ def test_nothing_is_written_into_the_operands(p: Operation, data: st.DataObject)
     leaves = [tg.tensor(read_only(a), requires_grad=True) for a in case.arrays]
     outputs = listed(case._replace(layouts=["contiguous"] * len(leaves))(*leaves))
     seeds = [read_only(np.ones(y.shape)) for y in outputs]
-    found = tape.backward([(y.place, s) for y, s in zip(outputs, seeds, strict=True)])
+    found = backpropagation.backward([(y.place, s) for y, s in zip(outputs, seeds, strict=True)])
     for leaf, a in zip(leaves, case.arrays, strict=True):
         assert np.array_equal(leaf.numpy(), a)
         assert found[leaf.place].shape == a.shape

@@ -10,7 +10,7 @@ from drawing import CALLS, Call, call, listed, samples, small
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.ops import NUMPY, REGISTRY
-from tinygrad_rnn.ops.registry import Operation, Primitive
+from tinygrad_rnn.ops.operations import Operation, Primitive
 from tinygrad_rnn.tensors import Tensor
 
 

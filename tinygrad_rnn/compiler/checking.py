@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import tape
+from .. import backpropagation
 from ..nn.module import Module
 from ..nn.packing import pack
 from ..nn.scan import run
@@ -91,7 +91,7 @@ def _composed_results(
         y, final = composed(cell, inputs[0], state, layout.counts.tolist(), False)
         outputs = [y, *tensors_of(final)]
         roots = [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place is not None]
-        found = tape.backward(roots)
+        found = backpropagation.backward(roots)
     gradients = [found.get(t.place) for t in (*inputs, *parameters)]
     return [
         *[t.numpy() for t in outputs],

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import tape
+from .. import backpropagation, tape
 from ..nn.states import State, refilled, tensors_of
-from ..ops.registry import Primitive
+from ..ops.operations import Primitive
 from ..state import current_state, enable_grad
 from ..tape import Nary, Output, Place, source_of
 from ..tensors import Tensor, _make, as_tensor
@@ -280,7 +280,7 @@ class Call:
                 self.layout.counts.tolist(), self.reverse,
             )  # fmt: skip
         pairs = [(t.place, g) for t, g in zip((y, *tensors_of(final)), gs, strict=True) if g is not None]
-        found = tape.backward(pairs, retain_graph=True, lift=_make, since=since)
+        found = backpropagation.backward(pairs, retain_graph=True, lift=_make, since=since)
         return [_arrived(found, a.place) if isinstance(a, Tensor) and a.place else None for a in args]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops.registry import Primitive
+from ..ops.operations import Primitive
 from .instructions import Instruction, Operand, Value
 
 

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from ..ops.registry import Primitive, Spec
+from ..ops.operations import Primitive, Spec
 
 
 class Unsupported(Exception):  # noqa: N818 (a verdict, not an accident)

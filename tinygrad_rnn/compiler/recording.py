@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..backpropagation import fit
 from ..nn.states import refilled, tensors_of
 from ..observing import Observer
 from ..ops.index import Piece
-from ..ops.registry import Spec
+from ..ops.operations import Spec
 from ..state import State, context
-from ..tape import Entry, Leaf, Output, Place, fit
+from ..tape import Entry, Leaf, Output, Place
 from ..tensors import Tensor, _make
 from .instructions import OPERAND, Pullback, Unsupported
 
@@ -121,7 +122,7 @@ class Recording(Observer):
             context.reset(token)
 
     def _pull(self, roots: Sequence[tuple[Tensor, Tensor]]) -> dict[Key, Tensor]:
-        """Carry the cotangents through the recorded entries, as `tape.backward` does, rule by rule."""
+        """Carry the cotangents through the recorded entries, as `backward` does, rule by rule."""
         table: dict[Key, list[Any]] = {}
         for root, seed in roots:
             table.setdefault(key_of(root.place), []).append(seed)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ..listing import describe_static
-from ..ops.registry import Primitive
+from ..ops.operations import Primitive
 from .forms import product_kind
 from .instructions import ROWS, Instruction, Operand, Value
 from .passes import depending

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.registry import Primitive
+from ..ops.operations import Primitive
 from .forms import elementwise, feature_parts, joined_parts, joins_features, product_kind
 from .instructions import ROWS, Instruction, Instructions, Value
 from .writing import Copies, Location

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..nn.module import Module
-from ..ops.registry import Operation
+from ..ops.operations import Operation
 from ..tensors import Tensor
 
 _PLAIN = (bool, int, float, str, type(None))

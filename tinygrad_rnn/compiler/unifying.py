@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.registry import Spec
+from ..ops.operations import Spec
 from ..tensors import Tensor
 from .instructions import ROWS, Constant, Instruction, Operand, Pullback, Shape, Step, Unsupported, Value
 from .recording import Key, Raw, Recording, key_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.registry import Primitive
+from ..ops.operations import Primitive
 from .forms import product_kind, ufunc_name
 from .instructions import ROWS, Constant, Instruction, Instructions, Operand, Value
 from .passes import live

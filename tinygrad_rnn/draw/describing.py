@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..backpropagation import backward
 from ..listing import Tape
 from ..observing import Observer, plain
-from ..tape import Entry, Leaf, Place, backward
+from ..tape import Entry, Leaf, Place
 from .kept import Values
 
 SHOWN = ("shapes", "dtypes", "values", "gradients", "memory")

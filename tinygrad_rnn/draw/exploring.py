@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import tape
+from .. import backpropagation
 from ..listing import Tape
 from ..observing import Observer, dense, plain
-from ..ops.registry import Primitive
+from ..ops.operations import Primitive
 from ..tape import Entry, Leaf, Output, Place
 from .flows import seeds, tensors_of
 from .kept import Slot, Values, keep_values
@@ -257,7 +257,7 @@ class _Backward(Observer):
         for place, seed in self.roots:
             self._arrive(_slot(place), seed)
         with self:
-            tape.backward(self.roots, retain_graph=True)
+            backpropagation.backward(self.roots, retain_graph=True)
 
     def at(self, leaf: Leaf) -> int:
         """The summary of a leaf's gradient."""

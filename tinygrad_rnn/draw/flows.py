@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import tape
+from .. import backpropagation
 from ..listing import Tape
 from ..observing import Observer, dense, plain
 from ..tape import Entry, Leaf, Place, source_of
@@ -99,7 +99,7 @@ def flow(loss: Any) -> list[StateFlow]:
     ]
     observer = _Norms(place for _, _, places in found for place in places)
     with observer:
-        tape.backward(roots, retain_graph=True)
+        backpropagation.backward(roots, retain_graph=True)
     flows = []
     for loop, name, places in found:
         norms = [observer.norm(place) for place in places]
@@ -144,13 +144,15 @@ def step_gradients(loss: Any, parameter: Tensor) -> dict[Share, np.ndarray]:
         )
     observer = _Shares(listing, leaf)
     with observer:
-        tape.backward(roots, retain_graph=True)
+        backpropagation.backward(roots, retain_graph=True)
     for place, seed in roots:
         if place is leaf or source_of(place) in observer.before:
             observer.add(("", None), place, seed)
     found: dict[Share, np.ndarray] = {}
     for share, places in observer.shares.items():
-        before = tape.backward([(p, g) for p, g in places.items() if p is not leaf], retain_graph=True)
+        before = backpropagation.backward(
+            [(p, g) for p, g in places.items() if p is not leaf], retain_graph=True
+        )
         parts = [g for g in (places.get(leaf), before.get(leaf)) if g is not None]
         if parts:
             found[share] = sum(parts[1:], start=parts[0])

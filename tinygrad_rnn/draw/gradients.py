@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import tape
+from .. import backpropagation
 from ..ops import swapaxes
 from ..state import enable_grad
 from ..tensors import Tensor, tensor
@@ -205,7 +205,7 @@ def influence_map(model: Any, x: Any) -> np.ndarray:
     for t in range(len(found)):
         seed = np.zeros(y.shape, y.dtype)
         seed[np.arange(features), t, np.arange(features)] = 1
-        g = tape.backward([(y.place, seed)], retain_graph=True).get(inputs.place)
+        g = backpropagation.backward([(y.place, seed)], retain_graph=True).get(inputs.place)
         if g is not None:
             found[t] = np.sqrt((g.astype(np.float64) ** 2).sum(axis=(0, 2)))
     return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..listing import Tape
 from ..observing import Observer
-from ..ops.registry import Spec
+from ..ops.operations import Spec
 from ..tape import Entry, Leaf, Output, Place
 
 Slot = Place | tuple[Entry, int]

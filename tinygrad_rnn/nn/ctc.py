@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arrays import as_array
 from ..ops import concatenate, expand_dims, logsumexp, stack, take_along_axis, unstack, where
 from ..state import scope
-from ..tensors import Tensor, as_array, as_tensor, tensor
+from ..tensors import Tensor, as_tensor, tensor
 from .decoding import largest
 from .losses import _reduced
 from .packing import valid_lengths

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import ops
+from ..arrays import as_array
 from ..random import default_generator
 from ..state import no_grad
-from ..tensors import Tensor, as_array
+from ..tensors import Tensor
 from .states import rebuilt
 
 Rng = np.random.Generator | int | None

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..arrays import get_default_dtype
 from ..random import default_generator
-from ..tensors import Tensor, as_tensor, get_default_dtype
+from ..tensors import Tensor, as_tensor
 from .module import Module, Parameter, uniform
 
 Rng = np.random.Generator | int | None

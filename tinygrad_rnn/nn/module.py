@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import as_array, get_default_dtype
 from ..state import scope
 from ..tape import Leaf
-from ..tensors import Tensor, as_array, get_default_dtype, tensor
+from ..tensors import Tensor, tensor
 from .files import load_state, save_state
 
 

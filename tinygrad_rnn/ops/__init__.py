@@ -80,6 +80,11 @@ from .norms import (
     norm,
     vector_norm,
 )
+from .operations import (
+    Composite,
+    Operation,
+    Primitive,
+)
 from .order import (
     partition,
     sort,
@@ -132,9 +137,6 @@ from .reduce import (
 from .registry import (
     NUMPY,
     REGISTRY,
-    Composite,
-    Operation,
-    Primitive,
     composite,
     primitive,
 )

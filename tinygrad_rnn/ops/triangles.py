@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
@@ -73,10 +75,10 @@ _MATRICES = [sample((3, 3)), sample((2, 3), k=1), sample((2, 3, 2), k=-1), sampl
 @composite(numpy=np.tril, samples=_MATRICES)
 def tril(x, /, k=0):
     """The lower triangle, up to the k-th diagonal, of the last two axes; zeros above it."""
-    return np.where(np.tri(*np.shape(x)[-2:], k=k, dtype=bool), x, np.zeros((), np.result_type(x)))
+    return np.where(np.tri(*np.shape(x)[-2:], k=index(k), dtype=bool), x, np.zeros((), np.result_type(x)))
 
 
 @composite(numpy=np.triu, samples=_MATRICES)
 def triu(x, /, k=0):
     """The upper triangle, from the k-th diagonal, of the last two axes; zeros below it."""
-    return np.where(np.tri(*np.shape(x)[-2:], k=k - 1, dtype=bool), np.zeros((), np.result_type(x)), x)
+    return np.where(np.tri(*np.shape(x)[-2:], k=index(k) - 1, dtype=bool), np.zeros((), np.result_type(x)), x)

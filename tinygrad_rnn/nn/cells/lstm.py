@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...arrays import get_default_dtype
 from ...ops import linear, split
 from ...random import default_generator
-from ...tensors import Tensor, get_default_dtype
+from ...tensors import Tensor
 from ..module import Parameter, uniform
 from ..options import checked_size, choice
 from ..states import LSTMState

@@ -1,0 +1,402 @@
+"""`Primitive` and `Composite`: what operations know of themselves, and what becomes of a call's arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .messages import again, brief, mended
+
+Rule = Callable[..., Any]
+Interval = tuple[float, float]
+Domain = Interval | Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]
+
+
+class Sample(NamedTuple):
+    """One way to call an operation in a test.
+
+    A shape stands for random values, a list for a list of what is in it, anything else for itself. An
+    elementwise operation is tried in all shapes anyhow: its samples have static arguments only.
+    """
+
+    inputs: tuple[Any, ...]
+    static: dict[str, Any]
+
+
+class Spec(NamedTuple):
+    """The shape and dtype of an array that nobody needs to keep."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def spec(a: Any) -> Any:
+    """A constant that no rule reads: its shape and dtype if it is an array, or the number itself."""
+    return Spec(a.shape, a.dtype) if getattr(a, "ndim", 0) else a
+
+
+class Keep(NamedTuple):
+    """Which arrays the rules of an entry will read: one flag per input, and one for the output."""
+
+    inputs: tuple[bool, ...]
+    output: bool
+
+
+class Operation:
+    """What primitives and composites share: a name, a public signature, and what a test must know.
+
+    Attributes
+    ----------
+    name : str
+    forward : callable
+        The function itself.
+    inputs : tuple of str
+        Names of the array inputs; empty for an operation on any number of them. ``arity`` counts them.
+    static_names : tuple of str
+        Names of the other arguments.
+    numpy : tuple of callable
+        NumPy's functions that it answers for.
+    samples : tuple of Sample
+    multiple : bool
+        Whether ``forward`` returns a tuple of arrays.
+    elementwise : bool
+        Whether each element of the output depends on the inputs' elements at the same place alone.
+    domain : tuple of (low, high) or callable
+        Where inputs are valid and the derivative is bounded: one interval, or one per input; in place of an
+        interval ``f(rng, shape)``, which draws an array with some structure.
+    kinks : callable or None
+        Distance of given inputs from the nearest point without a derivative. None says that the forward
+        function is analytic, and that the complex-step derivative is exact.
+    """
+
+    kind = "operation"
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        *,
+        numpy: Sequence[Callable[..., Any]] = (),
+        samples: Sequence[Sample] = (),
+        domain: tuple[Domain, ...] = ((-3.0, 3.0),),
+        kinks: Callable[..., Any] | None = None,
+        elementwise: bool = False,
+        multiple: bool = False,
+    ) -> None:
+        if not inspect.isfunction(forward):
+            raise TypeError(
+                f"{self.kind} needs a Python function, got {forward!r}: its parameters say what is an array "
+                f"and what is not. Write def name(x, /): return ..., and call what you have there"
+            )
+        # Read from the code object: inspect.signature would take most of the time of importing the package.
+        code = forward.__code__
+        names = code.co_varnames
+        self.arity = code.co_posonlyargcount or self._required(forward)
+        self.inputs = names[: self.arity]
+        self.static_names = names[self.arity : code.co_argcount + code.co_kwonlyargcount]
+        self.static_set = frozenset(self.static_names)
+        self.name = self.__name__ = forward.__name__
+        self.__qualname__ = self.name
+        self.__module__ = forward.__module__
+        self.__doc__ = forward.__doc__
+        self.forward = forward
+        self.numpy = tuple(numpy)
+        self.samples = tuple(samples)
+        self.domain = domain
+        self.kinks = kinks
+        self.elementwise = elementwise
+        self.multiple = multiple
+
+    @staticmethod
+    def _required(forward: Callable[..., Any]) -> int:
+        """How many parameters are array inputs where no slash says so."""
+        return 0
+
+    def __getattr__(self, name: str) -> Any:
+        # The signature is worked out when first asked for: doing it for all would slow the import down.
+        if name != "__signature__":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__signature__ = self._public_signature()
+        return self.__signature__
+
+    def _public_signature(self) -> inspect.Signature:
+        return inspect.signature(self.forward)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}{self.__signature__}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Operation:
+        return self  # as functions are: a copied module applies the same operation
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        raise TypeError("primitives and composites say how they are called")
+
+    @property
+    def analytic(self) -> bool:
+        """Whether a complex step gives the exact derivative of ``forward``."""
+        return self.kinks is None
+
+    def _check_names(self, static: Mapping[str, Any]) -> None:
+        for name in static:
+            if name not in self.static_names:
+                raise TypeError(
+                    f"{self.name}{self.__signature__} does not take {name!r}; "
+                    f"it would be ignored, so it is refused"
+                )
+
+
+class Composite(Operation):
+    """An operation that is composed of others; see the module's docstring and `Operation`."""
+
+    kind = "composite"
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        for name in self.inputs[len(args) :]:
+            if name in static:
+                args = (*args, static.pop(name))
+        self._check_names(static)
+        try:
+            return self.forward(*args, **static)
+        except (ValueError, TypeError, IndexError) as error:
+            raise again(error, self._named(error)) from error
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:
+                raise  # RecursionError and the like speak for themselves
+            raise RuntimeError(self._named(error)) from error
+
+    def _named(self, error: Exception) -> str:
+        text = mended(str(error))
+        return text if text.startswith((f"{self.name}: ", f"{self.name}(")) else f"{self.name}: {text}"
+
+
+class _Keeps(dict[int, Keep]):
+    """By sets of inputs on the tape, which arrays their rules will read; sets that have rules alone."""
+
+    def __init__(self, primitive: Primitive) -> None:
+        super().__init__()
+        self._primitive = primitive
+
+    def __missing__(self, mask: int) -> Keep:
+        name, inputs, rules = self._primitive.name, self._primitive.inputs, self._primitive.vjps
+        if not rules:
+            raise TypeError(f"{name} has no gradient rule yet: give it one with {name}.defvjp(...)")
+        which = next(x for k, x in enumerate(inputs) if mask >> k & 1 and rules[k] is None)
+        raise TypeError(
+            f"{name} is not differentiable in its argument {which!r}, which requires gradients, and would "
+            f"lose them without a word: pass {which}.detach() if that is meant; a condition may be a "
+            f"comparison, as in x > 0"
+        )
+
+
+class Primitive(Operation):
+    """A differentiable operation on plain arrays; see the module's docstring, and `Operation` for the rest.
+
+    Attributes
+    ----------
+    vjps : tuple of (callable or None)
+        One rule per array input; None where the input has no gradient (masks, indices). For several outputs
+        rules get a list of cotangents, None where an output was not used.
+    joint : callable or None
+        For operations on any number of arrays: one rule that returns all their cotangents, in something
+        that is indexed by the input's number.
+    keeps : dict
+        For each set of inputs on the tape (a bit mask), which arrays their rules will read.
+    keeps_all : bool
+        Whether the joint rule reads the arrays.
+    view : bool
+        Whether the output may share memory with an input: what changes the one in place changes the other.
+    latest : tuple
+        The shape of the last output that was recorded; for several outputs, their shapes and their dtypes.
+        Entries alike share one tuple: a long tape of small ones is then a fifth less to hold and to visit.
+    """
+
+    kind = "primitive"
+
+    def __init__(self, forward: Callable[..., Any], *, view: bool = False, **declared: Any) -> None:
+        super().__init__(forward, **declared)
+        self.variadic = bool(forward.__code__.co_flags & inspect.CO_VARARGS)
+        if not self.inputs and not self.variadic:
+            raise TypeError(
+                f"primitive {self.name} has no array inputs: write the parameters that are arrays before a "
+                f"slash, as in def {self.name}(x, /, axis=0)"
+            )
+        self.vjps: tuple[Rule | None, ...] = ()
+        self.joint: Rule | None = None
+        self.keeps: dict[int, Keep] = _Keeps(self)
+        self.keeps_all = False
+        self.view = view
+        self.latest: tuple[Any, ...] = ()
+
+    @staticmethod
+    def _required(forward: Callable[..., Any]) -> int:
+        return forward.__code__.co_argcount - len(forward.__defaults__ or ())
+
+    def _public_signature(self) -> inspect.Signature:
+        signature = inspect.signature(self.forward)
+        if not self.variadic:
+            return signature
+        arrays = inspect.Parameter("arrays", inspect.Parameter.POSITIONAL_ONLY)
+        rest = [
+            p.replace(kind=p.POSITIONAL_OR_KEYWORD)
+            for p in signature.parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        ]
+        return signature.replace(parameters=[arrays, *rest])
+
+    def defvjp(self, *rules: Rule | None, joint: Rule | None = None) -> None:
+        """Attach one rule per array input, or one joint rule for an operation on any number of arrays.
+
+        Parameters
+        ----------
+        *rules : callable or None
+            ``rule(g, y, *inputs, **static)`` gives the cotangent of its input; None for an input without a
+            gradient (a mask, an index): one that requires gradients is refused there.
+        joint : callable
+            ``joint(g, y, *inputs, **static)`` gives the cotangents of all inputs, in a list. It reads all
+            inputs, or none if their parameter is called ``*_inputs``; the output it does not get.
+
+        Raises
+        ------
+        TypeError
+            For another number of rules than inputs, and rules with too few parameters.
+        """
+        if joint is not None:
+            if rules:
+                raise TypeError(
+                    f"{self.name} got a joint rule and {len(rules)} others: pass the one or the others"
+                )
+            code = self._code(joint, "joint rule", "(g, y, *inputs)")
+            if not code.co_flags & inspect.CO_VARARGS or code.co_argcount < 2:
+                raise TypeError(
+                    f"the joint rule of {self.name} takes (g, y, *inputs), the inputs with a star, and "
+                    f"static arguments by name"
+                )
+            self.vjps, self.joint = (), joint
+            self.keeps_all = not code.co_varnames[code.co_argcount + code.co_kwonlyargcount].startswith("_")
+            return
+        wanted = f"(g, y, {', '.join(self.inputs)})"
+        if len(rules) != len(self.inputs):
+            raise TypeError(
+                f"{self.name} has {len(self.inputs)} array inputs, got {len(rules)} rules: pass one "
+                f"for each of {', '.join(self.inputs)}, and None where there is no gradient"
+            )
+        for name, rule in zip(self.inputs, rules, strict=True):
+            if rule is None:
+                continue
+            code = self._code(rule, f"rule for {name!r}", wanted)
+            if code.co_argcount < len(self.inputs) + 2 and not code.co_flags & inspect.CO_VARARGS:
+                raise TypeError(
+                    f"the rule of {self.name} for {name!r} takes the cotangent, the output and the inputs, "
+                    f"{wanted}, and then static arguments; it has too few parameters"
+                )
+        self.vjps, self.joint = rules, None
+        self.keeps.clear()
+        reads = [self._reads(rule) for rule in rules]
+        none = sum([1 << k for k, rule in enumerate(rules) if rule is None])
+        for mask in range(1, 1 << len(rules)):
+            if not mask & none:
+                read = [r for k, r in enumerate(reads) if mask >> k & 1]
+                kept = [any(column) for column in zip(*read, strict=True)]
+                self.keeps[mask] = Keep(tuple(kept[1:]), kept[0])
+
+    def _code(self, rule: Any, which: str, wanted: str) -> CodeType:
+        if not inspect.isfunction(rule):
+            raise TypeError(
+                f"the {which} of {self.name} must be a Python function {wanted}, whose parameters' names "
+                f"say what is kept for it, got {rule!r}: wrap it in a lambda"
+            )
+        return rule.__code__
+
+    def kept(self, mask: int, count: int) -> Keep:
+        """Which of ``count`` arrays the rules will read, and whether the output, for inputs on the tape."""
+        return Keep((self.keeps_all,) * count, False) if self.joint is not None else self.keeps[mask]
+
+    def _reads(self, rule: Rule | None) -> list[bool]:
+        """Which of (output, *inputs) the rule reads, by its parameters' names."""
+        if rule is None:
+            return [False] * (len(self.inputs) + 1)
+        names = rule.__code__.co_varnames[1 : len(self.inputs) + 2]
+        return [not name.startswith("_") for name in names]
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        """Apply to arrays, giving arrays; or hand over to the operand type that knows better (a tensor)."""
+        inputs = args
+        if static or not args or len(args) != self.arity:
+            inputs, static = self.bind(args, static)
+        for operand in inputs:
+            takes_over = getattr(type(operand), "__primitive__", None)
+            if takes_over is not None:
+                return takes_over(self, inputs, static)
+        try:
+            return self.forward(*inputs, **static)
+        except (ValueError, TypeError, IndexError) as error:
+            raise self.explain(error, inputs, static) from error
+
+    def output(self, out: Any) -> np.ndarray:
+        """What forward returned where that is no array: a number is one; anything else is refused."""
+        if isinstance(out, (tuple, list)):
+            raise TypeError(
+                f"{self.name} returned a {type(out).__name__} of {len(out)}: declare it with "
+                f"@primitive(multiple=True) if those are several outputs, else return one array"
+            )
+        if hasattr(out, "mask") and isinstance(out, np.ndarray):
+            raise TypeError(
+                f"{self.name} gave a masked array, whose mask would be lost: fill it first, with "
+                f"a.filled(0), and pass the mask on its own"
+            )
+        array = np.asarray(out)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"{self.name} returned {out!r}, not an array of numbers: does it end in return?")
+        return array
+
+    def outputs(self, out: Any) -> Any:
+        """What forward returned, if that is several arrays; anything else is refused."""
+        if not isinstance(out, (tuple, list)):
+            raise TypeError(
+                f"{self.name} is declared with multiple=True, and returned {brief(out)}: return a tuple of "
+                f"arrays, or leave multiple=True out"
+            )
+        return out
+
+    def bind(self, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Tell array inputs from static arguments, as Python would for the public signature."""
+        arity = self.arity
+        extra = len(args) - arity
+        # The usual ways at once: all arrays by position, static arguments by position, by name or both.
+        if arity and 0 <= extra <= len(self.static_names) and self.static_set.issuperset(static):
+            if not extra:
+                return args, static
+            both = dict(zip(self.static_names, args[arity:], strict=False))
+            both.update(static)
+            if len(both) == extra + len(static):
+                return args[:arity], both
+        named = dict(static)
+        if self.variadic:
+            if not args or isinstance(args[0], np.ndarray) or not isinstance(args[0], Sequence):
+                got = type(args[0]).__name__ if args else "nothing"
+                raise TypeError(f"{self.name} takes a list or tuple of arrays first, got {got}")
+            inputs, rest = tuple(args[0]), args[1:]
+            if not inputs:
+                raise ValueError(f"{self.name} needs at least one array, got an empty sequence")
+        else:
+            for name in self.inputs[len(args) :]:
+                if name not in named:
+                    raise TypeError(f"{self.name}{self.__signature__} is missing its argument {name!r}")
+                args = (*args, named.pop(name))
+            inputs, rest = args[: len(self.inputs)], args[len(self.inputs) :]
+        if len(rest) > len(self.static_names):
+            raise TypeError(f"{self.name}{self.__signature__} got {len(rest)} arguments beyond its arrays")
+        for name, value in zip(self.static_names, rest, strict=False):
+            if name in named:
+                raise TypeError(f"{self.name}{self.__signature__} got {name!r} twice")
+            named[name] = value
+        self._check_names(named)
+        return inputs, named
+
+    def explain(self, error: Exception, inputs: Sequence[Any], static: dict[str, Any]) -> Exception:
+        """The same error with the operation, the operands' shapes and the cause in its text."""
+        shown = ", ".join([*map(brief, inputs[:8]), *(f"{k}={brief(v)}" for k, v in static.items())])
+        return again(error, f"{self.name}({shown}): {mended(str(error)).removeprefix(f'{self.name}: ')}")
