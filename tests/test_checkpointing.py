@@ -339,6 +339,12 @@ class TestSomethingElse:
         tg.checkpoint(lambda x: x * tg.default_generator(rng).random(3))(x).sum().backward()
         assert x.grad is not None
 
+    def test_an_argument_off_the_tape_has_changed(self):
+        b = tg.tensor(X.copy())
+        y = tg.checkpoint(lambda w, b: w * b)(leaf(X), b)  # this line
+        b.assign_(X + 1)
+        self.refused(y, r"used version 0 \(first used at .*# this line")
+
     def test_a_parameter_has_changed(self):
         w = leaf(np.ones((3, 3)))
         y = tg.checkpoint(lambda x: x @ w)(leaf(X))

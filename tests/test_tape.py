@@ -749,6 +749,53 @@ def test_the_line_of_first_use_is_that_of_the_version() -> None:
         y.sum().backward()
 
 
+def test_the_line_of_first_use_of_a_tensor_off_the_tape_is_that_of_the_version() -> None:
+    w, s = leaf(3), leaf(3).detach()
+    first = (w * s).sum()  # the first version
+    again = (s * w).sum()  # used once more
+    s.assign_(np.ones(3))
+    second = tg.where(np.array([True, False, True]), w, 1.0) * s  # the second version
+    third = tg.einsum("i,i", s, w)  # and again
+    s.zero_()
+    for y, number, comment in (
+        (first, 0, "first"),
+        (again, 0, "first"),
+        (second, 1, "second"),
+        (third, 1, "second"),
+    ):
+        with pytest.raises(
+            RuntimeError, match=rf"used version {number} \(first used at .*# the {comment} version"
+        ):
+            y.backward(np.ones(y.shape))
+
+
+def test_the_line_of_first_use_is_known_however_an_operation_saves_an_array() -> None:
+    w, s = leaf(2, 2), leaf(2, 2).detach()
+    i = tg.tensor(np.array([0, 1]))
+    uses: list[Any] = [
+        lambda: s * w,  # this line
+        lambda: w / s,  # this line
+        lambda: tg.einsum("ij,jk->ik", w, s),  # this line
+        lambda: tg.qr(tg.matmul(s, w))[0],  # this line
+        lambda: w[i],  # this line
+    ]
+    for use in uses:
+        y = use()
+        changed = i if use is uses[-1] else s
+        changed.assign_(changed.numpy() + 1)
+        with pytest.raises(RuntimeError, match=r"version \d+ \(first used at .*# this line"):
+            y.backward(np.ones(y.shape))
+        i.assign_(np.array([0, 1]))
+
+
+def test_what_used_a_view_of_a_tensor_off_the_tape_is_named_under_detect_anomaly() -> None:
+    w, s = leaf(2), leaf(2, 2).detach()
+    y = (w * s[0]).sum()
+    s.data += 1
+    with pytest.raises(RuntimeError, match=r"first used at a line that tg.detect_anomaly\(\) would name"):
+        y.backward()
+
+
 def test_tensors_that_share_an_array_have_versions_of_their_own() -> None:
     array = np.ones(3)
     one, other = tg.tensor(array), tg.tensor(array)

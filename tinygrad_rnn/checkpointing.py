@@ -15,7 +15,7 @@ from .ops.operations import Primitive
 from .random import Draws
 from .state import State, context, current_state
 from .tape import Leaf, Nary, Output, Place, source_of
-from .tensors import Tensor, _make
+from .tensors import Tensor, _make, note_uses
 from .trees import leaves_of, map_tree, need_callable
 
 Function = Callable[..., Any]
@@ -107,6 +107,7 @@ class _Segment:
         """Put the call on the tape as one entry; the result, with its outputs for the tensors on the tape."""
         inputs, self.inputs = self.inputs, []
         places = [a.place if isinstance(a, Tensor) else None for a in inputs]
+        note_uses(inputs)
         given = set(places)
         others = [place for place in outside if place not in given]
         self.outside, self.parents = outside, (*places, *others)
@@ -164,7 +165,7 @@ def _like(t: Tensor, array: Any, place: Place | None) -> Tensor:
     for kind in type(t).__mro__:
         slots = vars(kind).get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
-            if name != "__weakref__":
+            if name != "__weakref__" and hasattr(t, name):
                 setattr(new, name, getattr(t, name))
     if hasattr(t, "__dict__"):
         vars(new).update(vars(t))

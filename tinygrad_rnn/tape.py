@@ -61,6 +61,7 @@ class Leaf(Place):
     """The clock when any leaf or array was last changed: a later tape cannot hold a changed one."""
     _kept: ClassVar[int] = 64
     """How many past changes and uses are remembered."""
+    _unknown: ClassVar[str] = "an unknown line"
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], name: str | None = None) -> None:
         self.shape = shape
@@ -99,7 +100,7 @@ class Leaf(Place):
         """Which version an entry used, in words, and the line that used it first."""
         uses = [*self._uses, *([] if self.used is None else [self.used])]
         line = next((describe(line) for number, line in reversed(uses) if number <= entry.number), None)
-        return f"{self._version(entry)} (first used at {line or 'an unknown line'})"
+        return f"{self._version(entry)} (first used at {line or self._unknown})"
 
     def _version(self, entry: Entry) -> str:
         later = sum(1 for date in self._changes if date > entry.number)
@@ -111,12 +112,15 @@ class Leaf(Place):
 class Buffer(Leaf):
     """A tensor off the tape that has been changed: it has versions, as a leaf has, but stands nowhere.
 
+    What is used before the first change is noted in the tensor itself.
+
     Attributes
     ----------
     tensor : weak reference to Tensor
     """
 
     __slots__ = ("tensor",)
+    _unknown = "a line that tg.detect_anomaly() would name"  # of what used a view of it
 
     def __init__(self, tensor: Any) -> None:
         super().__init__(tensor.shape, tensor.dtype)
@@ -130,10 +134,6 @@ class Buffer(Leaf):
                 if value is tensor is not None:
                     return f"the buffer {'.'.join([s.name for s in scope.path()] + [name])}"
         return "the buffer (unnamed)"
-
-    def used_by(self, entry: Entry) -> str:
-        """Which version an entry used; what uses a tensor off the tape is not noted, as that takes time."""
-        return f"{self._version(entry)} (inside tg.detect_anomaly() the line is known)"
 
 
 class Entry(Place):

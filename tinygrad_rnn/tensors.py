@@ -12,6 +12,7 @@ from .arrays import as_array, get_default_dtype, is_masked
 from .methods import Methods
 from .ops.operations import Primitive, spec
 from .protocols import NOT_ASSIGNED, plain
+from .sources import Line, user_line
 from .state import State, current_state, enable_grad
 from .tape import Binary, Entry, Leaf, Nary, Output, Place, Unary, clock
 from .writes import note_changed
@@ -50,6 +51,8 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     except (ValueError, TypeError, IndexError) as error:
         raise primitive.explain(error, arrays, static) from error
     state = current_state()
+    if mask and state.recording:
+        note_uses(inputs)
     if primitive.multiple:
         if not mask or not state.recording:
             return _several(out, [_make(o, None) for o in primitive.outputs(out)])
@@ -65,6 +68,13 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
     return _make(out, entry)
+
+
+def note_uses(inputs: Sequence[Any]) -> None:
+    """Note the line that uses them, in those tensors among them that are off the tape."""
+    for a in inputs:
+        if isinstance(a, Tensor) and a._place is None:
+            a._note_use()
 
 
 def _record_several(
@@ -188,11 +198,17 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
     if not mask or not (state := current_state()).recording:
         result._place = None
         return result
-    if type(p) is Leaf and p.used is None:
-        p.use()
-    if type(q) is Leaf and q.used is None:
-        q.use()
     (keep_x, keep_y), keep_out = primitive.keeps[mask]
+    if p is None:
+        if keep_x and a is not x:
+            a._note_use()
+    elif type(p) is Leaf and p.used is None:
+        p.use()
+    if q is None:
+        if keep_y and b is not y:
+            b._note_use()
+    elif type(q) is Leaf and q.used is None:
+        q.use()
     shape = out.shape
     if p is not None and shape == p.shape:
         shape = p.shape
@@ -252,6 +268,7 @@ def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
             f"{primitive.name} is not differentiable in its argument {name!r}: pass {name}.detach() if "
             f"that is meant, or compose the operation from others (maximum, minimum, where)"
         )
+    value._note_use()
     return value._data
 
 
@@ -314,9 +331,10 @@ class Tensor(Methods):
     operations like any tensor; results are plain tensors.
     """
 
-    __slots__ = ("__weakref__", "_data", "_place")
+    __slots__ = ("__weakref__", "_data", "_place", "_used")
     _data: np.ndarray
     _place: Place | None
+    _used: tuple[int, Line | None]  # off the tape, once an operation has saved the array: see `Leaf.used`
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("make tensors with tg.tensor(data, requires_grad=...)")
@@ -360,6 +378,18 @@ class Tensor(Methods):
     def zero_(self) -> Tensor:
         """Replace the values by zeros; see `assign_`."""
         return self.assign_(np.zeros(self.shape, self.dtype))
+
+    def _note_use(self) -> None:
+        """Note the line that is the first to use the present values of a tensor off the tape."""
+        if not hasattr(self, "_used"):
+            self._used = (next(clock), user_line())
+
+    def _take_use(self) -> tuple[int, Line | None] | None:
+        """What `_note_use` has noted; from now on other values are used."""
+        used = getattr(self, "_used", None)
+        if used is not None:
+            del self._used
+        return used
 
     @property
     def place(self) -> Place | None:

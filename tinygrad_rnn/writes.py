@@ -65,6 +65,7 @@ def note_changed(tensor: Any, new: np.ndarray) -> None:
     if type(place) is not Leaf:
         known = [w.changes for w in of(old) if type(w.changes) is Buffer and w.changes.tensor() is tensor]
         place = known[0] if known else Buffer(tensor)
+        place.used = tensor._take_use()
     place.change()
     if new is old:
         note(old, place.changed, place)
