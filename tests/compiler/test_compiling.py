@@ -12,7 +12,7 @@ from comparing import BACKENDS, NUMBA, assert_same, compiled_twin, everything, r
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.compiler import building
+from tinygrad_rnn.compiler import building, engine
 from tinygrad_rnn.nn.states import tensors_of
 
 
@@ -560,3 +560,79 @@ def test_rows_are_shared_among_threads(backend: str, monkeypatch: pytest.MonkeyP
     assert_same(plain, compiled, lambda m, x: m(x), [drawn(17, 5, 3)])
     lengths = np.arange(17) % 6
     assert_same(plain, compiled, lambda m, x: m(x, lengths=lengths), [drawn(17, 5, 3)])
+
+
+class Normalised(nn.Module):
+    """A cell whose weights are results: what they are made of is learnt."""
+
+    output_size = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v, self.g, self.u = (
+            nn.Parameter(drawn(*s, seed=k)) for k, s in enumerate([(3, 4), (4,), (4, 4)])
+        )
+        self.prepare()
+
+    def prepare(self) -> None:
+        self.w = self.v * (self.g / tg.sqrt((self.v * self.v).sum(0)))
+
+    def initial_state(self, batch: int) -> Any:
+        return tg.tensor(np.zeros((batch, 4)))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = np.tanh(x @ self.w + h @ self.u)
+        return h, h
+
+
+def test_weights_may_be_results() -> None:
+    def run(cell: Any, x: Any) -> Any:
+        cell.prepare()
+        return nn.scan(cell, x)
+
+    plain, compiled = Normalised(), tg.compile(Normalised(), backend="numpy")
+    for seed in (0, 1):  # other results the second time
+        assert_same(plain, compiled, run, [drawn(2, 5, 3, seed=seed)])
+
+
+@pytest.mark.parametrize("half", ["forward", "backward"])
+def test_a_program_that_gives_something_else_is_not_used(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(engine.Program):
+        def forward(self, *args: Any) -> Any:
+            y, finals, saved = super().forward(*args)
+            return y * (1.001 if half == "forward" else 1), finals, saved
+
+        def backward(self, *args: Any) -> Any:
+            return [g * (1.001 if half == "backward" else 1) for g in super().backward(*args)]
+
+    monkeypatch.setattr(engine, "Program", Wrong)
+    plain, compiled = lstm(), tg.compile(lstm(), backend="numpy")
+    with pytest.warns(
+        RuntimeWarning, match="runs as it is composed, .* gives another (output|gradient of x)"
+    ):
+        compiled(tg.tensor(drawn(2, 4, 3), requires_grad=True))
+    assert_same(plain, compiled, lambda m, x: m(x), [drawn(2, 4, 3)])
+    with pytest.raises(RuntimeError, match="is not compiled: see the warning"):
+        compiled.l0.plan()
+
+
+def test_a_single_step_that_gives_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(engine.Single):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            right = self.prepare
+
+            def prepare(*args: Any) -> Any:
+                run, made = right(*args)
+                return lambda *arrays: (run(*arrays)[0] * 1.001, run(*arrays)[1]), made
+
+            self.prepare = prepare
+
+    monkeypatch.setattr(engine, "Single", Wrong)
+    plain, compiled = lstm().l0, tg.compile(lstm().l0, backend="numpy")
+    x = tg.tensor(drawn(2, 3))
+    with tg.no_grad():
+        with pytest.warns(RuntimeWarning, match="runs as it is composed, .* gives another output"):
+            compiled.step(x)
+        y, _ = compiled.step(x)
+        np.testing.assert_array_equal(y, plain(x, plain.initial_state(2))[0])

@@ -1,4 +1,4 @@
-"""A cell as it is composed, and the check that the compiled one gives the same."""
+"""A cell as it is composed, and the check that what is compiled gives the same."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import backpropagation
+from .. import backpropagation, tape
 from ..nn.module import Module
 from ..nn.packing import pack
 from ..nn.scan import run
 from ..nn.states import State, refilled, tensors_of
-from ..state import enable_grad
+from ..state import enable_grad, no_grad
+from ..tape import Output, Place, source_of
 from ..tensors import Tensor, _make
 from .instructions import Step, Unsupported
 from .layout import Layout, Lease, Pool
-from .numpy_backend import NumpyWriter
-from .planning import split_step
-from .programs import Program
+from .programs import Program, Single
 from .surroundings import Surroundings
-from .tracing import Signature, twin
+from .tracing import Signature, on_tape, twin
 
 
 class _Plain:
@@ -44,35 +43,73 @@ def composed(
     return packing.to_rows(output), final
 
 
-def check(cell: Any, step: Step, signature: Signature) -> None:
-    """Raise `Unsupported` if, for random numbers, compiled and composed loops differ."""
-    rng = np.random.default_rng(0)
-    layout = Layout([3, 3, 2], 3)
+def check(
+    cell: Any, step: Step, signature: Signature, program: Program, needs: Sequence[bool] | None
+) -> None:
+    """Raise `Unsupported` if, for random numbers, compiled and composed loops differ.
+
+    Parameters
+    ----------
+    cell, step, signature
+        The cell, and what it was traced to.
+    program : Program
+        Made of the step.
+    needs : sequence of bool, or None
+        Of x and each parameter, whether the program gives its gradient; None for one without a way back.
+    """
     cell = twin(cell)
     parameters = Surroundings(cell).tensors()
-    rows = [layout.rows, *[layout.batch] * len(signature.states)]
-    inputs = [
-        _make(rng.standard_normal((n, *f)).astype(d), None)
-        for n, (f, d) in zip(rows, (signature.x, *signature.states), strict=True)
-    ]
-    ends = zip(rows, (step.y, *step.new_states), strict=True)
+    layout = Layout([3, 3, 2], 3)
+    inputs, rng = _inputs(signature, layout)
+    ends = zip((layout.rows, *[layout.batch] * len(step.states)), (step.y, *step.new_states), strict=True)
     gs = [rng.standard_normal((n, *v.features)).astype(v.dtype) for n, v in ends]
     wanted = _composed_results(cell, signature, inputs, parameters, layout, gs)
-    program = Program(split_step(step, [True] * (1 + len(parameters)), False), NumpyWriter)
+    n, pool = len(inputs), Pool()
+    arrays, lease = [t.numpy() for t in (*inputs, *parameters)], Lease(pool)
     with np.errstate(all="ignore"):
-        arrays, pool = [t.numpy() for t in (*inputs, *parameters)], Pool()
-        n, lease = len(inputs), Lease(pool)
         y, finals, saved = program.forward(layout, lease, arrays[0], arrays[1:n], arrays[n:])
-        gradients = program.backward(layout, Lease(pool), saved, arrays[0], arrays[n:], gs[0], gs[1:])
-    states = [v.name for v in step.states]
-    names = ["output", *states, *[f"gradient of {name}" for name in ("x", *states, *step.names)]]
-    for name, w, got in zip(names, wanted, (y, *finals, *gradients), strict=True):
-        error = _difference(w, got)
-        if error > _TOLERANCE * np.finfo(w.dtype).eps:
-            raise Unsupported(
-                f"its compiled loop gives another {name}, by {error:.0e} of its size: what it does at one "
-                f"step depends on more than its rows, or is so ill-conditioned that rounding decides"
-            )
+        results, given = [y, *finals], [True] * n
+        if needs is not None:
+            results += program.backward(layout, Lease(pool), saved, arrays[0], arrays[n:], gs[0], gs[1:])
+            given += [needs[0], *[True] * len(finals), *needs[1:]]
+    names = [v.name for v in step.states]
+    names = ["output", *names, *[f"gradient of {name}" for name in ("x", *names, *step.names)]]
+    for name, right, result, there in zip(names, wanted, results, given, strict=False):
+        if there:
+            _compare(name, right, result)
+
+
+def check_single(cell: Any, step: Step, signature: Signature, single: Single) -> None:
+    """The same for one step, without a way back."""
+    cell = twin(cell)
+    layout = Layout([3], 3)
+    inputs, _ = _inputs(signature, layout)
+    with no_grad(), np.errstate(all="ignore"):
+        y, new = composed(
+            cell, inputs[0], refilled(signature.like, inputs[1:]), layout.counts.tolist(), False
+        )
+        run, _ = single.prepare(layout, [t.numpy() for t in Surroundings(cell).tensors()])
+        got, states = run(*[t.numpy() for t in inputs])
+    names = ["output", *[v.name for v in step.states]]
+    for name, right, result in zip(names, (y, *tensors_of(new)), (got, *states), strict=True):
+        _compare(name, right.numpy(), result.numpy())
+
+
+def _inputs(signature: Signature, layout: Layout) -> tuple[list[Tensor], np.random.Generator]:
+    """Random numbers for x and the states."""
+    rng = np.random.default_rng(0)
+    rows = [layout.rows, *[layout.batch] * len(signature.states)]
+    shapes = zip(rows, (signature.x, *signature.states), strict=True)
+    return [_make(rng.standard_normal((n, *f)).astype(d), None) for n, (f, d) in shapes], rng
+
+
+def _compare(name: str, wanted: np.ndarray, got: Any) -> None:
+    error = _difference(wanted, got)
+    if error > _TOLERANCE * np.finfo(wanted.dtype).eps:
+        raise Unsupported(
+            f"its compiled loop gives another {name}, by {error:.0e} of its size: what it does at one "
+            f"step depends on more than its rows, or is so ill-conditioned that rounding decides"
+        )
 
 
 _TOLERANCE = 1e4
@@ -84,20 +121,26 @@ def _composed_results(
     gs: Sequence[np.ndarray],
 ) -> list[np.ndarray]:  # fmt: skip
     """Output, states and, for cotangents of these, gradients of all inputs and parameters."""
-    for t in (*inputs, *parameters):
-        t.requires_grad = t.dtype.kind == "f"
-    with enable_grad(), np.errstate(all="ignore"):
+    since = next(tape.clock)  # weights may be results: what they were made of is none of the loop's business
+    with on_tape([*inputs, *parameters]), enable_grad(), np.errstate(all="ignore"):
         state = refilled(signature.like, list(inputs[1:]))
         y, final = composed(cell, inputs[0], state, layout.counts.tolist(), False)
         outputs = [y, *tensors_of(final)]
         roots = [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place is not None]
-        found = backpropagation.backward(roots)
-    gradients = [found.get(t.place) for t in (*inputs, *parameters)]
-    return [
-        *[t.numpy() for t in outputs],
-        *[np.zeros(t.shape, t.dtype) if g is None else np.asarray(g)
-          for t, g in zip((*inputs, *parameters), gradients, strict=True)],
-    ]  # fmt: skip
+        found = backpropagation.backward(roots, since=since)
+        gradients = [
+            np.zeros(t.shape, t.dtype) if t.place is None else np.asarray(arrived(found, t.place))
+            for t in (*inputs, *parameters)
+        ]
+    return [*[t.numpy() for t in outputs], *gradients]
+
+
+def arrived(found: dict[Any, Any], place: Place) -> Any:
+    """What a backward pass found for a place; zeros if it reached it not at all."""
+    g = found.get(source_of(place))
+    if g is not None and isinstance(place, Output):
+        g = g[place.index]
+    return np.zeros(place.shape, place.dtype) if g is None else g
 
 
 def _difference(wanted: np.ndarray, got: Any) -> float:

@@ -13,9 +13,9 @@ from .. import backpropagation, tape
 from ..nn.states import State, refilled, tensors_of
 from ..ops.operations import Primitive
 from ..state import current_state, enable_grad
-from ..tape import Nary, Output, Place, source_of
+from ..tape import Nary, Output, Place
 from ..tensors import Tensor, _make, as_tensor
-from .checking import check, composed
+from .checking import arrived, check, check_single, composed
 from .instructions import Step, Unsupported
 from .layout import Layout, Lease, Pool
 from .numpy_backend import NumpyWriter
@@ -32,7 +32,7 @@ _LARGE = 8192
 
 
 class Traced:
-    """A step of a cell, and what has been made of it so far.
+    """A step of a cell, and what has been made of it so far: None where what was made is wrong.
 
     Attributes
     ----------
@@ -40,14 +40,16 @@ class Traced:
         Of one row of its widest value.
     programs : dict
         By gradients wanted, and whether the batch is large.
+    singles : list of Single
+        One, once a single step has been asked for.
     """
 
-    def __init__(self, step: Step) -> None:
-        self.step = step
+    def __init__(self, step: Step, signature: Signature) -> None:
+        self.step, self.signature = step, signature
         outputs = [o for i in step.forward for o in i.outputs if o.rowwise]
         self.row_bytes = max([math.prod(o.features) * o.dtype.itemsize for o in outputs], default=0)
-        self.programs: dict[Any, Program] = {}
-        self.single: Single | None = None
+        self.programs: dict[Any, Program | None] = {}
+        self.singles: list[Single | None] = []
 
 
 class Engine:
@@ -97,21 +99,30 @@ class Engine:
             signature = Signature((key[0], key[1]), key[2], like)
             try:
                 step = trace(cell, signature, around.names)
-                check(cell, step, signature)
-                self._traced[key] = Traced(step)
+                self._traced[key] = Traced(step, signature)
             except Unsupported as reason:
                 self._traced[key] = None
                 self.refuse(cell, reason)
         return self._traced[key], tensors
 
-    def program(self, traced: Traced, needs: tuple[bool, ...] | None, batch: int) -> Program:
-        """The compiled form for some gradients wanted; with NumPy, for a small or a large batch."""
+    def program(
+        self, cell: Any, traced: Traced, needs: tuple[bool, ...] | None, batch: int
+    ) -> Program | None:
+        """The compiled form for some gradients wanted; with NumPy, for a small or a large batch.
+
+        It is run beside the composed loop before it is used; None if that gives something else.
+        """
         fused = self.backend == "numba" or traced.row_bytes * batch > _LARGE
-        program = traced.programs.get((needs, fused))
-        if program is None:
-            plan = split_step(traced.step, needs, fused)
-            program = traced.programs[needs, fused] = Program(plan, self._writer())
-        return program
+        if (needs, fused) not in traced.programs:
+            program = None
+            try:
+                made = Program(split_step(traced.step, needs, fused), self._writer())
+                check(cell, traced.step, traced.signature, made, needs)
+                program = made
+            except Unsupported as reason:
+                self.refuse(cell, reason)
+            traced.programs[needs, fused] = program
+        return traced.programs[needs, fused]
 
     def report(self, cell: Any) -> Report:
         """The plan of the latest call, forward and backward."""
@@ -119,9 +130,10 @@ class Engine:
             self._example(cell)
         assert self._latest is not None
         traced, batch, steps = self._latest
-        if traced is None:
+        needs = () if traced is None else (True,) * (1 + len(traced.step.parameters))
+        program = None if traced is None else self.program(cell, traced, needs, batch)
+        if program is None:
             raise RuntimeError(f"{_name(cell)} is not compiled: see the warning that said why")
-        program = self.program(traced, (True,) * (1 + len(traced.step.parameters)), batch)
         return Report(_name(cell), program, batch, steps)
 
     def _example(self, cell: Any) -> None:
@@ -151,20 +163,32 @@ class Engine:
         traced, parameters = (None, []) if now.watch is not None else self.traced(cell, x, state)
         states = tensors_of(state)
         tracked = now.recording and any(t.place is not None for t in (x, *states, *parameters))
-        if traced is None or tracked or not len(x):
+        form = None if traced is None or tracked or not len(x) else self._single_form(cell, traced)
+        if form is None:
             return composed(cell, x, state, [len(x)], False)
-        if traced.single is None:
-            traced.single = Single(split_step(traced.step, None, True, hoist=False), self._writer())
         inputs = [x, *states]
         assert self._around is not None
-        ready = Ready(traced.single, parameters, inputs, type(state) is tuple, self._around)
+        ready = Ready(form, parameters, inputs, type(state) is tuple, self._around)
         if ready.lasting:
             if len(self._ready) > 64:
                 self._ready.clear()
             self._ready[x.shape] = ready
         y, new = ready.run(*[contiguous(t.numpy()) for t in inputs])
-        traced.single.settle()
+        form.settle()
         return y, refilled(state, new)
+
+    def _single_form(self, cell: Any, traced: Traced) -> Single | None:
+        """The compiled form of a single step, compared with the composed one before it is used."""
+        if not traced.singles:
+            form = None
+            try:
+                made = Single(split_step(traced.step, None, True, hoist=False), self._writer())
+                check_single(cell, traced.step, traced.signature, made)
+                form = made
+            except Unsupported as reason:
+                self.refuse(cell, reason)
+            traced.singles.append(form)
+        return traced.singles[0]
 
     def _writer(self) -> type[Writer]:
         if self.backend == "numpy":
@@ -202,7 +226,9 @@ class Engine:
         if now.recording and any(p is not None for p in places):
             wanted = [p is not None for p in places]
             needs = (wanted[0], *wanted[1 + len(step.states) :])
-        program = self.program(traced, needs, counts[0])
+        program = self.program(cell, traced, needs, counts[0])
+        if program is None:
+            return composed(cell, rows, state, counts, reverse)
         call = Call(self, program, cell, state, self.layout(counts), reverse, len(step.states))
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
@@ -281,15 +307,7 @@ class Call:
             )  # fmt: skip
         pairs = [(t.place, g) for t, g in zip((y, *tensors_of(final)), gs, strict=True) if g is not None]
         found = backpropagation.backward(pairs, retain_graph=True, lift=_make, since=since)
-        return [_arrived(found, a.place) if isinstance(a, Tensor) and a.place else None for a in args]
-
-
-def _arrived(found: dict[Any, Any], place: Place) -> Any:
-    """What a backward pass found for a place; zeros if it reached it not at all."""
-    g = found.get(source_of(place))
-    if g is not None and isinstance(place, Output):
-        g = g[place.index]
-    return np.zeros(place.shape, place.dtype) if g is None else g
+        return [arrived(found, a.place) if isinstance(a, Tensor) and a.place else None for a in args]
 
 
 def _scan_forward(*arrays: Any, call: Call) -> Any:

@@ -41,7 +41,7 @@ class Signature:
 
 
 @contextmanager
-def _on_tape(tensors: Sequence[Tensor]) -> Iterator[None]:
+def on_tape(tensors: Sequence[Tensor]) -> Iterator[None]:
     """All of them leaves for a while, frozen ones too, so that what is made of them is recorded."""
     frozen = [t for t in tensors if t.place is None and t.dtype.kind == "f"]
     for t in frozen:
@@ -90,7 +90,7 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     before = generator.bit_generator.state
     opaque: set[tuple[int, int]] = set()
     try:
-        with _on_tape(tensors), np.errstate(all="ignore"):
+        with on_tape(tensors), np.errstate(all="ignore"):
             while True:
                 recordings = [_record(function, signature, k, opaque) for k in range(5)]
                 news = {at for r in recordings[1:] for at in looks_at_values(recordings[0], r)} - opaque
