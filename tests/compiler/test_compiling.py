@@ -349,29 +349,58 @@ def test_tracing_leaves_random_generators_alone() -> None:
     assert draws[0][1] == draws[1][1]
 
 
-def test_options_that_are_not_compiled_are_named_once() -> None:
-    for options, name in (
-        ({"return_state": "all"}, "return_state"),
-        ({"recurrent_dropout": 0.5}, "recurrent_d"),
-    ):
-        plain, compiled = [lstm(num_layers=2, **options) for _ in range(2)]
-        tg.compile(compiled, backend="numpy")
-        x, results = drawn(2, 3, 3), []
-        for layer in (plain, compiled):
-            layer.recurrent_dropout.rng = np.random.default_rng(3)
-            with warnings.catch_warnings(record=True) as found:
-                warnings.simplefilter("always")
-                results.append([layer(x) for _ in range(2)])
-        assert [
-            f"LSTMCell runs as it is composed, and no faster: {name}" in str(w.message) for w in found
-        ] == [True] * 2  # of each cell
-        for (y, s), (y2, s2) in zip(*results, strict=True):
-            np.testing.assert_array_equal(y.numpy(), y2.numpy())
-            np.testing.assert_array_equal(s.c.numpy(), s2.c.numpy())
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("lengths", [None, [5, 0, 2]])
+@pytest.mark.parametrize(
+    "options",
+    [{"return_state": "all"}, {"recurrent_dropout": 0.5}, {"return_state": "all", "recurrent_dropout": 0.5}],
+    ids=str,
+)
+def test_states_of_all_steps_and_dropout_of_the_state(options: Any, lengths: Any, backend: str) -> None:
+    def run(layer: Any, x: Any) -> Any:
+        layer.recurrent_dropout.rng = np.random.default_rng(3)  # the same masks for both
+        return layer(x, lengths=lengths)
+
+    plain = lstm(num_layers=2, bidirectional=True, **options)
+    compiled = compiled_twin(plain, backend)
+    assert_same(plain, compiled, run, [drawn(3, 5, 3)])
+    plan = str(compiled.l1_reverse.plan())
+    assert "looped back" in plan
+    assert ("getitem(gy" in plan) == ("return_state" in options)
+    plain.eval()
     compiled.eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        compiled(x)
+    assert_same(plain, compiled, run, [drawn(3, 5, 3)])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_states_of_all_steps_of_any_structure(backend: str) -> None:
+    """Nested, of several axes and dtypes, in front of an output that is none of them."""
+
+    def cell(x: Any, state: Any) -> Any:
+        h, (k, m) = state
+        h, k = np.tanh(x + h), k + 1
+        m = m * 0.5 + h.reshape(len(h), 3, 1) * x.reshape(len(x), 1, 3)
+        return (m * m).sum(1), (h, (k, m))
+
+    def run(cell: Any, x: Any) -> Any:
+        start = (np.zeros((2, 3)), (np.zeros((2, 1), "float32"), np.zeros((2, 3, 3))))
+        start = (tg.tensor(start[0]), tuple(map(tg.tensor, start[1])))
+        return nn.scan(cell, x, start, return_state="all", lengths=[4, 3], reverse=True)
+
+    compiled = tg.compile(cell, backend=backend)
+    assert_same(cell, compiled, run, [drawn(2, 4, 3)])
+    assert "getitem(gy" in str(compiled.plan())
+
+
+def test_states_of_all_steps_beside_outputs_of_several_axes_are_composed() -> None:
+    def cell(x: Any, h: Any) -> Any:
+        h = np.tanh(x + h)
+        return h.reshape(len(h), 3, 1), h
+
+    def run(cell: Any, x: Any) -> Any:
+        return nn.scan(cell, x, tg.tensor(np.zeros((2, 3))), return_state="all")
+
+    assert_same(cell, tg.compile(cell, backend="numpy"), run, [drawn(2, 4, 3)])
 
 
 def test_zoneout_in_evaluation_is_compiled() -> None:

@@ -88,6 +88,7 @@ def test_shapes_lengths_and_directions(backend: str, data: Any) -> None:
     flags = {
         "num_layers": data.draw(st.sampled_from([1, 2])),
         "dropout": data.draw(st.sampled_from([0.0, 0.5])),
+        "recurrent_dropout": data.draw(st.sampled_from([0.0, 0.5])),
         "bidirectional": data.draw(st.booleans()),
         "return_sequences": data.draw(st.booleans()),
         "return_state": data.draw(st.sampled_from([True, False, "all"])),

@@ -154,8 +154,10 @@ def test_without_any_step():
 class TakesOver(nn.RNNCell):
     """A cell that runs the whole loop itself, as a compiled one does."""
 
-    def scan_packed(self, rows, state, counts, reverse):
+    def scan_packed(self, rows, state, counts, reverse, all_states):
         self.asked = (rows.shape, state.shape, list(counts), reverse)
+        if all_states:
+            return None
         starts = np.cumsum([0, *counts])
         outputs = [None] * len(counts)
         h = np.array(state.numpy())
@@ -179,6 +181,12 @@ def test_a_cell_can_take_the_loop_over(lengths, return_sequences):
     (y, (h,)), (expected, (h2,)) = layer(x, lengths=lengths), plain(x, lengths=lengths)
     np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-12)
     np.testing.assert_allclose(h.numpy(), h2.numpy(), rtol=1e-12)
+    every = [
+        nn.Recurrent(one, return_state="all", **options) for one in (cells, [(plain.l0, plain.l0_reverse)])
+    ]
+    (y, (h,)), (expected, (h2,)) = [one(x, lengths=lengths) for one in every]  # which it does not take over
+    np.testing.assert_array_equal(y.numpy(), expected.numpy())
+    np.testing.assert_array_equal(h.numpy(), h2.numpy())
     counts = [2, 2, 1, 1] if lengths == [2, 4, 0] else [3] * (3 if lengths == [3, 3, 3] else 4)
     assert layer.l0_reverse.asked == ((sum(counts), 2), (counts[0], 3), counts, True)
 

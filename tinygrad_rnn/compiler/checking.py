@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import backpropagation, tape
-from ..nn.module import Module
 from ..nn.packing import pack
 from ..nn.scan import run
 from ..nn.states import State, refilled, tensors_of
+from ..nn.steps import Bare
 from ..state import enable_grad, no_grad
 from ..tape import Output, Place, source_of
 from ..tensors import Tensor, _make
@@ -22,15 +22,11 @@ from .surroundings import Surroundings
 from .tracing import Signature, on_tape, twin
 
 
-class _Plain:
+class _Composed(Bare):
     """A cell as it is composed."""
 
-    def __init__(self, cell: Any) -> None:
-        self._cell = getattr(cell, "_cell", cell)  # whom the scopes of its steps belong to
-        self._call = cell.forward if isinstance(cell, Module) else cell
-
-    def __call__(self, x: Tensor, state: State) -> Any:
-        return self._call(x, state)
+    __slots__ = ()
+    scan_packed = None
 
 
 def composed(
@@ -39,7 +35,7 @@ def composed(
     """The loop over time, step by step on the tape."""
     lengths = (np.asarray(counts)[:, None] > np.arange(counts[0])).sum(0)
     packing = pack(counts[0], len(counts), lengths)
-    output, final = run(_Plain(cell), packing.from_rows(rows), state, packing, reverse)
+    output, final = run(_Composed(cell), packing.from_rows(rows), state, packing, reverse)
     return packing.to_rows(output), final
 
 

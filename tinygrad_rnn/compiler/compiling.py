@@ -9,8 +9,10 @@ from typing import Any
 
 from ..nn.module import Module
 from ..nn.states import State
+from ..nn.steps import Bare
 from ..ops import expand_dims, squeeze
 from ..tensors import Tensor, as_tensor
+from .derived import AllStates
 from .engine import Engine
 from .report import Report
 
@@ -23,21 +25,29 @@ class CompiledCell:
     _engine: Engine
 
     def scan_packed(
-        self, rows: Tensor, state: State, counts: Sequence[int], reverse: bool
-    ) -> tuple[Tensor, State]:
+        self, rows: Tensor, state: State, counts: Sequence[int], reverse: bool, all_states: bool = False
+    ) -> tuple[Tensor, State] | None:
         """All steps over packed sequences; see `nn.scan.run`."""
-        return self._engine.scan(self, rows, state, counts, reverse)
+        if not all_states:
+            return self._engine.scan(self, rows, state, counts, reverse)
+        every, _ = self.derived(AllStates).scan_packed(rows, state, counts, reverse)
+        return AllStates.taken_apart(every, state)
 
-    def composes(self, option: str) -> None:
-        """Say, once, that an option keeps the loop from being compiled; see `nn.scan.run`."""
-        self._engine.refuse(self, f"{option} is not compiled")
+    def derived(self, kind: Any) -> Any:
+        """A cell that is made of this one, ``kind(cell)``, and compiled for itself."""
+        made = self._engine.derived
+        if kind not in made:
+            made[kind] = _compiled_cell(kind(self), self._engine.backend)
+        self._engine.latest_derived = made[kind]
+        return made[kind]
 
     def plan(self) -> Report:
         """What runs before, in and after the loops over time, entry by entry; print it.
 
         Of the latest call; of one sequence of one step, if there was none.
         """
-        return self._engine.report(self)
+        derived = self._engine.latest_derived
+        return self._engine.report(self) if derived is None else derived.plan()
 
     def step(self, x: Any, state: State = None) -> tuple[Tensor, State]:
         """One step, for streams: ``(B, I)`` and a state to the output and the next state.
@@ -74,19 +84,8 @@ class CompiledModule:
         return (squeeze(output, time) if layer.return_sequences else output), state
 
 
-class _Wrapped(CompiledCell):
+class _Wrapped(CompiledCell, Bare):
     """A cell that is a function, or that takes no new methods."""
-
-    def __init__(self, cell: Any) -> None:
-        self._cell = cell
-
-    def __call__(self, x: Tensor, state: State) -> Any:
-        return self._cell(x, state)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_cell":
-            raise AttributeError(name)
-        return getattr(self._cell, name)
 
     def __repr__(self) -> str:
         return repr(self._cell)
@@ -114,8 +113,8 @@ def compile(target: Any, *, backend: str | None = None) -> Any:
         Compiled when it is first called, and anew for other shapes of features and other dtypes; other batch
         sizes and lengths cost nothing. What cannot be compiled (Python branches on values, random numbers in
         the step, rows that depend on each other) runs as it did, after one warning that says what is in the
-        way; so do ``return_state="all"``, dropout of the recurrent state, and a backward pass that is itself
-        recorded, and without a warning anything under `detect_anomaly` or an `Observer`.
+        way; so does a backward pass that is itself recorded, and, without a warning, anything under
+        `detect_anomaly` or an `Observer`.
 
     Raises
     ------

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import backpropagation, tape
 from ..nn.states import State, refilled, tensors_of
+from ..nn.steps import innermost
 from ..ops.operations import Primitive
 from ..state import current_state, enable_grad
 from ..tape import Nary, Output, Place
@@ -59,6 +60,10 @@ class Engine:
     ----------
     backend : str
     pool : Pool
+    derived : dict
+        Compiled cells that are made of this one, by their kind.
+    latest_derived : CompiledCell or None
+        The one of them that made the latest call, if it was one of them.
     """
 
     def __init__(self, backend: str) -> None:
@@ -70,6 +75,8 @@ class Engine:
         self._ready: dict[Any, Ready] = {}
         self._layouts: dict[tuple[int, int], Layout] = {}
         self._latest: tuple[Traced | None, int, int] | None = None
+        self.derived: dict[Any, Any] = {}
+        self.latest_derived: Any = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
         return Engine(self.backend)  # a copied cell may be changed, and is then compiled anew
@@ -215,7 +222,7 @@ class Engine:
         """Run a cell over packed sequences; see `nn.scan.run`."""
         now = current_state()
         traced, parameters = (None, []) if now.watch is not None else self.traced(cell, rows, state)
-        self._latest = (traced, counts[0], len(counts))
+        self._latest, self.latest_derived = (traced, counts[0], len(counts)), None
         if traced is None:
             return composed(cell, rows, state, counts, reverse)
         step = traced.step
@@ -325,4 +332,5 @@ def _structure(state: State) -> Any:
 
 
 def _name(cell: Any) -> str:
+    cell = innermost(cell)
     return getattr(cell, "__name__", type(cell).__name__)

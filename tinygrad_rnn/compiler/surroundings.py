@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..nn.module import Module
+from ..nn.steps import Bare
 from ..ops.operations import Operation
 from ..tensors import Tensor
 
@@ -73,6 +74,8 @@ class Surroundings:
                 __name__.split(".")[0] + "."
             ):  # ours close over nothing of interest
                 self._visit_function(prefix, owner)
+        elif isinstance(owner, Bare):
+            self._visit(prefix, owner._cell)
         elif isinstance(owner, Module):
             own = vars(owner)
             self._look(prefix, owner._parameters)

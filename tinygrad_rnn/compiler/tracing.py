@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..nn.module import Module
 from ..nn.states import refilled, tensors_of
 from ..random import default_generator
 from ..tensors import Tensor, _make
@@ -85,7 +86,7 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     """
     cell = twin(cell)
     tensors = Surroundings(cell).tensors()
-    function = cell.forward if hasattr(cell, "forward") else cell
+    function = cell.forward if isinstance(cell, Module) else cell
     generator = default_generator()
     before = generator.bit_generator.state
     opaque: set[tuple[int, int]] = set()

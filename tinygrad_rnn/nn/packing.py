@@ -124,26 +124,27 @@ class Packing:
         """Rows (B, ...) back in the order of the batch."""
         return part if self._sorted else part[self._rank]
 
-    def trace(self, start: Tensor, parts: Sequence[Tensor], reverse: bool) -> Tensor:
+    def trace(self, start: Tensor, sequence: Tensor | None, reverse: bool) -> Tensor:
         """The states after every step, (B, T, ...): at padding, the state that was carried over it.
 
         Parameters
         ----------
         start : (B, ...), sorted
-        parts : list of (counts[k], ...)
-            The state after each step.
+        sequence : packed form, or None
+            The states after those steps that were taken, if any.
         reverse : bool
             Whether steps were taken from the last to the first.
         """
         if self.even:
-            return stack(parts, axis=1) if parts else start[:, None][:, :0]
+            return start[:, None][:, :0] if sequence is None else sequence
         # At each place, the number of the latest step taken by then, counted from 1 on; 0 for none.
         latest = np.cumsum(self._valid, axis=1)
         if reverse:
             latest = latest - self._valid + 1
             latest[latest > self._lengths[self._rank][:, None]] = 0
         starts = np.concatenate([[0], self.batch + self._starts])
-        return concatenate([start, *parts], axis=0)[starts[latest] + self._rank[:, None]]
+        rows = start if sequence is None else concatenate([start, sequence], axis=0)
+        return rows[starts[latest] + self._rank[:, None]]
 
 
 def pack(batch: int, steps: int, lengths: Any = None, mask: Any = None) -> Packing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,8 +15,9 @@ from .layers import Dropout
 from .module import Module, Parameter
 from .options import changed, choice
 from .packing import as_batch, pack
-from .scan import run, tell_composed
+from .scan import run
 from .states import HiddenState, LayerStates, State, StateTuple, hidden_state, map_state, refilled, tensors_of
+from .steps import Bare, Dropped
 
 Rng = np.random.Generator | int | None
 
@@ -258,9 +258,9 @@ class Recurrent(Module):
     def _step(self, cell: Any, start: State) -> Any:
         """A cell for one pass: its call opens no scope of its own, and drops parts of h if told to."""
         if not self.recurrent_dropout.p or not self.training:
-            return _Step(cell)
+            return Bare(cell)
         h = tensors_of(start)[0]
-        return _DroppedStep(cell, self.recurrent_dropout(np.ones(h.shape, h.dtype)).numpy())
+        return Dropped(cell, self.recurrent_dropout(np.ones(h.shape, h.dtype)).numpy())
 
     # ---- states
 
@@ -381,39 +381,3 @@ def fresh_copy(cell: Any, rng: Rng) -> Any:
         if getattr(part, "rng", None) is not None:
             part.rng = rng
     return copy
-
-
-class _Step:
-    """A cell whose call opens no scope of its own: it would repeat the layer's in each step."""
-
-    __slots__ = ("_call", "_cell")
-
-    def __init__(self, cell: Any) -> None:
-        self._cell = cell
-        self._call = cell.forward if isinstance(cell, Module) else cell
-
-    def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        return self._call(x, state)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cell, name)
-
-
-class _DroppedStep(_Step):
-    """A cell that sees h multiplied by a mask, whose rows go with the sorted sequences."""
-
-    __slots__ = ("_mask", "_takes")
-    scan_packed = None
-
-    def __init__(self, cell: Any, mask: np.ndarray) -> None:
-        super().__init__(cell)
-        tell_composed(cell, "recurrent_dropout")
-        self._mask = mask
-        self._takes = "recurrent_mask" in inspect.signature(self._call).parameters
-
-    def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        mask = self._mask[: len(x)]
-        if self._takes:
-            return self._call(x, state, recurrent_mask=mask)
-        h, *others = tensors_of(state)
-        return self._call(x, refilled(state, [h * mask, *others]))

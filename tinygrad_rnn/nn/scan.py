@@ -12,6 +12,7 @@ from ..state import scope
 from ..tensors import Tensor, as_tensor, tensor
 from .packing import Packing, pack
 from .states import State, map_state, tensors_of
+from .steps import innermost
 
 
 def scan(
@@ -91,44 +92,41 @@ def run(
 ) -> tuple[Tensor, State]:
     """`scan` over sequences in their packed form; without return_state the returned state is None.
 
-    A cell that can take the whole loop over has a method ``scan_packed(rows, state, counts, reverse) ->
-    (rows, state)``: inputs (N, ...) in order of steps, the states (counts[0], ...) before the first step, how
-    many rows each step has, and whether to begin at the last step; it returns outputs (N, F) and each row's
-    final state. It is asked for everything but the states of all steps; what it is not asked for, a method
-    ``composes(option)`` is told, if the cell has one.
+    A cell that can take the whole loop over has a method ``scan_packed(rows, state, counts, reverse,
+    all_states) -> (rows, state)``: inputs (N, ...) in order of steps, the states (counts[0], ...) before the
+    first step, how many rows each step has, whether to begin at the last step, and whether the states of all
+    steps are wanted. It returns outputs (N, F) and each row's final state, or the states after every step
+    (N, ...); or None, for a loop that it cannot take over.
     """
     start = map_state(packing.sort, state)
     if not packing.counts:
-        after = _traced(packing, start, [], reverse) if return_state == "all" else state
+        after = _traced(packing, start, None, reverse) if return_state == "all" else state
         return _nothing(cell, sequence, packing, return_sequences), after
     over = getattr(cell, "scan_packed", None)
-    if over is not None and return_state == "all":
-        tell_composed(cell, 'return_state="all"')
-    elif over is not None:
+    if over is not None:
         running = _rows(start, 0, packing.counts[0], packing)
-        rows, final = over(packing.to_rows(sequence), running, packing.counts, reverse)
-        idle = _rows(start, packing.counts[0], packing.batch, packing)
-        final = map_state(_joined, final, idle) if packing.counts[0] < packing.batch else final
-        output = packing.from_rows(rows)
-        if not return_sequences:
-            output = packing.last(packing.take_apart(output), reverse)
-        return output, map_state(packing.unsort, final)
+        taken = over(packing.to_rows(sequence), running, packing.counts, reverse, return_state == "all")
+        if taken is not None:
+            output, after = packing.from_rows(taken[0]), taken[1]
+            if not return_sequences:
+                output = packing.last(packing.take_apart(output), reverse)
+            if return_state == "all":
+                return output, _traced(packing, start, map_state(packing.from_rows, after), reverse)
+            idle = _rows(start, packing.counts[0], packing.batch, packing)
+            after = map_state(_joined, after, idle) if packing.counts[0] < packing.batch else after
+            return output, map_state(packing.unsort, after)
     loop = _backward if reverse else _forward
     history: list[State] | None = [] if return_state == "all" else None
     outputs, state, others = loop(cell, packing.take_apart(sequence), start, packing, history)
     output = packing.put_together(outputs) if return_sequences else packing.last(outputs, reverse)
     if history is not None:
-        return output, _traced(packing, start, history, reverse)
+        steps = map_state(lambda *parts: packing.put_together(parts), *history)
+        return output, _traced(packing, start, steps, reverse)
     if not return_state:
         return output, None
     if others:
         state = map_state(_joined, state, *[_rows(s, a, b, packing) for s, a, b in others])
     return output, map_state(packing.unsort, state)
-
-
-def tell_composed(cell: Any, option: str) -> None:
-    """Tell a cell that could take the loop over that an option stands against it."""
-    getattr(cell, "composes", lambda option: None)(option)
 
 
 Others = list[tuple[State, int, int]]
@@ -139,7 +137,7 @@ def _forward(
     cell: Any, inputs: Sequence[Tensor], state: State, packing: Packing, history: list[State] | None
 ) -> tuple[list[Tensor], State, Others]:
     """From the first step to the last; the rows of sequences that have ended leave."""
-    owner = getattr(cell, "_cell", cell)
+    owner = innermost(cell)
     outputs = []
     ended: Others = []
     running = packing.batch
@@ -160,7 +158,7 @@ def _backward(
     cell: Any, inputs: Sequence[Tensor], start: State, packing: Packing, history: list[State] | None
 ) -> tuple[list[Tensor], State, Others]:
     """From the last step to the first; rows of shorter sequences join, with their initial states."""
-    owner = getattr(cell, "_cell", cell)
+    owner = innermost(cell)
     outputs = []
     running = packing.counts[-1]
     state = _rows(start, 0, running, packing)
@@ -191,9 +189,11 @@ def _joined(*parts: Tensor) -> Tensor:
     return concatenate(parts, axis=0)
 
 
-def _traced(packing: Packing, start: State, history: Sequence[State], reverse: bool) -> State:
-    """The states after every step, (B, T, ...)."""
-    return map_state(lambda first, *parts: packing.trace(first, parts, reverse), start, *history)
+def _traced(packing: Packing, start: State, sequence: State, reverse: bool) -> State:
+    """The states after every step, (B, T, ...), given those after the steps that were taken, if any were."""
+    if sequence is None:
+        return map_state(lambda first: packing.trace(first, None, reverse), start)
+    return map_state(lambda first, steps: packing.trace(first, steps, reverse), start, sequence)
 
 
 def _nothing(cell: Any, sequence: Tensor, packing: Packing, return_sequences: bool) -> Tensor:

@@ -1,0 +1,38 @@
+"""Cells that are made of others, to be compiled for what a layer asks of them."""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+
+from ..nn.states import State, refilled, tensors_of
+from ..nn.steps import Bare
+from ..ops import concatenate, split
+from ..tensors import Tensor
+
+
+class AllStates(Bare):
+    """A cell that gives its new states beside its output, so that those of all steps come out."""
+
+    __slots__ = ()
+
+    def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, new = self._call(x, state)
+        parts = [s.reshape(len(x), math.prod(s.shape[1:])) for s in tensors_of(new)]
+        return (concatenate([*parts, y], axis=1) if y.ndim == 2 else y), new
+
+    @staticmethod
+    def taken_apart(rows: Tensor, state: State) -> tuple[Tensor, State] | None:
+        """The outputs (N, F) and the states (N, ...) in all steps' outputs, given the state before them.
+
+        None where the cell gives other outputs than (B, F): these could not be told apart.
+        """
+        if rows.ndim != 2:
+            return None
+        borders = list(accumulate([math.prod(s.shape[1:]) for s in tensors_of(state)]))
+        *parts, y = split(rows, borders, axis=1)
+        states = [
+            p.reshape(len(rows), *s.shape[1:]).astype(s.dtype)
+            for p, s in zip(parts, tensors_of(state), strict=True)
+        ]
+        return y, refilled(state, states)

@@ -1,0 +1,82 @@
+"""What layers make of a cell for one pass over time."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..tensors import Tensor, tensor
+from .module import Module
+from .states import State, refilled, tensors_of
+
+
+class Bare:
+    """A cell whose call opens no scope of its own: it would repeat the layer's in each step."""
+
+    __slots__ = ("_call", "_cell")
+
+    def __init__(self, cell: Any) -> None:
+        self._cell = cell
+        self._call = cell.forward if isinstance(cell, Module) else cell
+
+    def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self._call(x, state)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Bare.__slots__:  # asked for before they are set, where a copy is being made
+            raise AttributeError(name)
+        return getattr(self._cell, name)
+
+
+def innermost(cell: Any) -> Any:
+    """The cell itself, whatever has been made of it."""
+    while isinstance(cell, Bare):
+        cell = cell._cell
+    return cell
+
+
+class Masked(Bare):
+    """A cell with one more part in its state, in front: a mask, that of h, which stays as it is."""
+
+    __slots__ = ("_takes",)
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__(cell)
+        self._takes = "recurrent_mask" in inspect.signature(self._call).parameters
+
+    def __call__(self, x: Tensor, state: tuple[Any, State]) -> tuple[Tensor, tuple[Any, State]]:
+        mask, own = state
+        if self._takes:
+            y, new = self._call(x, own, recurrent_mask=mask)
+        else:
+            h, *others = tensors_of(own)
+            y, new = self._call(x, refilled(own, [h * mask, *others]))
+        return y, (mask, new)
+
+
+class Dropped(Bare):
+    """A cell that sees h multiplied by a mask, whose rows go with the sorted sequences."""
+
+    __slots__ = ("_mask", "_masked")
+
+    def __init__(self, cell: Any, mask: np.ndarray) -> None:
+        super().__init__(cell)
+        self._mask, self._masked = mask, Masked(cell)
+
+    def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, (_, new) = self._masked(x, (self._mask[: len(x)], state))
+        return y, new
+
+    def scan_packed(
+        self, rows: Tensor, state: State, counts: Sequence[int], reverse: bool, all_states: bool
+    ) -> tuple[Tensor, State] | None:
+        """See `scan.run`: a cell that can take the loop over does so with the mask in its state."""
+        derived = getattr(self._cell, "derived", None)
+        if derived is None:
+            return None
+        start = (tensor(self._mask[: counts[0]]), state)
+        taken = derived(Masked).scan_packed(rows, start, counts, reverse, all_states)
+        return None if taken is None else (taken[0], taken[1][1])
