@@ -30,6 +30,7 @@ class Surroundings:
     """
 
     def __init__(self, cell: Any) -> None:
+        self.cell = cell
         self.names: list[str] = []
         self._tensors: list[tuple[Any, Any]] = []
         self._options: list[tuple[str, Any]] = []
