@@ -20,6 +20,14 @@ def user_line() -> Line | None:
     return None if frame is None else (frame.f_code, frame.f_lineno)
 
 
+def user_level() -> int:
+    """The ``stacklevel`` at which `warnings.warn`, called where this is, names the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
+    return level
+
+
 def describe(line: Line | None) -> str | None:
     """In words: ``file.py:12 in f: y = x @ w``."""
     import linecache

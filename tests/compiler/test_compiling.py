@@ -641,7 +641,7 @@ def test_a_program_that_gives_something_else_is_not_used(half: str, monkeypatch:
     ):
         compiled(tg.tensor(drawn(2, 4, 3), requires_grad=True))
     assert_same(plain, compiled, lambda m, x: m(x), [drawn(2, 4, 3)])
-    with pytest.raises(RuntimeError, match="is not compiled: see the warning"):
+    with pytest.raises(RuntimeError, match="is not compiled: its compiled loop gives another"):
         compiled.l0.plan()
 
 
@@ -665,3 +665,183 @@ def test_a_single_step_that_gives_something_else_is_not_used(monkeypatch: pytest
             compiled.step(x)
         y, _ = compiled.step(x)
         np.testing.assert_array_equal(y, plain(x, plain.initial_state(2))[0])
+
+
+def test_a_step_of_another_number_of_rows_is_refused() -> None:
+    compiled = tg.compile(lstm().l0, backend="numpy")
+    with tg.no_grad():
+        for rows in (1, 7):
+            state = (tg.tensor(drawn(rows, 4)), tg.tensor(drawn(rows, 4)))
+            with pytest.raises(ValueError, match=rf"x \(5, 3\) has 5 rows, .*another number, \({rows}, 4\)"):
+                compiled.step(drawn(5, 3), state)
+
+
+def test_a_step_takes_arrays() -> None:
+    plain, compiled = lstm().l0, tg.compile(lstm().l0, backend="numpy")
+    x, state = drawn(2, 3), (drawn(2, 4, seed=1), drawn(2, 4, seed=2))
+    with tg.no_grad():
+        y, (h, c) = compiled.step(x, state)
+        wanted, (h2, c2) = plain(tg.tensor(x), tuple(map(tg.tensor, state)))
+    for got, w in ((y, wanted), (h, h2), (c, c2)):
+        np.testing.assert_allclose(got.numpy(), w.numpy(), rtol=1e-12)
+
+
+def test_what_a_class_has_of_its_own_stays() -> None:
+    class Own(Cell):
+        def __init__(self) -> None:
+            super().__init__(self.step)
+
+        def step(self, _cell: Any, x: Any, h: Any) -> Any:
+            return np.tanh(x + h)
+
+    made: list[type] = []
+
+    class Trainer(nn.Module):
+        def __init_subclass__(cls) -> None:
+            made.append(cls)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = lstm()
+
+        def initial_state(self, batch: int) -> Any:
+            return self.lstm.l0.initial_state(batch)
+
+        def plan(self) -> str:
+            return "to train"
+
+        def forward(self, x: Any) -> Any:
+            return self.lstm(x)
+
+    assert_same(Own(), tg.compile(Own(), backend="numpy"), nn.scan, [drawn(2, 4, 3)])
+    models = [tg.compile(Trainer(), backend="numpy") for _ in range(3)]
+    assert [m.plan() for m in models] == ["to train"] * 3
+    assert "looped back" in str(models[0].lstm.l0.plan())  # a model with initial_state is no cell
+    assert len(made) == 1
+
+
+def test_a_call_of_ones_own_is_honoured() -> None:
+    class Scaled(nn.RNNCell):
+        def __call__(self, x: Any, state: Any = None) -> Any:
+            return super().__call__(x * 2.0, state)
+
+    for make in (
+        lambda: Scaled(3, 4, rng=0, dtype="float64"),
+        lambda: nn.Recurrent(Scaled(3, 4, rng=0, dtype="float64")),
+    ):
+        plain, compiled = make(), tg.compile(make(), backend="numpy")
+        run = nn.scan if isinstance(plain, Scaled) else lambda m, x: m(x)
+        assert_same(plain, compiled, run, [drawn(2, 4, 3)])
+        doubled = nn.RNNCell(3, 4, rng=0, dtype="float64")
+        y = nn.scan(doubled, 2 * drawn(2, 4, 3))[0]
+        np.testing.assert_allclose(
+            tensors_of(run(compiled, drawn(2, 4, 3)))[0].numpy(), y.numpy(), rtol=1e-12
+        )
+
+
+class TwoHeads(nn.Module):
+    """The state does not depend on v, which only the output does."""
+
+    output_size = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.v = (nn.Parameter(drawn(3, n, seed=n), "float64") for n in (3, 2))
+
+    def initial_state(self, batch: int) -> Any:
+        return tg.tensor(np.zeros((batch, 3)))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = np.tanh(x + h @ self.w)
+        return h @ self.v, h
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_a_loss_does_not_depend_on_gets_no_gradient(recorded: bool) -> None:
+    grads = []
+    for cell in (TwoHeads(), tg.compile(TwoHeads(), backend="numpy")):
+        _, h = nn.scan(cell, drawn(2, 4, 3))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of the recorded pass
+            (h * h).sum().backward(create_graph=recorded)
+        assert cell.v.grad is None
+        grads.append(cell.w.grad.numpy())
+    np.testing.assert_allclose(*grads, rtol=1e-12)
+
+
+def test_a_cell_that_was_changed_before_a_recorded_pass_is_refused() -> None:
+    def replaced(layer: Any) -> None:
+        layer.l0.weight_hh = nn.Parameter(layer.l0.weight_hh.numpy() * 2)
+
+    def clipped(layer: Any) -> None:
+        layer.l0.clip = 0.1
+
+    for change in (replaced, clipped):
+        layer = tg.compile(lstm(clip=5.0), backend="numpy")
+        y, _ = layer(tg.tensor(drawn(2, 3, 3), requires_grad=True))
+        change(layer)
+        with (
+            pytest.warns(RuntimeWarning, match="itself recorded"),
+            pytest.raises(
+                RuntimeError, match="LSTMCell was changed between its call and a pass with create_graph"
+            ),
+        ):
+            (y * y).sum().backward(create_graph=True)
+
+
+def test_a_shallow_copy_is_compiled_for_itself() -> None:
+    cell = tg.compile(lstm(clip=5.0).l0, backend="numpy")
+    x = drawn(2, 3, 3)
+    nn.scan(cell, x)
+    other = copy.copy(cell)
+    other.clip = 0.1
+    plain = lstm(clip=0.1).l0
+    for _ in range(2):
+        np.testing.assert_allclose(nn.scan(other, x)[0].numpy(), nn.scan(plain, x)[0].numpy(), rtol=1e-12)
+        with tg.no_grad():
+            steps = [c.step(x[:, 0])[0].numpy() for c in (cell, other)]
+            wanted = [
+                c(tg.tensor(x[:, 0]), c.initial_state(2))[0].numpy() for c in (lstm(clip=5.0).l0, plain)
+            ]
+        np.testing.assert_allclose(steps, wanted, rtol=1e-12)
+
+
+def test_another_backend_only_where_it_is_named() -> None:
+    layer = tg.compile(lstm(), backend="numpy")
+    assert tg.compile(layer).l0._engine.backend == "numpy"
+    assert tg.compile(layer, backend="numba").l0._engine.backend == "numba"
+
+
+def test_a_decorator() -> None:
+    @tg.compile(backend="numpy")
+    def cell(x: Any, h: Any) -> Any:
+        h = np.tanh(x + h)
+        return h, h
+
+    nn.scan(cell, drawn(2, 4, 3), tg.tensor(np.zeros((2, 3))))
+    assert "looped back" in str(cell.plan())
+
+
+def test_a_wrong_call_is_its_own_error() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled = tg.compile(lstm().l0, backend="numpy")
+        with pytest.raises(ValueError, match=r"LSTMCell expected x of shape \(batch, 3\), got \(2, 5\)"):
+            nn.scan(compiled, drawn(2, 4, 5))
+
+
+def test_warnings_name_the_users_line() -> None:
+    with pytest.warns(RuntimeWarning, match="runs as it is composed") as found:
+        nn.scan(tg.compile(Cell(noisy), backend="numpy"), drawn(4, 5, 3))
+    assert found[0].filename == __file__
+
+
+def test_the_plan_of_a_model_says_what_is_not_compiled() -> None:
+    model = nn.Sequential(
+        lstm(proj_size=3, return_state=False), nn.Recurrent(Cell(noisy), return_state=False)
+    )
+    tg.compile(model, backend="numpy")
+    with pytest.warns(RuntimeWarning, match="Cell runs as it is composed"):
+        model(drawn(2, 3, 3))
+    assert "looped back" in model.plan()
+    assert "l0: Cell is not compiled: " in model.plan()

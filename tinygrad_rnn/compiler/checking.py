@@ -125,18 +125,17 @@ def _composed_results(
         roots = [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place is not None]
         found = backpropagation.backward(roots, since=since)
         gradients = [
-            np.zeros(t.shape, t.dtype) if t.place is None else np.asarray(arrived(found, t.place))
+            np.zeros(t.shape, t.dtype) if g is None else np.asarray(g)
             for t in (*inputs, *parameters)
+            for g in [t.place and arrived(found, t.place)]
         ]
     return [*[t.numpy() for t in outputs], *gradients]
 
 
 def arrived(found: dict[Any, Any], place: Place) -> Any:
-    """What a backward pass found for a place; zeros if it reached it not at all."""
+    """What a backward pass found for a place; None if it did not reach it."""
     g = found.get(source_of(place))
-    if g is not None and isinstance(place, Output):
-        g = g[place.index]
-    return np.zeros(place.shape, place.dtype) if g is None else g
+    return g[place.index] if g is not None and isinstance(place, Output) else g
 
 
 def _difference(wanted: np.ndarray, got: Any) -> float:

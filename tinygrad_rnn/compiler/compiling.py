@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from inspect import CO_VARARGS, isfunction
 from typing import Any
 
 from ..nn.module import Module
+from ..nn.recurrent import Recurrent
 from ..nn.states import State
 from ..nn.steps import Bare
 from ..ops import expand_dims, squeeze
@@ -64,9 +66,14 @@ class CompiledModule:
     """What `compile` adds to a module that has cells in it."""
 
     def plan(self) -> str:
-        """The plans of all its cells."""
-        module: Any = self
-        return "\n\n".join([f"{name}: {cell.plan()}" for _, name, cell in _cells(module)])
+        """The plans of all its cells, or why one is not compiled."""
+        plans = []
+        for _, name, cell in _cells(self):  # type: ignore[arg-type]
+            try:
+                plans.append(f"{name}: {cell.plan()}")
+            except RuntimeError as reason:
+                plans.append(f"{name}: {reason}")
+        return "\n\n".join(plans)
 
     def step(self, x: Any, state: State = None) -> tuple[Tensor, State]:
         """One step of a layer, for streams: ``(B, I)`` and a state to ``(B, F)`` and the next state.
@@ -91,7 +98,7 @@ class _Wrapped(CompiledCell, Bare):
         return repr(self._cell)
 
 
-def compile(target: Any, *, backend: str | None = None) -> Any:
+def compile(target: Any = None, *, backend: str | None = None) -> Any:
     """Make a cell, a layer, or all recurrent layers of a model faster, and change nothing else about them.
 
     One step of the cell is recorded, forward and backward. What does not depend on the state is done for
@@ -102,10 +109,12 @@ def compile(target: Any, *, backend: str | None = None) -> Any:
     ----------
     target : cell, layer or model
         A cell is anything that `nn.scan` takes: ``cell(x_t, state) -> (y_t, state)``. One that is a function
-        is returned in a wrapper, anything else itself; ``plan()`` and ``step()`` are new on it.
+        is returned in a wrapper, anything else itself; ``plan()`` and ``step()`` are new on it, unless it has
+        methods of these names. Without a target, a decorator: ``@tg.compile(backend="numpy")``.
     backend : {"numba", "numpy"}, optional
         numba (extra ``fast``) if it is installed. Its kernels are kept on disk, in the folder that the
-        environment variable ``TINYGRAD_RNN_CACHE`` names, or in the user's cache.
+        environment variable ``TINYGRAD_RNN_CACHE`` names, or in the user's cache. What is compiled already
+        changes to another backend only if that is named.
 
     Returns
     -------
@@ -123,6 +132,8 @@ def compile(target: Any, *, backend: str | None = None) -> Any:
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
+    if target is None:
+        return partial(compile, backend=backend)
     code = target.__code__ if isfunction(target) else None
     single = code is not None and code.co_argcount < 2 and not code.co_flags & CO_VARARGS
     if isinstance(target, type) or not callable(target) or single:
@@ -130,7 +141,6 @@ def compile(target: Any, *, backend: str | None = None) -> Any:
             f"compile takes a layer, a model, or a cell, cell(x_t, state) -> (y_t, state); got {target!r}"
             + (": make one first" if isinstance(target, type) else "")
         )
-    backend = backend or ("numba" if find_spec("numba") else "numpy")
     if not isinstance(target, Module) or _is_cell(target):
         return _compiled_cell(target, backend)
     cells = list(_cells(target))
@@ -156,23 +166,33 @@ def _cells(module: Module) -> Iterator[tuple[Module, str, Any]]:
 
 
 def _is_cell(value: Any) -> bool:
-    return callable(getattr(value, "initial_state", None))
+    """Whether it is one, and not a model that makes its layers' initial states."""
+    if not callable(getattr(value, "initial_state", None)):
+        return False
+    return not (isinstance(value, Module) and any(isinstance(m, Recurrent) for m in value.modules()))
 
 
-def _compiled_cell(cell: Any, backend: str) -> Any:
+def _compiled_cell(cell: Any, backend: str | None) -> Any:
     if isinstance(cell, CompiledCell):
-        return cell
-    try:
-        _add(cell, CompiledCell)
-    except TypeError:
-        cell = _Wrapped(cell)
-    vars(cell)["_engine"] = Engine(backend)
+        if backend in (None, cell._engine.backend):
+            return cell
+    else:
+        try:
+            _add(cell, CompiledCell)
+        except TypeError:
+            cell = _Wrapped(cell)
+    vars(cell)["_engine"] = Engine(backend or ("numba" if find_spec("numba") else "numpy"))
     return cell
 
 
 def _add(owner: Any, methods: type) -> None:
-    """Give an object some methods more; it keeps its identity, and its class its name."""
+    """Give an object some methods more; it keeps its identity, its own methods, and its class its name."""
     kind = type(owner)
     if not issubclass(kind, methods):
-        names = {"__module__": kind.__module__, "__doc__": kind.__doc__}
-        object.__setattr__(owner, "__class__", type(kind.__name__, (methods, kind), names))
+        object.__setattr__(owner, "__class__", _with(kind, methods))  # type: ignore[arg-type]
+
+
+@cache
+def _with(kind: type, methods: type) -> type:
+    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "uncompiled_type": kind}
+    return type(kind.__name__, (kind, methods), names)

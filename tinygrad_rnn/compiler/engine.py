@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import backpropagation, tape
-from ..nn.states import State, refilled, tensors_of
+from ..nn.states import State, rebuilt, refilled, tensors_of
 from ..nn.steps import innermost
 from ..ops.operations import Primitive
+from ..sources import user_level
 from ..state import current_state, enable_grad
 from ..tape import Nary, Output, Place
 from ..tensors import Tensor, _make, as_tensor
@@ -28,12 +30,15 @@ from .surroundings import Surroundings
 from .tracing import Signature, trace
 from .writing import Writer
 
+_MANY = 64
+"""Traces that are kept, of a cell whose options are changed ever again."""
+
 _LARGE = 8192
 """Bytes of one step of the widest value, from which on NumPy does elementwise work inside the loop."""
 
 
 class Traced:
-    """A step of a cell, and what has been made of it so far: None where what was made is wrong.
+    """A step of a cell, and what has been made of it so far, or the reason why nothing could be.
 
     Attributes
     ----------
@@ -49,8 +54,8 @@ class Traced:
         self.step, self.signature = step, signature
         outputs = [o for i in step.forward for o in i.outputs if o.rowwise]
         self.row_bytes = max([math.prod(o.features) * o.dtype.itemsize for o in outputs], default=0)
-        self.programs: dict[Any, Program | None] = {}
-        self.singles: list[Single | None] = []
+        self.programs: dict[Any, Program | Unsupported] = {}
+        self.singles: list[Single | Unsupported] = []
 
 
 class Engine:
@@ -69,12 +74,12 @@ class Engine:
     def __init__(self, backend: str) -> None:
         self.backend = backend
         self.pool = Pool()
-        self._traced: dict[Any, Traced | None] = {}
+        self._traced: dict[Any, Traced | Unsupported] = {}
         self._said: set[str] = set()
-        self._around: Surroundings | None = None
+        self.around: Any = None
         self._ready: dict[Any, Ready] = {}
         self._layouts: dict[tuple[int, int], Layout] = {}
-        self._latest: tuple[Traced | None, int, int] | None = None
+        self._latest: tuple[Traced | Unsupported, int, int] | None = None
         self.derived: dict[Any, Any] = {}
         self.latest_derived: Any = None
 
@@ -85,50 +90,55 @@ class Engine:
         """Warn, but not twice of the same."""
         if text not in self._said:
             self._said.add(text)
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(text, RuntimeWarning, stacklevel=user_level())
 
-    def refuse(self, cell: Any, reason: object) -> None:
-        """Say that the composed loop runs, and why."""
-        self.say(f"tg.compile: {_name(cell)} runs as it is composed, and no faster: {reason}")
+    def composed(
+        self, cell: Any, rows: Tensor, state: State, counts: Sequence[int], reverse: bool, reason: Any
+    ) -> tuple[Tensor, State]:
+        """The composed loop, and a warning why it runs; but where it raises, that is the error."""
+        results = composed(cell, rows, state, counts, reverse)
+        if reason is not None:
+            self.say(f"tg.compile: {_name(cell)} runs as it is composed, and no faster: {reason}")
+        return results
 
-    def traced(self, cell: Any, x: Tensor, state: State) -> tuple[Traced | None, list[Tensor]]:
-        """What the step is traced to, None if it cannot be compiled; and the parameters."""
-        around = self._around
-        if around is None or around.changed():
-            around = self._around = Surroundings(cell)
+    def traced(self, cell: Any, x: Tensor, state: State) -> tuple[Traced | Unsupported, list[Tensor]]:
+        """What the step is traced to, or why it cannot be compiled; and the parameters."""
+        around = self.around
+        # A shallow copy of a cell has the engine of its original.
+        if around is None or around.cell is not cell or around.changed():
+            around = self.around = Surroundings(cell)
         tensors, states = around.tensors(), tensors_of(state)
         key = (
             x.shape[1:], x.dtype, tuple([(s.shape[1:], s.dtype) for s in states]), _structure(state),
             around.options, tuple([(t.shape, t.dtype) for t in tensors]),
         )  # fmt: skip
         if key not in self._traced:
+            if len(self._traced) >= _MANY:
+                self._traced.clear()
             like = refilled(state, [_make(np.empty(0), None)] * len(states))
             signature = Signature((key[0], key[1]), key[2], like)
             try:
                 step = trace(cell, signature, around.names)
                 self._traced[key] = Traced(step, signature)
             except Unsupported as reason:
-                self._traced[key] = None
-                self.refuse(cell, reason)
+                self._traced[key] = reason.with_traceback(None)
         return self._traced[key], tensors
 
     def program(
         self, cell: Any, traced: Traced, needs: tuple[bool, ...] | None, batch: int
-    ) -> Program | None:
+    ) -> Program | Unsupported:
         """The compiled form for some gradients wanted; with NumPy, for a small or a large batch.
 
-        It is run beside the composed loop before it is used; None if that gives something else.
+        It is run beside the composed loop before it is used, and is none if that gives something else.
         """
         fused = self.backend == "numba" or traced.row_bytes * batch > _LARGE
         if (needs, fused) not in traced.programs:
-            program = None
             try:
-                made = Program(split_step(traced.step, needs, fused), self._writer())
-                check(cell, traced.step, traced.signature, made, needs)
-                program = made
+                program = Program(split_step(traced.step, needs, fused), self._writer())
+                check(cell, traced.step, traced.signature, program, needs)
+                traced.programs[needs, fused] = program
             except Unsupported as reason:
-                self.refuse(cell, reason)
-            traced.programs[needs, fused] = program
+                traced.programs[needs, fused] = reason.with_traceback(None)
         return traced.programs[needs, fused]
 
     def report(self, cell: Any) -> Report:
@@ -137,10 +147,11 @@ class Engine:
             self._example(cell)
         assert self._latest is not None
         traced, batch, steps = self._latest
-        needs = () if traced is None else (True,) * (1 + len(traced.step.parameters))
-        program = None if traced is None else self.program(cell, traced, needs, batch)
-        if program is None:
-            raise RuntimeError(f"{_name(cell)} is not compiled: see the warning that said why")
+        program: Program | Unsupported = Unsupported(traced)
+        if isinstance(traced, Traced):
+            program = self.program(cell, traced, (True,) * (1 + len(traced.step.parameters)), batch)
+        if not isinstance(program, Program):
+            raise RuntimeError(f"{_name(cell)} is not compiled: {program}")
         return Report(_name(cell), program, batch, steps)
 
     def _example(self, cell: Any) -> None:
@@ -159,7 +170,7 @@ class Engine:
         ready = self._ready.get(x._data.shape)
         if ready is not None and ready.plain is plain:
             arrays = ready.arrays((x, *state) if plain else (x, state), current_state())
-            if arrays is not None and not ready.around.changed():
+            if arrays is not None and ready.around.cell is cell and not ready.around.changed():
                 y, new = ready.run(*arrays)
                 return y, new if plain else new[0]
         return self._prepared_single(cell, x, state)
@@ -167,15 +178,19 @@ class Engine:
     def _prepared_single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step, with all that the next one like it finds ready."""
         now = current_state()
-        traced, parameters = (None, []) if now.watch is not None else self.traced(cell, x, state)
+        state = _as_tensors(state)
         states = tensors_of(state)
-        tracked = now.recording and any(t.place is not None for t in (x, *states, *parameters))
-        form = None if traced is None or tracked or not len(x) else self._single_form(cell, traced)
-        if form is None:
+        _check_rows(x, states)
+        if now.watch is not None or not len(x):
             return composed(cell, x, state, [len(x)], False)
+        traced, parameters = self.traced(cell, x, state)
+        tracked = now.recording and any(t.place is not None for t in (x, *states, *parameters))
+        form = traced if tracked or isinstance(traced, Unsupported) else self._single_form(cell, traced)
+        if not isinstance(form, Single):
+            return self.composed(cell, x, state, [len(x)], False, None if tracked else form)
         inputs = [x, *states]
-        assert self._around is not None
-        ready = Ready(form, parameters, inputs, type(state) is tuple, self._around)
+        assert self.around is not None
+        ready = Ready(form, parameters, inputs, type(state) is tuple, self.around)
         if ready.lasting:
             if len(self._ready) > 64:
                 self._ready.clear()
@@ -184,17 +199,15 @@ class Engine:
         form.settle()
         return y, refilled(state, new)
 
-    def _single_form(self, cell: Any, traced: Traced) -> Single | None:
+    def _single_form(self, cell: Any, traced: Traced) -> Single | Unsupported:
         """The compiled form of a single step, compared with the composed one before it is used."""
         if not traced.singles:
-            form = None
             try:
-                made = Single(split_step(traced.step, None, True, hoist=False), self._writer())
-                check_single(cell, traced.step, traced.signature, made)
-                form = made
+                form = Single(split_step(traced.step, None, True, hoist=False), self._writer())
+                check_single(cell, traced.step, traced.signature, form)
+                traced.singles.append(form)
             except Unsupported as reason:
-                self.refuse(cell, reason)
-            traced.singles.append(form)
+                traced.singles.append(reason.with_traceback(None))
         return traced.singles[0]
 
     def _writer(self) -> type[Writer]:
@@ -221,10 +234,12 @@ class Engine:
     ) -> tuple[Tensor, State]:
         """Run a cell over packed sequences; see `nn.scan.run`."""
         now = current_state()
-        traced, parameters = (None, []) if now.watch is not None else self.traced(cell, rows, state)
-        self._latest, self.latest_derived = (traced, counts[0], len(counts)), None
-        if traced is None:
+        if now.watch is not None:
             return composed(cell, rows, state, counts, reverse)
+        traced, parameters = self.traced(cell, rows, state)
+        self._latest, self.latest_derived = (traced, counts[0], len(counts)), None
+        if isinstance(traced, Unsupported):
+            return self.composed(cell, rows, state, counts, reverse, traced)
         step = traced.step
         inputs = [rows, *tensors_of(state), *parameters]
         paths = (step.gx, *step.gold, *step.gparameters)
@@ -234,8 +249,8 @@ class Engine:
             wanted = [p is not None for p in places]
             needs = (wanted[0], *wanted[1 + len(step.states) :])
         program = self.program(cell, traced, needs, counts[0])
-        if program is None:
-            return composed(cell, rows, state, counts, reverse)
+        if isinstance(program, Unsupported):
+            return self.composed(cell, rows, state, counts, reverse, program)
         call = Call(self, program, cell, state, self.layout(counts), reverse, len(step.states))
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
@@ -254,7 +269,7 @@ class Call:
         reverse: bool,
         states: int,
     ) -> None:
-        self.engine, self.program, self.cell = engine, program, cell
+        self.engine, self.program, self.cell, self.around = engine, program, cell, engine.around
         self.like = refilled(state, [_make(np.empty(0), None)] * states)
         self.layout, self.reverse, self.states = layout, reverse, states
 
@@ -265,6 +280,7 @@ class Call:
         """The outputs, on the tape as those of one entry with inputs from given places, if any."""
         arrays = [t.numpy() for t in inputs]
         n = 1 + self.states
+        self.parameters = [*map(weakref.ref, inputs[n:])]
         x = np.ascontiguousarray(self.layout.turned(arrays[0]) if self.reverse else arrays[0])
         lease = Lease(self.engine.pool)
         y, finals, saved = self.program.forward(self.layout, lease, x, arrays[1:n], arrays[n:])
@@ -292,12 +308,9 @@ class Call:
         finals = [np.zeros((), s.dtype) if g is None else g for g, s in zip(gs[1:], step.states, strict=True)]
         scratch = Lease(self.engine.pool)
         gx, *others = self.program.backward(layout, scratch, saved, x, parameters, gy, finals)
-        if gx is not None and self.reverse:
-            gx = layout.turned(gx)
-        inputs = (x, *args[1:n], *parameters)
-        return [
-            np.zeros(a.shape, a.dtype) if g is None else g for g, a in zip((gx, *others), inputs, strict=True)
-        ]
+        found = [layout.turned(gx) if gx is not None and self.reverse else gx, *others]
+        reached = self.program.reached(tuple([g is not None for g in gs]))
+        return [g if there else None for g, there in zip(found, reached, strict=True)]
 
     def recomputed(self, gs: Sequence[Any], args: Sequence[Any]) -> list[Any]:
         """The same as tensors on the tape: from the composed cell, run again."""
@@ -305,6 +318,13 @@ class Call:
             f"tg.compile: a backward pass through {_name(self.cell)} that is itself recorded "
             f"(create_graph=True) runs the cell again as it is composed"
         )
+        again = Surroundings(self.cell)
+        same = [ref() is t for ref, t in zip(self.parameters, again.tensors(), strict=False)]
+        if again.options != self.around.options or len(same) != len(self.parameters) or not all(same):
+            raise RuntimeError(
+                f"{_name(self.cell)} was changed between its call and a pass with create_graph=True, "
+                f"which runs it again: change it after that"
+            )
         n = 1 + self.states
         since = next(tape.clock)
         with enable_grad():
@@ -325,6 +345,20 @@ def _scan_forward(*arrays: Any, call: Call) -> Any:
 _scan = Primitive(_scan_forward, samples=(), domain=(), multiple=True, view=True)
 _scan.name = "scan"
 _scan.defvjp(joint=lambda gs, saved, *args, call: call.backward(gs, saved, args))
+
+
+def _as_tensors(state: State) -> State:
+    """A state of tensors, given one of tensors or arrays."""
+    return rebuilt(state, list(map(_as_tensors, state))) if isinstance(state, tuple) else as_tensor(state)
+
+
+def _check_rows(x: Tensor, states: Sequence[Any]) -> None:
+    """What a composed cell would find out by itself: kernels trust the shapes that they were compiled for."""
+    for s in states:
+        if s.shape[:1] != x.shape[:1]:
+            raise ValueError(
+                f"step: x {x.shape} has {len(x)} rows, and the state has another number, {s.shape}"
+            )
 
 
 def _structure(state: State) -> Any:

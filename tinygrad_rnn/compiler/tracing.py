@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.module import Module
 from ..nn.states import refilled, tensors_of
+from ..nn.steps import Bare
 from ..random import default_generator
 from ..tensors import Tensor, _make
 from .instructions import Shape, Step, Unsupported
@@ -86,7 +86,7 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     """
     cell = twin(cell)
     tensors = Surroundings(cell).tensors()
-    function = cell.forward if isinstance(cell, Module) else cell
+    function = Bare(cell)
     generator = default_generator()
     before = generator.bit_generator.state
     opaque: set[tuple[int, int]] = set()

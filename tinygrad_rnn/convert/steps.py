@@ -133,7 +133,8 @@ def single(layer: Any) -> Any:
 
 def kind_of(name: str, cells: Sequence[Any]) -> str:
     """What all cells are: "RNN", "LSTM" or "GRU". A subclass is neither: it may compute anything."""
-    kinds = {KINDS.get(type(cell)) for cell in cells}
+    # What tg.compile has made faster is of a class of its own.
+    kinds = {KINDS.get(getattr(cell, "uncompiled_type", type(cell))) for cell in cells}
     kind = kinds.pop()
     if kinds or kind is None:
         raise TypeError(

@@ -20,7 +20,9 @@ class Bare:
 
     def __init__(self, cell: Any) -> None:
         self._cell = cell
-        self._call = cell.forward if isinstance(cell, Module) else cell
+        self._call = (
+            cell.forward if isinstance(cell, Module) and type(cell).__call__ is Module.__call__ else cell
+        )
 
     def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return self._call(x, state)
