@@ -845,3 +845,30 @@ def test_the_plan_of_a_model_says_what_is_not_compiled() -> None:
         model(drawn(2, 3, 3))
     assert "looped back" in model.plan()
     assert "l0: Cell is not compiled: " in model.plan()
+
+
+def test_kernels_are_kept_where_it_is_possible(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(tmp_path / "kept"))
+    assert building.cache_folder() == tmp_path / "kept"
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(tmp_path / "file" / "kept"))
+    folder = building.cache_folder()
+    assert folder.is_dir()
+    assert folder == building.cache_folder()
+    assert tmp_path not in folder.parents
+
+
+def test_a_compiled_layer_is_converted_as_the_plain_one() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch runs what is converted to it")
+    plain = lstm(num_layers=2, bidirectional=True)
+    compiled = compiled_twin(plain, "numpy")
+    x = drawn(2, 5, 3)
+    wanted = compiled(x)[0].numpy()
+    got = tg.convert.to_torch_module(compiled)(torch.tensor(x))[0]
+    np.testing.assert_allclose(got.detach().numpy(), wanted, rtol=1e-12)
+    for name, value in tg.convert.to_torch(plain).items():
+        np.testing.assert_array_equal(tg.convert.to_torch(compiled)[name], value)
+    pytest.importorskip("onnx", reason="onnx writes the file")
+    models = [nn.Sequential(layer) for layer in (plain, compiled)]
+    files = [tg.convert.to_onnx(model).SerializeToString() for model in models]
+    assert files[0] == files[1]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import importlib.util
 import itertools
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +35,31 @@ zero, half, one, three, six = number(0), number(0.5), number(1), number(3), numb
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: ``TINYGRAD_RNN_CACHE``, or a folder in the user's cache."""
+    """Where compiled kernels are kept: ``TINYGRAD_RNN_CACHE``, or a folder in the user's cache.
+
+    Where that cannot be written, as in a container, a folder for temporary files.
+    """
     own = os.environ.get("TINYGRAD_RNN_CACHE")
-    if own:
-        return Path(own)
     base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "tinygrad_rnn" if base else Path.home() / ".cache" / "tinygrad_rnn"
+    folder = Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "tinygrad_rnn"
+    return folder if _writable(folder) else _temporary_folder()
+
+
+@functools.cache
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="tinygrad_rnn_", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def build(source: str, dtype: Any) -> Any:
@@ -57,7 +79,6 @@ def build(source: str, dtype: Any) -> Any:
     if name not in sys.modules:
         path = cache_folder() / f"{name}.py"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
             draft.write_text(text, encoding="utf-8")
             draft.replace(path)
