@@ -251,7 +251,8 @@ class Engine:
         program = self.program(cell, traced, needs, counts[0])
         if isinstance(program, Unsupported):
             return self.composed(cell, rows, state, counts, reverse, program)
-        call = Call(self, program, cell, state, self.layout(counts), reverse, len(step.states))
+        like = traced.signature.like
+        call = Call(self, program, cell, like, self.layout(counts), reverse, len(step.states))
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
 
@@ -264,14 +265,13 @@ class Call:
         engine: Engine,
         program: Any,
         cell: Any,
-        state: State,
+        like: State,
         layout: Layout,
         reverse: bool,
         states: int,
     ) -> None:
         self.engine, self.program, self.cell, self.around = engine, program, cell, engine.around
-        self.like = refilled(state, [_make(np.empty(0), None)] * states)
-        self.layout, self.reverse, self.states = layout, reverse, states
+        self.like, self.layout, self.reverse, self.states = like, layout, reverse, states
 
     def __repr__(self) -> str:
         return f"<compiled {_name(self.cell)}, {self.layout.steps_count} steps>"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import broadcast_to, concatenate, moveaxis, stack, swapaxes, unstack
+from ..ops import broadcast_to, concatenate, expand_dims, moveaxis, stack, swapaxes, unstack
 from ..random import default_generator
 from ..state import scope
 from ..tensors import Tensor, as_tensor
@@ -338,7 +338,7 @@ class Recurrent(Module):
         directions = len(self._suffixes())
 
         def joined(*parts: Tensor) -> HiddenState:
-            values = stack(parts, axis=axis)
+            values = stack(parts, axis=axis) if len(parts) > 1 else expand_dims(parts[0], axis)
             if self.batch_first:
                 return hidden_state(values, axis, 0, directions)
             # The batch moves behind the layers: (L * D, B, ...), or (T, L * D, B, ...).

@@ -98,7 +98,7 @@ def run(
     steps are wanted. It returns outputs (N, F) and each row's final state, or the states after every step
     (N, ...); or None, for a loop that it cannot take over.
     """
-    start = map_state(packing.sort, state)
+    start = state if packing.even else map_state(packing.sort, state)
     if not packing.counts:
         after = _traced(packing, start, None, reverse) if return_state == "all" else state
         return _nothing(cell, sequence, packing, return_sequences), after
@@ -114,7 +114,7 @@ def run(
                 return output, _traced(packing, start, map_state(packing.from_rows, after), reverse)
             idle = _rows(start, packing.counts[0], packing.batch, packing)
             after = map_state(_joined, after, idle) if packing.counts[0] < packing.batch else after
-            return output, map_state(packing.unsort, after)
+            return output, after if packing.even else map_state(packing.unsort, after)
     loop = _backward if reverse else _forward
     history: list[State] | None = [] if return_state == "all" else None
     outputs, state, others = loop(cell, packing.take_apart(sequence), start, packing, history)
