@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import draw, nn
 from tinygrad_rnn.draw.flows import StateFlow, flow, step_gradients
 from tinygrad_rnn.draw.gradients import contributions, gradient_flow, influence, influence_map
 
@@ -164,3 +164,13 @@ def test_what_cannot_be_mapped():
 def test_a_sequence_without_steps_has_no_influence():
     with pytest.raises(ValueError, match="nothing to draw of a sequence without time steps"):
         influence(nn.RNN(3, 4, rng=0), np.zeros((1, 0, 3)))
+
+
+def test_a_compiled_layer_has_its_steps_where_values_are_kept(tmp_path):
+    layer = tg.compile(nn.LSTM(2, 3, rng=0), backend="numpy")
+    x = np.random.default_rng(0).standard_normal((2, 4, 2)).astype("float32")
+    with pytest.raises(ValueError, match=r"compiled layer only .* within draw\.keep_values\(\)"):
+        gradient_flow(layer(x)[0].sum())
+    with draw.keep_values():
+        loss = layer(x)[0].sum()
+    assert len(curves(written(gradient_flow(loss), tmp_path))) == 2  # h and c
