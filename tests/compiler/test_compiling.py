@@ -111,6 +111,19 @@ def test_a_plan_counts_bytes_and_operations() -> None:
     assert "5 sequences of 7 steps" in str(layer.plan())
 
 
+def test_a_plan_adds_up() -> None:
+    """An RNN of 3 and 4 features, 5 sequences of 7 steps: counted by hand."""
+    rnn = tg.compile(nn.RNN(3, 4, rng=0, dtype="float64"), backend="numpy")
+    rnn(drawn(5, 7, 3))
+    plan = rnn.l0.plan()
+    x_by_w, h_by_w, elements = 2 * 3 * 4, 2 * 4 * 4, 4
+    assert plan.forward_flops == 4 + 35 * (x_by_w + elements + h_by_w + 2 * elements)
+    # 1 - h * h; its product with the sum of two cotangents; gradients of h, of both biases, of U, x and W
+    assert plan.backward_flops == 35 * (2 * elements + 2 * elements + h_by_w + elements + h_by_w + 2 * x_by_w)
+    assert plan.kept == {"state0": 8 * 4 * 5 * (7 + 1)}
+    assert str(plan).endswith("in all 2,384 flops forward, 4,620 back, 1,280 bytes kept (state0)")
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_gru_keeps_little(backend: str) -> None:
     """For backward r, z, n, h, and of U h the part for n; what is joined of gates lies nowhere else."""

@@ -66,6 +66,10 @@ class Report:
     ----------
     rows : list of tuple
         When, text of the entry, rows, bytes of its outputs and floating-point operations, each time it runs.
+    forward_flops, backward_flops : int
+        Of a call, all steps together.
+    kept : dict of str to int
+        What is kept for the backward half, besides the inputs: bytes by name.
     """
 
     def __init__(self, name: str, program: Program, batch: int, steps: int) -> None:
@@ -80,6 +84,13 @@ class Report:
             n = rows.get(when, batch)
             size = sum(o.dtype.itemsize * _features(o) * (n if o.rowwise else 1) for o in i.outputs)
             self.rows.append((when, _text(i, names), n, size, n * flops(i)))
+        self.forward_flops, self.backward_flops = 0, 0
+        for when, _, _, _, work in self.rows:
+            if when in ("once", "hoisted", "looped", "fused"):
+                self.forward_flops += work * (steps if when in ("looped", "fused") else 1)
+            else:
+                self.backward_flops += work * (1 if when in ("local", "sunk") else steps)
+        self.kept = _kept(program, batch, steps)
 
     def count(self, *when: str) -> int:
         """How many entries run then."""
@@ -98,9 +109,25 @@ class Report:
             for row in table
         ]
         head = f"{self.name}: {self.batch} sequences of {self.steps} steps; " + ", ".join(self.remarks)
-        return "\n".join([head, *lines])
+        kept = f"{sum(self.kept.values()):,} bytes kept ({', '.join(self.kept) or 'nothing'})"
+        total = f"in all {self.forward_flops:,} flops forward, {self.backward_flops:,} back, {kept}"
+        return "\n".join([head, *lines, total])
 
     __repr__ = __str__
+
+
+def _kept(program: Program, batch: int, steps: int) -> dict[str, int]:
+    """Bytes of what the backward half reads of the forward one: of states, those before and after each step."""
+    plan, step = program.plan, program.plan.step
+    read = {v for i in (*plan.local, *plan.back, *plan.sunk) for v in i.read}
+    states = {
+        v: s.name for s, *both in zip(step.states, step.states, step.new_states, strict=True) for v in both
+    }
+    found = {}
+    for v in read & {*plan.saved, *states}:
+        rows = batch * (steps + (v in states)) if v.rowwise else 1
+        found[states.get(v) or repr(v)] = rows * _features(v) * v.dtype.itemsize
+    return dict(sorted(found.items()))
 
 
 def _text(i: Instruction, names: dict[Value, str]) -> str:
