@@ -117,7 +117,7 @@ class Report:
 
 
 def _kept(program: Program, batch: int, steps: int) -> dict[str, int]:
-    """Bytes of what the backward half reads of the forward one: of states, those before and after each step."""
+    """Bytes of what the backward half reads of the forward one: of states, before and after each step."""
     plan, step = program.plan, program.plan.step
     read = {v for i in (*plan.local, *plan.back, *plan.sunk) for v in i.read}
     states = {
