@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import hypothesis.extra.numpy as npst
 import numpy as np
 import pytest
-from drawing import AWAY, Call, call, distance, drawn, drawn_from, listed, samples, taken
+from drawing import AWAY, CALLS, Call, call, distance, drawn, drawn_from, listed, samples, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +140,16 @@ def assert_method(p: Operation, report: Any) -> None:
     # What is composed may have kinks that none of its parts has: those of a choice of positions.
     exact = p.analytic or (isinstance(p, Composite) and report.method == "complex")
     assert (report.method, report.rtol) == (("complex", 1e-10) if exact else ("central", 1e-6))
+
+
+@pytest.mark.parametrize("c", CALLS)
+def test_derivatives_of_each_declared_sample(c: Call) -> None:
+    """Of all, as random choices may leave one out."""
+    rng = np.random.default_rng(1)
+    draws = (c.draw(rng) for _ in range(100))
+    arrays = next(arrays for arrays in draws if distance(c, arrays) > AWAY)
+    layouts = ["contiguous"] * len(arrays)
+    assert_first_derivatives(c.operation, Case(c, arrays, list(range(len(arrays))), layouts))
 
 
 @PRIMITIVE
