@@ -430,10 +430,11 @@ def test_an_option_that_is_changed_is_seen() -> None:
     assert_same(plain, compiled, lambda m, x: m(x), [drawn(3, 5, 3)])
 
 
-def test_a_recorded_backward_pass_runs_the_composed_cell() -> None:
+@pytest.mark.parametrize("lengths", [None, [3, 1]])
+def test_a_recorded_backward_pass_runs_the_composed_cell(lengths: Any) -> None:
     def second(layer: Any) -> Any:
         x = tg.tensor(drawn(2, 3, 3), requires_grad=True)
-        y, _ = layer(x)
+        y, _ = layer(x, lengths=lengths)
         (y * y).sum().backward(create_graph=True)
         g = x.grad
         x.grad = None
@@ -441,10 +442,10 @@ def test_a_recorded_backward_pass_runs_the_composed_cell() -> None:
         (g * g).sum().backward()
         return [x.grad.numpy(), *[p.grad.numpy() for p in layer.parameters()]]
 
-    compiled = tg.compile(lstm(), backend="numpy")
+    compiled = tg.compile(lstm(bidirectional=True), backend="numpy")
     with pytest.warns(RuntimeWarning, match="create_graph=True"):
         got = second(compiled)
-    for g, w in zip(got, second(lstm()), strict=True):
+    for g, w in zip(got, second(lstm(bidirectional=True)), strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12)
 
 

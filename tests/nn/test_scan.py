@@ -154,7 +154,8 @@ def test_without_any_step():
 class TakesOver(nn.RNNCell):
     """A cell that runs the whole loop itself, as a compiled one does."""
 
-    def scan_packed(self, rows, state, counts, reverse, all_states):
+    def scan_packed(self, sequence, state, packing, reverse, all_states):
+        rows, counts = packing.to_rows(sequence), packing.counts
         self.asked = (rows.shape, state.shape, list(counts), reverse)
         if all_states:
             return None
@@ -165,7 +166,7 @@ class TakesOver(nn.RNNCell):
             n = counts[k]
             y, _ = self.forward(rows[int(starts[k]) : int(starts[k + 1])], tg.tensor(h[:n]))
             h[:n] = outputs[k] = y.numpy()
-        return tg.tensor(np.concatenate(outputs)), tg.tensor(h)
+        return packing.from_rows(tg.tensor(np.concatenate(outputs))), tg.tensor(h)
 
 
 @pytest.mark.parametrize("lengths", [None, [2, 4, 0], [4, 4, 4], [3, 3, 3]])

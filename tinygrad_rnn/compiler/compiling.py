@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache, partial
 from importlib.util import find_spec
 from inspect import CO_VARARGS, isfunction
 from typing import Any
 
 from ..nn.module import Module
+from ..nn.packing import Packing
 from ..nn.recurrent import Recurrent
 from ..nn.states import State
 from ..nn.steps import Bare
@@ -27,13 +28,13 @@ class CompiledCell:
     _engine: Engine
 
     def scan_packed(
-        self, rows: Tensor, state: State, counts: Sequence[int], reverse: bool, all_states: bool = False
+        self, sequence: Tensor, state: State, packing: Packing, reverse: bool, all_states: bool = False
     ) -> tuple[Tensor, State] | None:
         """All steps over packed sequences; see `nn.scan.run`."""
         if not all_states:
-            return self._engine.scan(self, rows, state, counts, reverse)
-        every, _ = self.derived(AllStates).scan_packed(rows, state, counts, reverse)
-        return AllStates.taken_apart(every, state)
+            return self._engine.scan(self, sequence, state, packing, reverse)
+        every, _ = self.derived(AllStates).scan_packed(sequence, state, packing, reverse)
+        return AllStates.taken_apart(every, state, 2 + packing.even)
 
     def derived(self, kind: Any) -> Any:
         """A cell that is made of this one, ``kind(cell)``, and compiled for itself."""

@@ -22,17 +22,18 @@ class AllStates(Bare):
         return (concatenate([*parts, y], axis=1) if y.ndim == 2 else y), new
 
     @staticmethod
-    def taken_apart(rows: Tensor, state: State) -> tuple[Tensor, State] | None:
-        """The outputs (N, F) and the states (N, ...) in all steps' outputs, given the state before them.
+    def taken_apart(sequence: Tensor, state: State, ndim: int) -> tuple[Tensor, State] | None:
+        """The outputs and the states in all steps' outputs (..., F), given the state before them.
 
-        None where the cell gives other outputs than (B, F): these could not be told apart.
+        None where these have not the axes that they should have: the cell gives other outputs than (B, F),
+        which could not be told apart.
         """
-        if rows.ndim != 2:
+        if sequence.ndim != ndim:
             return None
         borders = list(accumulate([math.prod(s.shape[1:]) for s in tensors_of(state)]))
-        *parts, y = split(rows, borders, axis=1)
+        *parts, y = split(sequence, borders, axis=-1)
         states = [
-            p.reshape(len(rows), *s.shape[1:]).astype(s.dtype)
+            p.reshape(*sequence.shape[:-1], *s.shape[1:]).astype(s.dtype)
             for p, s in zip(parts, tensors_of(state), strict=True)
         ]
         return y, refilled(state, states)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import backpropagation, tape
+from ..nn.packing import Packing
 from ..nn.states import State, rebuilt, refilled, tensors_of
 from ..nn.steps import innermost
 from ..ops.operations import Primitive
@@ -93,15 +94,21 @@ class Engine:
             warnings.warn(text, RuntimeWarning, stacklevel=user_level())
 
     def composed(
-        self, cell: Any, rows: Tensor, state: State, counts: Sequence[int], reverse: bool, reason: Any
+        self, cell: Any, sequence: Tensor, state: State, packing: Packing, reverse: bool, reason: Any
     ) -> tuple[Tensor, State]:
         """The composed loop, and a warning why it runs; but where it raises, that is the error."""
-        results = composed(cell, rows, state, counts, reverse)
+        y, final = composed(cell, packing.to_rows(sequence), state, packing.counts, reverse)
+        self.refuse(cell, reason)
+        return packing.from_rows(y), final
+
+    def refuse(self, cell: Any, reason: Unsupported | None) -> None:
+        """Say why a cell is not compiled, if there is a reason."""
         if reason is not None:
             self.say(f"tg.compile: {_name(cell)} runs as it is composed, and no faster: {reason}")
-        return results
 
-    def traced(self, cell: Any, x: Tensor, state: State) -> tuple[Traced | Unsupported, list[Tensor]]:
+    def traced(
+        self, cell: Any, features: tuple[int, ...], dtype: Any, state: State
+    ) -> tuple[Traced | Unsupported, list[Tensor]]:
         """What the step is traced to, or why it cannot be compiled; and the parameters."""
         around = self.around
         # A shallow copy of a cell has the engine of its original.
@@ -109,7 +116,7 @@ class Engine:
             around = self.around = Surroundings(cell)
         tensors, states = around.tensors(), tensors_of(state)
         key = (
-            x.shape[1:], x.dtype, tuple([(s.shape[1:], s.dtype) for s in states]), _structure(state),
+            features, dtype, tuple([(s.shape[1:], s.dtype) for s in states]), _structure(state),
             around.options, tuple([(t.shape, t.dtype) for t in tensors]),
         )  # fmt: skip
         if key not in self._traced:
@@ -162,7 +169,7 @@ class Engine:
             )
         state = cell.initial_state(1)
         x = _make(np.zeros((1, cell.input_size), tensors_of(state)[0].dtype), None)
-        self._latest = (self.traced(cell, x, state)[0], 1, 1)
+        self._latest = (self.traced(cell, x.shape[1:], x.dtype, state)[0], 1, 1)
 
     def single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step."""
@@ -183,11 +190,13 @@ class Engine:
         _check_rows(x, states)
         if now.watch is not None or not len(x):
             return composed(cell, x, state, [len(x)], False)
-        traced, parameters = self.traced(cell, x, state)
+        traced, parameters = self.traced(cell, x.shape[1:], x.dtype, state)
         tracked = now.recording and any(t.place is not None for t in (x, *states, *parameters))
         form = traced if tracked or isinstance(traced, Unsupported) else self._single_form(cell, traced)
         if not isinstance(form, Single):
-            return self.composed(cell, x, state, [len(x)], False, None if tracked else form)
+            results = composed(cell, x, state, [len(x)], False)
+            self.refuse(cell, None if tracked else form)  # type: ignore[arg-type]
+            return results
         inputs = [x, *states]
         assert self.around is not None
         ready = Ready(form, parameters, inputs, type(state) is tuple, self.around)
@@ -230,18 +239,19 @@ class Engine:
         return known
 
     def scan(
-        self, cell: Any, rows: Tensor, state: State, counts: Sequence[int], reverse: bool
+        self, cell: Any, sequence: Tensor, state: State, packing: Packing, reverse: bool
     ) -> tuple[Tensor, State]:
         """Run a cell over packed sequences; see `nn.scan.run`."""
         now = current_state()
         if now.watch is not None:
-            return composed(cell, rows, state, counts, reverse)
-        traced, parameters = self.traced(cell, rows, state)
+            return self.composed(cell, sequence, state, packing, reverse, None)
+        counts = packing.counts
+        traced, parameters = self.traced(cell, sequence.shape[1 + packing.even :], sequence.dtype, state)
         self._latest, self.latest_derived = (traced, counts[0], len(counts)), None
         if isinstance(traced, Unsupported):
-            return self.composed(cell, rows, state, counts, reverse, traced)
+            return self.composed(cell, sequence, state, packing, reverse, traced)
         step = traced.step
-        inputs = [rows, *tensors_of(state), *parameters]
+        inputs = [sequence, *tensors_of(state), *parameters]
         paths = (step.gx, *step.gold, *step.gparameters)
         places = [t.place if g is not None else None for t, g in zip(inputs, paths, strict=True)]
         needs = None
@@ -250,9 +260,9 @@ class Engine:
             needs = (wanted[0], *wanted[1 + len(step.states) :])
         program = self.program(cell, traced, needs, counts[0])
         if isinstance(program, Unsupported):
-            return self.composed(cell, rows, state, counts, reverse, program)
+            return self.composed(cell, sequence, state, packing, reverse, program)
         like = traced.signature.like
-        call = Call(self, program, cell, like, self.layout(counts), reverse, len(step.states))
+        call = Call(self, program, cell, like, packing, reverse, len(step.states))
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
 
@@ -266,12 +276,13 @@ class Call:
         program: Any,
         cell: Any,
         like: State,
-        layout: Layout,
+        packing: Packing,
         reverse: bool,
         states: int,
     ) -> None:
         self.engine, self.program, self.cell, self.around = engine, program, cell, engine.around
-        self.like, self.layout, self.reverse, self.states = like, layout, reverse, states
+        self.like, self.packing, self.reverse, self.states = like, packing, reverse, states
+        self.layout = engine.layout(packing.counts)
 
     def __repr__(self) -> str:
         return f"<compiled {_name(self.cell)}, {self.layout.steps_count} steps>"
@@ -281,34 +292,50 @@ class Call:
         arrays = [t.numpy() for t in inputs]
         n = 1 + self.states
         self.parameters = [*map(weakref.ref, inputs[n:])]
-        x = np.ascontiguousarray(self.layout.turned(arrays[0]) if self.reverse else arrays[0])
+        x = self._rows(arrays[0])
         lease = Lease(self.engine.pool)
         y, finals, saved = self.program.forward(self.layout, lease, x, arrays[1:n], arrays[n:])
-        results = [self.layout.turned(y) if self.reverse else y, *finals]
+        results = [self._packed(y), *finals]
         if places is None:
             return [_make(a, None) for a in results]
         # The workspace stands among the inputs: so the tape lets go of it when it releases what was saved.
         entry = Nary(
-            _scan, (*places, None), (x, *arrays[1:], lease), tuple(saved), {"call": self},
+            _scan, (*places, None), (*arrays, lease), (x, *saved), {"call": self},
             tuple([a.shape for a in results]), tuple([a.dtype for a in results]), current_state().scope,
         )  # fmt: skip
         return [_make(a, Output(entry, k, a.shape, a.dtype)) for k, a in enumerate(results)]
+
+    def _rows(self, sequence: np.ndarray) -> np.ndarray:
+        """A packed form as rows, in the order in which the loop meets them."""
+        layout = self.layout
+        if not self.packing.even:
+            return np.ascontiguousarray(layout.turned(sequence) if self.reverse else sequence)
+        steps = sequence.swapaxes(0, 1)[:: -1 if self.reverse else 1]
+        return np.ascontiguousarray(steps).reshape(layout.rows, *sequence.shape[2:])
+
+    def _packed(self, rows: np.ndarray) -> np.ndarray:
+        """The way back; a view, where no sequence is padded."""
+        layout = self.layout
+        if not self.packing.even:
+            return layout.turned(rows) if self.reverse else rows
+        steps = rows.reshape(layout.steps_count, layout.batch, *rows.shape[1:])
+        return steps[:: -1 if self.reverse else 1].swapaxes(0, 1)
 
     def backward(self, gs: Sequence[Any], saved: Sequence[Any], args: Sequence[Any]) -> list[Any]:
         """Cotangents of all inputs."""
         if any(isinstance(g, Tensor) for g in gs):
             return self.recomputed(gs, args)
-        layout, n = self.layout, 1 + self.states
-        x, parameters = args[0], args[n:-1]
+        x, *saved = saved
+        parameters = args[1 + self.states : -1]
         step = self.program.plan.step
-        gy = gs[0]
-        if gy is None:
-            gy = np.zeros((layout.rows, *step.y.features), step.y.dtype)
-        gy = np.ascontiguousarray(layout.turned(gy) if self.reverse else gy)
+        if gs[0] is None:
+            gy = np.zeros((self.layout.rows, *step.y.features), step.y.dtype)
+        else:
+            gy = self._rows(gs[0])
         finals = [np.zeros((), s.dtype) if g is None else g for g, s in zip(gs[1:], step.states, strict=True)]
         scratch = Lease(self.engine.pool)
-        gx, *others = self.program.backward(layout, scratch, saved, x, parameters, gy, finals)
-        found = [layout.turned(gx) if gx is not None and self.reverse else gx, *others]
+        gx, *others = self.program.backward(self.layout, scratch, saved, x, parameters, gy, finals)
+        found = [gx if gx is None else self._packed(gx), *others]
         reached = self.program.reached(tuple([g is not None for g in gs]))
         return [g if there else None for g, there in zip(found, reached, strict=True)]
 
@@ -328,10 +355,10 @@ class Call:
         n = 1 + self.states
         since = next(tape.clock)
         with enable_grad():
-            y, final = composed(
-                self.cell, as_tensor(args[0]), refilled(self.like, list(map(as_tensor, args[1:n]))),
-                self.layout.counts.tolist(), self.reverse,
-            )  # fmt: skip
+            sequence, *states = map(as_tensor, args[:n])
+            y, final = self.engine.composed(
+                self.cell, sequence, refilled(self.like, states), self.packing, self.reverse, None
+            )
         pairs = [(t.place, g) for t, g in zip((y, *tensors_of(final)), gs, strict=True) if g is not None]
         found = backpropagation.backward(pairs, retain_graph=True, lift=_make, since=since)
         return [arrived(found, a.place) if isinstance(a, Tensor) and a.place else None for a in args]
@@ -342,7 +369,7 @@ def _scan_forward(*arrays: Any, call: Call) -> Any:
 
 
 # A view, to the tape: a leaf changed since would change what is computed again for a recorded backward pass.
-_scan = Primitive(_scan_forward, samples=(), domain=(), multiple=True, view=True)
+_scan = Primitive(_scan_forward, multiple=True, view=True)
 _scan.name = "scan"
 _scan.defvjp(joint=lambda gs, saved, *args, call: call.backward(gs, saved, args))
 

@@ -92,11 +92,11 @@ def run(
 ) -> tuple[Tensor, State]:
     """`scan` over sequences in their packed form; without return_state the returned state is None.
 
-    A cell that can take the whole loop over has a method ``scan_packed(rows, state, counts, reverse,
-    all_states) -> (rows, state)``: inputs (N, ...) in order of steps, the states (counts[0], ...) before the
-    first step, how many rows each step has, whether to begin at the last step, and whether the states of all
-    steps are wanted. It returns outputs (N, F) and each row's final state, or the states after every step
-    (N, ...); or None, for a loop that it cannot take over.
+    A cell that can take the whole loop over has a method ``scan_packed(sequence, state, packing, reverse,
+    all_states) -> (sequence, state)``: inputs in their packed form, the states (packing.counts[0], ...)
+    before the first step, whether to begin at the last step, and whether the states of all steps are wanted.
+    It returns outputs in their packed form and each sequence's final state, or the states after every step in
+    their packed form; or None, for a loop that it cannot take over.
     """
     start = state if packing.even else map_state(packing.sort, state)
     if not packing.counts:
@@ -105,13 +105,13 @@ def run(
     over = getattr(cell, "scan_packed", None)
     if over is not None:
         running = _rows(start, 0, packing.counts[0], packing)
-        taken = over(packing.to_rows(sequence), running, packing.counts, reverse, return_state == "all")
+        taken = over(sequence, running, packing, reverse, return_state == "all")
         if taken is not None:
-            output, after = packing.from_rows(taken[0]), taken[1]
+            output, after = taken
             if not return_sequences:
                 output = packing.last(packing.take_apart(output), reverse)
             if return_state == "all":
-                return output, _traced(packing, start, map_state(packing.from_rows, after), reverse)
+                return output, _traced(packing, start, after, reverse)
             idle = _rows(start, packing.counts[0], packing.batch, packing)
             after = map_state(_joined, after, idle) if packing.counts[0] < packing.batch else after
             return output, after if packing.even else map_state(packing.unsort, after)

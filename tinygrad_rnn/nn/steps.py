@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..tensors import Tensor, tensor
 from .module import Module
+from .packing import Packing
 from .states import State, refilled, tensors_of
 
 
@@ -73,12 +73,12 @@ class Dropped(Bare):
         return y, new
 
     def scan_packed(
-        self, rows: Tensor, state: State, counts: Sequence[int], reverse: bool, all_states: bool
+        self, sequence: Tensor, state: State, packing: Packing, reverse: bool, all_states: bool
     ) -> tuple[Tensor, State] | None:
         """See `scan.run`: a cell that can take the loop over does so with the mask in its state."""
         derived = getattr(self._cell, "derived", None)
         if derived is None:
             return None
-        start = (tensor(self._mask[: counts[0]]), state)
-        taken = derived(Masked).scan_packed(rows, start, counts, reverse, all_states)
+        start = (tensor(self._mask[: packing.counts[0]]), state)
+        taken = derived(Masked).scan_packed(sequence, start, packing, reverse, all_states)
         return None if taken is None else (taken[0], taken[1][1])
