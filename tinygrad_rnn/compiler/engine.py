@@ -1,27 +1,24 @@
-"""What `tg.compile` puts into a cell: the compiled loop over time, as one entry on the tape."""
+"""What `tg.compile` puts into a cell: its compiled forms, by what they are called with."""
 
 from __future__ import annotations
 
 import math
 import warnings
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import backpropagation, tape
 from ..nn.packing import Packing
 from ..nn.states import State, rebuilt, refilled, tensors_of
-from ..nn.steps import innermost
-from ..ops.operations import Primitive
+from ..nn.steps import name_of
 from ..sources import user_level
-from ..state import current_state, enable_grad
-from ..tape import Nary, Output, Place
+from ..state import current_state
 from ..tensors import Tensor, _make, as_tensor
-from .checking import arrived, check, check_single, composed
+from .calls import Call
+from .checking import check, check_single, composed
 from .instructions import Step, Unsupported
-from .layout import Layout, Lease, Pool
+from .layout import Layout, Pool
 from .numpy_backend import NumpyWriter
 from .planning import split_step
 from .programs import Program, Single
@@ -104,7 +101,7 @@ class Engine:
     def refuse(self, cell: Any, reason: Unsupported | None) -> None:
         """Say why a cell is not compiled, if there is a reason."""
         if reason is not None:
-            self.say(f"tg.compile: {_name(cell)} runs as it is composed, and no faster: {reason}")
+            self.say(f"tg.compile: {name_of(cell)} runs as it is composed, and no faster: {reason}")
 
     def traced(
         self, cell: Any, features: tuple[int, ...], dtype: Any, state: State
@@ -158,14 +155,14 @@ class Engine:
         if isinstance(traced, Traced):
             program = self.program(cell, traced, (True,) * (1 + len(traced.step.parameters)), batch)
         if not isinstance(program, Program):
-            raise RuntimeError(f"{_name(cell)} is not compiled: {program}")
-        return Report(_name(cell), program, batch, steps)
+            raise RuntimeError(f"{name_of(cell)} is not compiled: {program}")
+        return Report(name_of(cell), program, batch, steps)
 
     def _example(self, cell: Any) -> None:
         """Trace a cell that has not been called: one that says its sizes."""
         if not hasattr(cell, "input_size") or not hasattr(cell, "initial_state"):
             raise RuntimeError(
-                f"{_name(cell)} has not been called yet, and does not say its sizes: call it once"
+                f"{name_of(cell)} has not been called yet, and does not say its sizes: call it once"
             )
         state = cell.initial_state(1)
         x = _make(np.zeros((1, cell.input_size), tensors_of(state)[0].dtype), None)
@@ -267,113 +264,6 @@ class Engine:
         return outputs[0], refilled(state, outputs[1:])
 
 
-class Call:
-    """One run of a compiled cell over time, and what its backward half needs to know of it."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        program: Any,
-        cell: Any,
-        like: State,
-        packing: Packing,
-        reverse: bool,
-        states: int,
-    ) -> None:
-        self.engine, self.program, self.cell, self.around = engine, program, cell, engine.around
-        self.like, self.packing, self.reverse, self.states = like, packing, reverse, states
-        self.layout = engine.layout(packing.counts)
-
-    def __repr__(self) -> str:
-        return f"<compiled {_name(self.cell)}, {self.layout.steps_count} steps>"
-
-    def forward(self, inputs: Sequence[Tensor], places: Sequence[Place | None] | None) -> list[Tensor]:
-        """The outputs, on the tape as those of one entry with inputs from given places, if any."""
-        arrays = [t.numpy() for t in inputs]
-        n = 1 + self.states
-        self.parameters = [*map(weakref.ref, inputs[n:])]
-        x = self._rows(arrays[0])
-        lease = Lease(self.engine.pool)
-        y, finals, saved = self.program.forward(self.layout, lease, x, arrays[1:n], arrays[n:])
-        results = [self._packed(y), *finals]
-        if places is None:
-            return [_make(a, None) for a in results]
-        # The workspace stands among the inputs: so the tape lets go of it when it releases what was saved.
-        entry = Nary(
-            _scan, (*places, None), (*arrays, lease), (x, *saved), {"call": self},
-            tuple([a.shape for a in results]), tuple([a.dtype for a in results]), current_state().scope,
-        )  # fmt: skip
-        return [_make(a, Output(entry, k, a.shape, a.dtype)) for k, a in enumerate(results)]
-
-    def _rows(self, sequence: np.ndarray) -> np.ndarray:
-        """A packed form as rows, in the order in which the loop meets them."""
-        layout = self.layout
-        if not self.packing.even:
-            return np.ascontiguousarray(layout.turned(sequence) if self.reverse else sequence)
-        steps = sequence.swapaxes(0, 1)[:: -1 if self.reverse else 1]
-        return np.ascontiguousarray(steps).reshape(layout.rows, *sequence.shape[2:])
-
-    def _packed(self, rows: np.ndarray) -> np.ndarray:
-        """The way back; a view, where no sequence is padded."""
-        layout = self.layout
-        if not self.packing.even:
-            return layout.turned(rows) if self.reverse else rows
-        steps = rows.reshape(layout.steps_count, layout.batch, *rows.shape[1:])
-        return steps[:: -1 if self.reverse else 1].swapaxes(0, 1)
-
-    def backward(self, gs: Sequence[Any], saved: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-        """Cotangents of all inputs."""
-        if any(isinstance(g, Tensor) for g in gs):
-            return self.recomputed(gs, args)
-        x, *saved = saved
-        parameters = args[1 + self.states : -1]
-        step = self.program.plan.step
-        if gs[0] is None:
-            gy = np.zeros((self.layout.rows, *step.y.features), step.y.dtype)
-        else:
-            gy = self._rows(gs[0])
-        finals = [np.zeros((), s.dtype) if g is None else g for g, s in zip(gs[1:], step.states, strict=True)]
-        scratch = Lease(self.engine.pool)
-        gx, *others = self.program.backward(self.layout, scratch, saved, x, parameters, gy, finals)
-        found = [gx if gx is None else self._packed(gx), *others]
-        reached = self.program.reached(tuple([g is not None for g in gs]))
-        return [g if there else None for g, there in zip(found, reached, strict=True)]
-
-    def recomputed(self, gs: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-        """The same as tensors on the tape: from the composed cell, run again."""
-        self.engine.say(
-            f"tg.compile: a backward pass through {_name(self.cell)} that is itself recorded "
-            f"(create_graph=True) runs the cell again as it is composed"
-        )
-        again = Surroundings(self.cell)
-        same = [ref() is t for ref, t in zip(self.parameters, again.tensors(), strict=False)]
-        if again.options != self.around.options or len(same) != len(self.parameters) or not all(same):
-            raise RuntimeError(
-                f"{_name(self.cell)} was changed between its call and a pass with create_graph=True, "
-                f"which runs it again: change it after that"
-            )
-        n = 1 + self.states
-        since = next(tape.clock)
-        with enable_grad():
-            sequence, *states = map(as_tensor, args[:n])
-            y, final = self.engine.composed(
-                self.cell, sequence, refilled(self.like, states), self.packing, self.reverse, None
-            )
-        pairs = [(t.place, g) for t, g in zip((y, *tensors_of(final)), gs, strict=True) if g is not None]
-        found = backpropagation.backward(pairs, retain_graph=True, lift=_make, since=since)
-        return [arrived(found, a.place) if isinstance(a, Tensor) and a.place else None for a in args]
-
-
-def _scan_forward(*arrays: Any, call: Call) -> Any:
-    raise AssertionError("a compiled loop is entered on the tape by its engine")
-
-
-# A view, to the tape: a leaf changed since would change what is computed again for a recorded backward pass.
-_scan = Primitive(_scan_forward, multiple=True, view=True)
-_scan.name = "scan"
-_scan.defvjp(joint=lambda gs, saved, *args, call: call.backward(gs, saved, args))
-
-
 def _as_tensors(state: State) -> State:
     """A state of tensors, given one of tensors or arrays."""
     return rebuilt(state, list(map(_as_tensors, state))) if isinstance(state, tuple) else as_tensor(state)
@@ -390,8 +280,3 @@ def _check_rows(x: Tensor, states: Sequence[Any]) -> None:
 
 def _structure(state: State) -> Any:
     return (type(state), *map(_structure, state)) if isinstance(state, tuple) else None
-
-
-def _name(cell: Any) -> str:
-    cell = innermost(cell)
-    return getattr(cell, "__name__", type(cell).__name__)

@@ -40,6 +40,12 @@ def innermost(cell: Any) -> Any:
     return cell
 
 
+def name_of(cell: Any) -> str:
+    """How messages call a cell: as it, or its class, is called."""
+    cell = innermost(cell)
+    return getattr(cell, "__name__", type(cell).__name__)
+
+
 class Masked(Bare):
     """A cell with one more part in its state, in front: a mask, that of h, which stays as it is."""
 
