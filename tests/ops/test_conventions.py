@@ -65,6 +65,17 @@ def test_derivative_of_clip_on_a_bound_is_1() -> None:
     np.testing.assert_array_equal(gradient(lambda x: tg.clip(x), x)[0], [1, 1, 1, 1, 1])
 
 
+@pytest.mark.parametrize("bounds", [{"min": -1}, {"max": 1}, {"min": -1, "max": 1}, {}], ids=str)
+def test_clip_on_one_side_on_both_and_on_neither(bounds: Any) -> None:
+    x = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    low, high = bounds.get("min", -np.inf), bounds.get("max", np.inf)
+    wanted = [min(max(v, low), high) for v in x.tolist()]
+    np.testing.assert_array_equal(tg.clip(x, **bounds), wanted)
+    y = tg.clip(x, **bounds)
+    y[:] = 7
+    assert x[0] == -2
+
+
 def test_where_gives_the_branch_not_chosen_exactly_0() -> None:
     """Also where that branch's value is no number at all."""
     a, b = gradient(lambda a, b: tg.where(np.array([True, False]), a, b), [1.0, np.inf], [np.nan, 2.0])
@@ -263,6 +274,7 @@ def test_no_degrees_of_freedom_left() -> None:
             warnings.simplefilter("ignore", RuntimeWarning)
             assert f(np.array([1.0, 2.0, 4.0]), ddof=3) == np.inf
             assert f(np.array([1.0, 2.0, 4.0]), ddof=4) == np.inf
+            assert f(np.array([1.0, 2.0, 4.0]), ddof=3.5) == np.inf
 
 
 def test_infinities_are_not_hidden() -> None:

@@ -45,6 +45,15 @@ def test_erfc_to_the_last_digits_in_its_tail() -> None:
     np.testing.assert_allclose(tg.erfc(POINTS), exact, rtol=0, atol=1e-305 + 4e-16)
 
 
+def test_erfc_is_rounded_once_or_twice_where_it_leaves_1() -> None:
+    """The last digit is worth up to 2.2e-16: fewer than a rounding of 1 and one of the result."""
+    mpmath = pytest.importorskip("mpmath", reason="more digits than float64 has need mpmath")
+    x = np.linspace(-0.85, 0.85, 501)
+    with mpmath.workdps(30):
+        errors = [float(abs(y / mpmath.erfc(v) - 1)) for v, y in zip(x, tg.erfc(x).tolist(), strict=True)]
+    assert max(errors) < 2.2e-16
+
+
 @pytest.mark.parametrize(("f", "exact"), [(tg.erf, math.erf), (tg.erfc, math.erfc)])
 def test_error_functions_round_correctly_to_float32(f: Any, exact: Any) -> None:
     x = np.linspace(-5, 5, 501, dtype=np.float32)
@@ -127,6 +136,15 @@ def test_extreme_activations_are_finite(name: str, dtype: str) -> None:
     assert np.isfinite(x.grad.numpy()).all()
 
 
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_is_straight_far_from_0(approximate: str) -> None:
+    """To the last digit: nothing is left of its bell."""
+    far = [-1e4, -100.0, -60.0, 60.0, 100.0, 1e4]
+    np.testing.assert_array_equal(
+        gradient(lambda x: tg.gelu(x, approximate=approximate), far)[0], [0, 0, 0, 1, 1, 1]
+    )
+
+
 def test_settings_of_activations_are_checked() -> None:
     """The operation is named once, by the one who calls it."""
     for x in (np.ones(2), tg.tensor(np.ones(2))):
@@ -160,17 +178,34 @@ def test_sinc_near_0() -> None:
     x = np.array([0.0, 1e-12, -1e-8, 1e-4])
     series = -(np.pi**2) * x / 3 + np.pi**4 * x**3 / 30
     np.testing.assert_allclose(gradient(tg.sinc, x)[0], series, rtol=1e-14)
-    edge = np.nextafter(0.25, [0, 1])
-    np.testing.assert_allclose(*gradient(tg.sinc, edge)[0], rtol=1e-14)
     t = tg.tensor(np.zeros(1), requires_grad=True)
     second = tg.grad(lambda x: tg.grad(lambda x: tg.sinc(x).sum())(x).sum())(t)
     np.testing.assert_allclose(second.numpy(), [-(np.pi**2) / 3], rtol=1e-15)
+
+
+def test_the_slope_of_sinc_to_the_last_digits() -> None:
+    """Where it is a series, and where that gives way to the quotient."""
+    mpmath = pytest.importorskip("mpmath", reason="more digits than float64 has need mpmath")
+    x = np.append(np.linspace(0.01, 0.26, 26), np.nextafter(0.25, [0, 1]))
+    with mpmath.workdps(30):
+        turned = [(mpmath.pi * v, v) for v in x]
+        exact = [float((mpmath.cos(t) - mpmath.sin(t) / t) / v) for t, v in turned]
+    np.testing.assert_allclose(gradient(tg.sinc, x)[0], exact, rtol=8e-16)
 
 
 def test_lengths_and_angles_do_not_overflow() -> None:
     big = [3e200], [4e200]
     np.testing.assert_allclose(gradient(tg.hypot, *big), [[0.6], [0.8]])
     np.testing.assert_allclose(gradient(tg.arctan2, *big), [[1.6e-201], [-1.2e-201]])
+    for dtype in ("f2", "f4", "f8"):
+        # Around the largest number whose square is finite; 1 is nothing beside that square.
+        x = (np.float64([-2, -1.2, 1, 1.0005, 2]) * np.sqrt(float(np.finfo(dtype).max))).astype(dtype)
+        rtol = 2 * float(np.finfo(dtype).eps)
+        for f, power in ((tg.arcsinh, 1), (tg.arctan, 2)):
+            t = tg.tensor(x, requires_grad=True)
+            f(t).backward(np.ones(5, dtype))
+            wanted = (1 / np.abs(x.astype(np.longdouble)) ** power).astype(dtype)
+            np.testing.assert_allclose(t.grad.numpy(), wanted, rtol=rtol, atol=np.finfo(dtype).tiny)
 
 
 def test_logaddexp_of_masked_terms() -> None:
@@ -178,6 +213,12 @@ def test_logaddexp_of_masked_terms() -> None:
     a, b = gradient(tg.logaddexp, [-inf, -inf, 1.0, 1e4], [-inf, 2.0, 1.0, -1e4])
     np.testing.assert_allclose(a, [0, 0, 0.5, 1], rtol=1e-15)
     np.testing.assert_allclose(b, [0, 1, 0.5, 0], rtol=1e-15)
+
+
+def test_shares_of_a_sum_of_two_add_up_to_1() -> None:
+    """Though the logarithm of the sum, which they are reckoned from, has lost digits."""
+    big = [1e15, -1e15, 3e15]
+    np.testing.assert_array_equal(gradient(tg.logaddexp, big, big), np.full((2, 3), 0.5))
 
 
 # ------------------------------------------------------------------------------- choices among values

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.ops import linalg
 from tinygrad_rnn.tensors import Tensor
 
 RNG = np.random.default_rng(21)
@@ -176,6 +177,16 @@ def test_small_and_large_matrices_of_one_batch_do_not_judge_each_other() -> None
     np.testing.assert_allclose(x.grad.numpy()[0], small.grad.numpy(), rtol=1e-12)
 
 
+def test_a_matrix_of_nearly_lost_rank_is_judged_alike_alone_and_among_many() -> None:
+    """The bound is that of its own size, not of the batch's."""
+    a = np.zeros((1000, 2, 2)) + np.diag([1.0, 1e-13])
+    for f in (lambda a: np.linalg.qr(a)[1], np.linalg.pinv):
+        x, alone = (tg.tensor(m, requires_grad=True) for m in (a, a[0]))
+        f(x).sum().backward()
+        f(alone).sum().backward()
+        np.testing.assert_array_equal(x.grad.numpy(), np.broadcast_to(alone.grad.numpy(), a.shape))
+
+
 def test_singular_matrices() -> None:
     a = tg.tensor(np.array([[1.0, 2.0], [2.0, 4.0]]), requires_grad=True)
     with pytest.raises(np.linalg.LinAlgError, match=r"^slogdet: no gradient at a singular matrix"):
@@ -329,6 +340,27 @@ def test_a_determinant_has_derivatives_at_singular_matrices(rank: int, size: int
                 report = check(np.linalg.det, matrices)
                 assert report, report
     assert tg.grad(np.linalg.det)(a.astype(np.float32)).dtype == np.float32
+
+
+def test_cofactors_are_computed_for_singular_matrices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take a time that grows with N**5; a regular matrix has an inverse, whatever its scale."""
+    needed = []
+    cofactors = linalg._cofactors
+    monkeypatch.setattr(linalg, "_cofactors", lambda a: needed.append(a) or cofactors(a))
+    nearly = np.diag([1.0, 1e-13])
+    for a in (
+        *(scale * square(n, n) for n in (1, 3) for scale in (1.0, 1e-12, 1e12)),
+        square(4, 5, 3, 3),
+        nearly,
+        np.zeros((1000, 1, 2, 2)) + nearly,
+        np.zeros((1, 1000, 2, 2)) + nearly,
+        np.zeros((0, 2, 2)),
+    ):
+        wanted = np.linalg.det(a)[..., None, None] * np.linalg.inv(a).mT
+        np.testing.assert_allclose(tg.grad(lambda a: np.linalg.det(a).sum())(a), wanted, rtol=1e-12)
+        assert not needed
+    tg.grad(np.linalg.det)(np.diag([1.0, 1e-16]))
+    assert len(needed) == 1
 
 
 def test_the_gradient_of_a_determinant_is_the_matrix_of_cofactors() -> None:

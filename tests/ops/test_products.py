@@ -112,6 +112,24 @@ def test_einsum_with_lists_of_axes() -> None:
             np.testing.assert_allclose(f(*tensors).numpy(), np.einsum(*args), rtol=1e-13)
 
 
+def test_einsum_with_lists_of_axes_refuses_anything_else_in_their_places() -> None:
+    words = "einsum: subscripts come first, in a string .*, or a list of axes after each operand; got "
+    for first, name in ((A, "ndarray"), (tg.tensor(A), "Tensor")):
+        for rest in ((5,), ("ij",), ([0, 1], V, 5), ([0, 1], V, [1], 0), (B,)):
+            with pytest.raises(TypeError, match=f"{words}{name} first"):
+                tg.einsum(first, *rest)
+
+
+def test_einsum_with_as_many_axes_as_there_are_letters() -> None:
+    a = random(*(1,) * 50, 2, 3)
+    for subscripts, wanted in (("...", a), ("a...z->z...a", np.swapaxes(a, 0, -1))):
+        leaf = tg.tensor(a, requires_grad=True)
+        y = tg.einsum(subscripts, leaf)
+        np.testing.assert_array_equal(y.numpy(), wanted)
+        (y * y).sum().backward()
+        np.testing.assert_array_equal(leaf.grad.numpy(), 2 * a)
+
+
 @st.composite
 def sums(draw: Any) -> tuple[str, list[tuple[int, ...]]]:
     """Random subscripts over four letters, with repeats, for one to three operands."""
@@ -146,6 +164,7 @@ CALLS = {
     "dot-method": lambda x: x(A).dot(B),
     "dot-mixed": lambda x: np.dot(2.0, x(A)),
     "inner": lambda x: np.inner(x(A), x(V)),
+    "inner-mixed": lambda x: np.inner(x(A), 2.0) + np.inner(2.0, x(A)),
     "outer": lambda x: np.outer(x(A), x(V)),
     "linalg.outer": lambda x: np.linalg.outer(x(V), x(V)),
     "tensordot": lambda x: np.tensordot(x(A), x(B), 1),
@@ -221,12 +240,16 @@ ERRORS: list[tuple[Any, str]] = [
     (lambda: tg.einsum("i1->i", A), "einsum: subscripts are letters"),
     (lambda: tg.einsum("i..j->", A), "einsum: subscripts are letters"),
     (lambda: tg.einsum("...i...->", A), "einsum: subscripts are letters"),
+    (lambda: tg.einsum("...", np.ones((1,) * 53)), "einsum: more axes than there are letters"),
+    (lambda: tg.einsum("a...", np.ones((1,) * 53)), "einsum: more axes than there are letters"),
     (lambda: tg.einsum("ij"), "einsum: at least one operand is needed"),
     (lambda: tg.einsum("ij,ij", tg.tensor(A), B), r"einsum: contract\(float64\(2, 3\), float64\(3, 4\)"),
     (lambda: tg.tensordot(A, B, 2), "tensordot: axes .* differ in length"),
     (lambda: tg.tensordot(A, B, ([0, 1], [0])), "tensordot: 2 axes of the first array are paired with 1"),
     (lambda: tg.tensordot(A, B, -1), "tensordot: a number of axes to sum over must be 0 or more, got -1"),
     (lambda: tg.cross(A, A.T), "cross: vectors of length 3 are needed, got lengths 3 and 2"),
+    (lambda: tg.cross(np.ones(4), np.ones((2, 2, 3))), "cross: vectors of length 3 .*, got lengths 4 and 3"),
+    (lambda: tg.cross(np.ones((2, 2, 3)), np.ones(2)), "cross: vectors of length 3 .*, got lengths 3 and 2"),
     (lambda: tg.convolve(tg.tensor(A), V), "convolve.*: vectors are needed"),
     (lambda: tg.dot(tg.tensor(A), A), r"dot: matmul\(float64\(2, 3\), float64\(2, 3\)\)"),
 ]

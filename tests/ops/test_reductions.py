@@ -146,6 +146,15 @@ def test_matrix_norms_have_pytorchs_gradients(ord: Any, shape: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("ord", ["fro", "nuc", 1, 2, np.inf])
+@pytest.mark.parametrize("shape", [(2, 0, 3), (0, 2, 3), (2, 3, 0)])
+def test_norms_of_matrices_without_elements(ord: Any, shape: Any) -> None:
+    x = np.ones(shape)
+    got, wanted = tg.norm(x, ord, (1, 2)), np.linalg.norm(x, ord, (1, 2))
+    assert got.shape == wanted.shape
+    np.testing.assert_array_equal(got, 0)
+
+
 # ------------------------------------------------------------------------------------------- averages
 
 
@@ -156,6 +165,14 @@ def test_weights_of_an_average_are_differentiated_too() -> None:
             assert check(lambda x, w, o=options: f(x, weights=w, **o), A, W)
     assert tg.gradcheck(lambda x, w: f(x, axis=1, weights=w), A, W[0])
     assert tg.gradcheck(lambda x, w: f(x, axis=(2, 0), weights=w), RNG.uniform(-1, 1, (2, 3, 2)), W[:, :2])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i8", "f4", "f8", bool])
+@pytest.mark.parametrize("weights", ["i1", "i8", "f4", "f8"])
+def test_averages_are_in_numpys_dtype(dtype: Any, weights: Any) -> None:
+    x, w = np.array([1, 0, 1], dtype), np.array([1, 2, 4], weights)
+    got, wanted = tg.average(x, weights=w), np.average(x, weights=w)
+    assert (got, got.dtype) == (wanted, wanted.dtype)
 
 
 # ------------------------------------------------------------------------------------ ways of calling

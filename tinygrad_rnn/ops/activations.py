@@ -89,8 +89,8 @@ def _gelu_weight(x):
 
 
 def _inner(x):
-    """x where gelu is not straight: beyond, the bell and the weight are 0 or 1, and cubes would overflow."""
-    return np.clip(x, -30, 30)
+    """x where gelu is not straight: beyond, the bell is 0, the weight 0 or 1, and cubes would overflow."""
+    return np.clip(x, -40, 40)
 
 
 @primitive(elementwise=True, kinks=smooth, samples=[sample(), sample(approximate="tanh")])

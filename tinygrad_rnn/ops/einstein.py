@@ -45,10 +45,6 @@ def contract(*operands, subscripts, optimize=False, order="K"):
 def _contract_vjp(g, _y, *operands, subscripts, optimize=False, order="K"):
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
-    sizes = {}
-    for term, x in zip(terms, operands, strict=True):
-        for letter, n in zip(term, np.shape(x), strict=True):
-            sizes[letter] = n if n != 1 else sizes.get(letter, 1)
 
     def rule(k):
         shape = operands[k].shape
@@ -65,8 +61,8 @@ def _contract_vjp(g, _y, *operands, subscripts, optimize=False, order="K"):
         parts = [(output, g), *others]
         known = "".join(t for t, _ in parts)
         # A letter that nothing else has was summed over: its cotangent is the same everywhere. Nor is one
-        # kept along which this operand was broadcast.
-        kept = [c in known and (n != 1 or sizes.get(c, n) == 1) for c, n in zip(term, shape, strict=True)]
+        # kept along which this operand was, or may have been, broadcast.
+        kept = [c in known and n != 1 for c, n in zip(term, shape, strict=True)]
         wanted = "".join(c for c, keep in zip(term, kept, strict=True) if keep)
         found = contract(
             [x for _, x in parts], ",".join(t for t, _ in parts) + "->" + wanted, optimize=optimize

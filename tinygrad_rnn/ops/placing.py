@@ -95,7 +95,7 @@ def put_along_axis(x, indices, values, /, axis=-1):
     """
     indices = np.asarray(indices)
     if axis is None:
-        return np.reshape(assign(np.reshape(x, (-1,)), values, indices), np.shape(x))
+        return np.reshape(assign(np.reshape(x, (np.size(x),)), values, indices), np.shape(x))
     shape = np.shape(x)
     axis = normalize_axis_index(axis, len(shape))
     where = list(np.ogrid[tuple(slice(n) for n in shape)])

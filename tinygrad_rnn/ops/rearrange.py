@@ -56,7 +56,7 @@ def ravel(x, /, order="C"):
         raise ValueError(
             f"order must be 'C' or 'F', got {order!r}: others depend on how the elements lie in memory"
         )
-    return np.reshape(x if order == "C" else np.transpose(x), (-1,) if np.size(x) else (0,))
+    return np.reshape(x if order == "C" else np.transpose(x), (np.size(x),))
 
 
 @primitive(
@@ -251,7 +251,6 @@ def column_stack(arrays, /):
         sample((4, 2), sections=[1, 3]),
         sample((2,), sections=3),
     ],
-    multiple=True,
 )
 def array_split(x, /, sections, axis=0):
     """Cut along an axis into a number of nearly equal parts, or at a list of positions; a tuple of views.

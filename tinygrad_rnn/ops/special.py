@@ -37,7 +37,7 @@ _LARGE = (  # [1.25, 1/0.35]: erfc(x) = exp(-x**2 - 0.5625 + P/Q of 1/x**2) / x
      6.45387271733267880336e02, 4.29008140027567833386e02, 1.08635005541779435134e02,
      6.57024977031928170135e00, -6.04244152148580987438e-02),
 )  # fmt: skip
-_HUGE = (  # [1/0.35, 28]: the same with other coefficients; beyond, erfc(x) is 0
+_HUGE = (  # [1/0.35, 28]: the same with other coefficients; from there on, erfc(x) is 0
     (-9.86494292470009928597e-03, -7.99283237680523006574e-01, -1.77579549177547519889e01,
      -1.60636384855821916062e02, -6.37566443368389627722e02, -1.02509513161107724954e03,
      -4.83519191608651397019e02),
@@ -77,11 +77,9 @@ def _by_ranges(x, small, around_1, tail):
     x = np.ascontiguousarray(given, np.float64).ravel()
     size = np.abs(x)
     result = np.empty_like(x)
-    for where, f in [
-        (~(size >= 0.84375), small),
-        ((size >= 0.84375) & (size < 1.25), around_1),
-        (size >= 1.25, tail),
-    ]:
+    ranges = np.add(size >= 0.84375, size >= 1.25, dtype=np.int8)  # NaN is in the first
+    for k, f in enumerate((small, around_1, tail)):
+        where = ranges == k
         if where.any():
             result[where] = f(x[where])
     result = result.reshape(given.shape)
@@ -110,7 +108,7 @@ def erfc(x, /):
 
 def _erfc_small(x):
     r = x * _ratio(_SMALL, x * x)
-    return np.where(x < 0.25, 1 - (x + r), 0.5 - (x - 0.5 + r))
+    return 0.5 - (x - 0.5 + r)  # 1 - (x + r) would round off a digit of what is less than 1/2
 
 
 def _erfc_around_1(x):
@@ -120,7 +118,7 @@ def _erfc_around_1(x):
 
 def _erfc_beyond(x):
     size = np.abs(x)
-    tail = np.where(size < 28, _tail(np.minimum(size, 28.0)), 0)
+    tail = _tail(np.minimum(size, 28.0))  # at 28 it is 0
     return np.where(x > 0, tail, 2 - tail)
 
 

@@ -25,8 +25,8 @@ def _positions(shape, offset):
     """Rows and columns of a diagonal of a matrix."""
     rows, columns = shape
     first = np.array([max(-offset, 0), max(offset, 0)])
-    length = max(min(rows - first[0], columns - first[1]), 0)
-    return first[0] + np.arange(length), first[1] + np.arange(length)
+    along = np.arange(min(rows - first[0], columns - first[1]))
+    return first[0] + along, first[1] + along
 
 
 @primitive(numpy=np.diagonal, samples=_PLANES, view=True)

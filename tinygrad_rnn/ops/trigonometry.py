@@ -139,9 +139,9 @@ def _sinc_slope(x):
     near = np.abs(x) < 0.25
     away = np.where(near, 1, x)
     u = np.square(np.pi * np.where(near, x, 0))
-    # sinc(x) is the sum over k of (-u)**k / (2k + 1)!; u < 0.62, so that ten terms are exact.
+    # sinc(x) is the sum over k of (-u)**k / (2k + 1)!; u < 0.62, so that eight terms are exact.
     series = 0.0
-    for k in range(10, 0, -1):
+    for k in range(8, 0, -1):
         series = k + series * (-u / ((2 * k + 2) * (2 * k + 3)))
     return np.where(near, x * series * (-np.pi * np.pi / 3), (np.cos(np.pi * away) - np.sinc(away)) / away)
 
