@@ -55,6 +55,12 @@ class Observer(Replaced):
             See `carried`.
         """
 
+    def read(self, tensor: Any, how: str) -> None:
+        """Told that a tensor on the tape became Python numbers or text: ``"bool()"``, ``"tolist()"``.
+
+        From then on the tape does not show what they decide.
+        """
+
     def _within(self, entry: Entry) -> Any:
         """What looks on while a rule of an entry is recorded: nothing, as the result is told."""
         return None
@@ -82,6 +88,10 @@ class _Both:
     def accumulated(self, *seen: Any) -> None:
         self.first.accumulated(*seen)
         self.second.accumulated(*seen)
+
+    def read(self, *seen: Any) -> None:
+        self.first.read(*seen)
+        self.second.read(*seen)
 
     def _within(self, entry: Entry) -> Any:
         first, second = self.first._within(entry), self.second._within(entry)

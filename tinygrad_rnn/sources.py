@@ -12,10 +12,12 @@ Line = tuple[CodeType, int]
 """A function's code and a line number: nothing that would keep its variables alive."""
 
 
-def user_line() -> Line | None:
-    """The innermost line of the call stack that is not this package's."""
+def user_line(inside: CodeType | None = None) -> Line | None:
+    """The innermost line of the call stack that is not this package's; inside a function's call, if given."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        if frame.f_code is inside:
+            return None
         frame = frame.f_back  # type: ignore[assignment]
     return None if frame is None else (frame.f_code, frame.f_lineno)
 

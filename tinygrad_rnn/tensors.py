@@ -464,15 +464,22 @@ class Tensor(Methods):
         """The only element as a Python number."""
         return self._only("item()")
 
+    def _tell(self, how: str) -> None:
+        """Tell what looks on that the values become Python numbers, or text."""
+        if self._place is not None and (watch := current_state().watch) is not None:
+            watch.read(self, how)
+
     def _only(self, what: str) -> Any:
         if self.size != 1:
             raise ValueError(
                 f"{what} needs a tensor of one element, got shape {self.shape}; tolist() and numpy() give all"
             )
+        self._tell(what)
         return self._data.item()
 
     def tolist(self) -> Any:
         """The values as nested Python lists."""
+        self._tell("tolist()")
         return self._data.tolist()
 
     def detach(self) -> Tensor:
@@ -630,6 +637,7 @@ class Tensor(Methods):
                 f"the truth of a tensor of shape {self.shape} is ambiguous: compare and reduce first, as in "
                 f"(x > 0).all(), or choose per element with tg.where"
             )
+        self._tell("bool()")
         return bool(self._data)
 
     def __float__(self) -> float:
@@ -647,6 +655,7 @@ class Tensor(Methods):
         return format(self._only("a format"), spec) if spec else str(self)
 
     def __repr__(self) -> str:
+        self._tell("repr()")
         body = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=200)
         more = "" if self.dtype == get_default_dtype() else f", dtype={self.dtype}"
         if isinstance(self._place, Leaf):

@@ -19,6 +19,7 @@ from ..nn.states import refilled, tensors_of
 from ..observing import Observer
 from ..ops.index import Piece
 from ..ops.operations import Spec
+from ..sources import Line, describe, user_line
 from ..state import State, context
 from ..tape import Entry, Leaf, Output, Place
 from ..tensors import Tensor, _make
@@ -45,20 +46,36 @@ class Raw:
     scope: str
     rule_of: tuple[int, int] | None
     """The forward instruction, and its input, whose gradient rule did it."""
+    line: Line | None = None
+    """The line of the cell, where it is not this package's."""
 
 
 class Recording(Observer):
-    """One recording of a step, forward and backward, with given numbers."""
+    """One recording of a step, forward and backward, with given numbers.
 
-    def __init__(self, cell: Callable[..., Any], opaque: set[tuple[int, int]]) -> None:
+    Parameters
+    ----------
+    cell : callable
+    tensors : sequence of Tensor
+        That the cell uses besides its arguments: their arrays stand for them, as those of the inputs do.
+    opaque : set of (int, int)
+        Gradient rules, by forward instruction and input, that are one instruction each.
+    """
+
+    def __init__(
+        self, cell: Callable[..., Any], tensors: Sequence[Tensor], opaque: set[tuple[int, int]]
+    ) -> None:
         super().__init__()
-        self.cell, self.opaque = cell, opaque
+        self.cell, self.tensors, self.opaque = cell, tensors, opaque
+        self.refused: Unsupported | None = None
+        self.forward_count = -1
         self.raws: list[Raw] = []
         self.entries: list[Entry] = []
         self.rule_of: tuple[int, int] | None = None
         self.lookers: set[tuple[int, int]] = set()
         """Gradient rules that brought arrays of their own, such as ``y > 0``: they have looked at values."""
         self._constants: set[int] = set()
+        self.cotangents: list[Key] = []
         self._by_array: dict[int, tuple[str, Any]] = {}
         self._alive: list[Any] = []
 
@@ -79,18 +96,32 @@ class Recording(Observer):
         ]  # fmt: skip
         if self.rule_of is None:
             self._know([(o[0], array) for o, array in zip(outs, out if several else (out,), strict=True)])
+        line = user_line(_FORWARD) if self.rule_of is None else None
         self.raws.append(
-            Raw(entry.primitive, inputs, dict(entry.static), outs, str(entry.scope or ""), self.rule_of)
+            Raw(entry.primitive, inputs, dict(entry.static), outs, str(entry.scope or ""), self.rule_of, line)
         )
         self.entries.append(entry)
 
-    def run(self, x: np.ndarray, states: Sequence[np.ndarray], like: Any, rng: np.random.Generator) -> None:
-        """Record the step, then its pullback for random cotangents."""
+    def read(self, tensor: Tensor, how: str) -> None:
+        if self.forward_count >= 0:
+            return
+        # Kept, too: the cell might catch what is raised here.
+        line = describe(user_line(_FORWARD))
+        self.refused = Unsupported(
+            f"it reads a tensor's values as Python numbers or text, by {how}"
+            + (f", at {line}" if line else "")
+        )
+        raise self.refused
+
+    def forward(self, x: np.ndarray, states: Sequence[np.ndarray], like: Any) -> None:
+        """Record the step."""
         leaves = [_make(a, Leaf(a.shape, a.dtype)) for a in (x, *states)]
-        self._know([(key_of(t.place), t.numpy()) for t in leaves])
+        self._know([(key_of(t.place), t.numpy()) for t in (*leaves, *self.tensors)])
         with self._recording(None):
             result = self.cell(leaves[0], refilled(like, leaves[1:]))
-        y, new = _checked(result, states)
+        if self.refused is not None:
+            raise self.refused
+        y, new = _checked(result, states, like)
         self.arrays = [t.numpy() for t in (y, *new)]
         for name, t in zip(("output", *["new state"] * len(new)), (y, *new), strict=True):
             if t.place is None:
@@ -99,10 +130,22 @@ class Recording(Observer):
         self.leaf_shapes = [(t.shape, t.dtype) for t in leaves]
         self.outputs = [key_of(t.place) for t in (y, *new)]
         self.forward_count = len(self.raws)
+        self._results = (y, *new)
+
+    def backward(self, rng: np.random.Generator) -> None:
+        """Record the pullback of the step, for random cotangents."""
+        y, *new = self._results
         gs = [_make(rng.standard_normal(t.shape).astype(t.dtype), Leaf(t.shape, t.dtype)) for t in (y, *new)]
         self.cotangents = [key_of(g.place) for g in gs]
         self.cotangent_shapes = [(g.shape, g.dtype) for g in gs]
         self.found = self._pull(list(zip((y, *new), gs, strict=True)))
+
+    def numbers(self) -> dict[Key, Any]:
+        """By key, which input, cotangent or instruction a value comes from: the same in every recording."""
+        found: dict[Key, Any] = {key: ("input", k) for k, key in enumerate(self.sources)}
+        found |= {key: ("cotangent", k) for k, key in enumerate(self.cotangents)}
+        found |= {o[0]: (i, k) for i, raw in enumerate(self.raws) for k, o in enumerate(raw.outputs)}
+        return found
 
     @property
     def rows(self) -> int:
@@ -246,7 +289,10 @@ class Recording(Observer):
         return total if isinstance(total, Tensor) else _make(total, None)
 
 
-def _checked(result: Any, states: Sequence[np.ndarray]) -> tuple[Tensor, list[Tensor]]:
+_FORWARD = Recording.forward.__code__
+
+
+def _checked(result: Any, states: Sequence[np.ndarray], like: Any) -> tuple[Tensor, list[Tensor]]:
     """A cell's result, provided that it has the form (y, state) and leaves the state's form as it was."""
     if not (isinstance(result, tuple) and len(result) == 2):
         raise Unsupported("it does not return a pair (y, state)")
@@ -256,4 +302,15 @@ def _checked(result: Any, states: Sequence[np.ndarray]) -> tuple[Tensor, list[Te
     for p, old in zip(new, states, strict=True):
         if p.shape != old.shape or p.dtype != old.dtype:
             raise Unsupported(f"a state {old.dtype}{old.shape} becomes {p.dtype}{p.shape}")
+    before, after = _structure(like), _structure(result[1])
+    if before != after:
+        raise Unsupported(f"a state of the structure {before} becomes one of the structure {after}")
     return y, new
+
+
+def _structure(state: Any) -> str:
+    """How tuples and lists are nested in a state, with a dot for each tensor."""
+    if not isinstance(state, (tuple, list)):
+        return "."
+    kind = "" if type(state) is tuple else type(state).__name__
+    return f"{kind}({', '.join(map(_structure, state))})"

@@ -1,10 +1,23 @@
-"""What a cell uses besides its arguments: tensors, and plain options that its step may depend on."""
+"""What a step can read besides its arguments: tensors, and all else that it may depend on.
+
+Code is not run to find out, but read: the functions that a cell reaches say by name what they take from
+their globals, from classes and from modules. Attributes and what is in containers is looked at in any case.
+"""
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import inspect
-from copy import copy
+import random
+import sys
+import sysconfig
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from operator import is_
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,9 +25,14 @@ import numpy as np
 from ..nn.module import Module
 from ..nn.steps import Bare
 from ..ops.operations import Operation
+from ..random import default_generator
 from ..tensors import Tensor
 
-_PLAIN = (bool, int, float, str, type(None))
+_PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
+_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+_NOTHING = object()
+_OWN = ("_parameters", "_children", "_parent", "_key", "_name", "_engine")
+"""Attributes that say where a module stands, or are looked at by themselves."""
 
 
 class Surroundings:
@@ -23,22 +41,31 @@ class Surroundings:
     Attributes
     ----------
     names : list of str
-        Of the tensors: dotted paths from the cell.
-    options : tuple of (str, value)
-        Numbers, strings and flags among its attributes, and among those of the modules in it; of arrays a
-        digest, as what is compiled holds their values.
+        Of the floating-point tensors: dotted paths from the cell.
+    options : tuple
+        What a step is compiled for: plain values by type and value, of arrays their bytes, everything else
+        by identity.
     """
 
     def __init__(self, cell: Any) -> None:
         self.cell = cell
         self.names: list[str] = []
         self._tensors: list[tuple[Any, Any]] = []
-        self._options: list[tuple[str, Any]] = []
-        self._copies: list[tuple[Any, Any]] = []
-        self._single: list[tuple[Any, Any, Any]] = []
-        self._arrays: list[tuple[np.ndarray, np.ndarray]] = []
-        self._seen: set[int] = set()
+        self._options: list[Any] = []
+        # What is compared, each with its name; values are held, so that no other object gets their identity.
+        self._tables: list[tuple[str, dict[Any, Any], list[Any], tuple[Any, ...]]] = []
+        self._lists: list[tuple[str, Any, tuple[Any, ...]]] = []
+        self._sets: list[tuple[str, set[Any], set[Any]]] = []
+        self._single: list[tuple[str, Any, Any, Any]] = []
+        self._arrays: list[tuple[str, np.ndarray, tuple[int, ...], bytes]] = []
+        self._fixed: list[tuple[str, Tensor, np.ndarray]] = []
+        self._generators: list[Any] = []
+        self._classes: dict[type, None] = {}
+        self._spaces: list[tuple[str, Any]] = []
+        self._read: dict[str, None] = dict.fromkeys(("forward", "__call__"))
+        self._seen: dict[int, Any] = {}
         self._visit("", cell)
+        self._visit_spaces()
         self._seen.clear()
         self.options = tuple(self._options)
 
@@ -48,88 +75,349 @@ class Surroundings:
 
     def changed(self) -> bool:
         """Whether something has been added, removed, or set to something else."""
+        return self.difference() is not None
+
+    def difference(self) -> str | None:
+        """The name of something that has been added, removed, or set to something else, if there is any."""
         try:
-            for owner, copy in self._copies:
-                if owner != copy:  # compares what is not the very same object, and raises for other arrays
-                    return True
-            for owner, key, value in self._single:
-                now = owner[key]
-                if now is not value and now != value:
-                    return True
-            for array, values in self._arrays:
-                if not np.array_equal(array, values):
-                    return True
-        except (KeyError, ValueError):
-            return True
-        return False
+            for name, table, keys, values in self._tables:
+                if (
+                    len(table) != len(values)
+                    or not all(map(is_, table.values(), values))
+                    or list(table) != keys
+                ):
+                    return name + _first_difference(table, keys, values)
+            for name, items, values in self._lists:
+                if len(items) != len(values) or not all(map(is_, items, values)):
+                    return name
+            for name, members, copy in self._sets:
+                if members != copy:
+                    return name
+            for name, owner, key, value in self._single:
+                if owner.get(key, _NOTHING) is not value:
+                    return name
+            for name, tensor, array in self._fixed:
+                if tensor._data is not array:
+                    return name
+            for name, array, shape, data in self._arrays:
+                if array.shape != shape or array.tobytes() != data:
+                    return name
+        except RuntimeError:  # another thread adds to a dictionary just now
+            return "a dictionary"
+        return None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Put everything back at the end: attributes, containers, variables, arrays, random generators."""
+        generators = [default_generator(), np.random, random, *self._generators]
+        states = [_state_of(g) for g in generators]
+        try:
+            yield
+        finally:
+            for generator, state in zip(generators, states, strict=True):
+                _set_state(generator, state)
+            if self.changed():
+                self._put_back()
+
+    def _put_back(self) -> None:
+        for _, table, keys, values in self._tables:
+            before = dict(zip(keys, values, strict=True))
+            for key in [k for k in table if k not in before]:
+                del table[key]
+            table.update(before)
+        for _, items, values in self._lists:
+            items.clear()
+            items.extend(values)
+        for _, members, copy in self._sets:
+            members.clear()
+            members.update(copy)
+        for _, owner, key, value in self._single:
+            if owner.get(key, _NOTHING) is not value:
+                if not isinstance(owner, dict):
+                    owner.put(key, value)
+                elif value is _NOTHING:
+                    del owner[key]
+                else:
+                    owner[key] = value
+        for _, tensor, array in self._fixed:
+            tensor._data = array
+        for _, array, shape, data in self._arrays:
+            if array.tobytes() != data and array.flags.writeable and not array.dtype.hasobject:
+                array[...] = np.frombuffer(data, array.dtype).reshape(shape)
+
+    # ---- what there is
 
     def _visit(self, prefix: str, owner: Any) -> None:
-        if id(owner) in self._seen or isinstance(owner, (type, np.ndarray, np.random.Generator, Operation)):
+        if id(owner) in self._seen or isinstance(owner, (np.ndarray, Tensor, Operation)):
             return
-        self._seen.add(id(owner))
-        if inspect.ismethod(owner):
+        self._seen[id(owner)] = owner
+        kind = type(owner)
+        if isinstance(owner, _GENERATORS):
+            self._generators.append(owner)
+        elif isinstance(owner, type):
+            self._read["__init__"] = None
+            self._visit_class(prefix, owner)
+        elif isinstance(owner, ModuleType):
+            self._visit_module(prefix, owner)
+        elif kind is MethodType:
             self._visit(prefix, owner.__self__)
             self._visit(prefix, owner.__func__)
-        elif inspect.isfunction(owner):
-            if not owner.__module__.startswith(
-                __name__.split(".")[0] + "."
-            ):  # ours close over nothing of interest
-                self._visit_function(prefix, owner)
+        elif kind is BuiltinFunctionType:
+            self._visit(prefix, owner.__self__)
+        elif kind is FunctionType:
+            self._visit_function(prefix, owner)
         elif isinstance(owner, Bare):
             self._visit(prefix, owner._cell)
-        elif isinstance(owner, Module):
-            own = vars(owner)
+        elif isinstance(owner, (staticmethod, classmethod, property)):
+            parts = (owner.fget,) if isinstance(owner, property) else (owner.__func__,)
+            self._look(prefix, parts)
+        else:
+            self._visit_object(prefix, owner)
+
+    def _visit_object(self, prefix: str, owner: Any) -> None:
+        """Its class, what is in it, if it is a container, and its attributes."""
+        if not isinstance(owner, (dict, list, tuple, set, frozenset, deque)) and not _attributes(owner):
+            return
+        self._visit_class(prefix, type(owner))
+        if isinstance(owner, Module):
             self._look(prefix, owner._parameters)
             self._look(prefix, owner._children)
-            self._look(prefix, own, skip=("_parameters", "_children", "_name", "_engine"))
-        elif isinstance(owner, (dict, list, tuple)):
+        if isinstance(owner, (dict, list, tuple, deque)):
             self._look(prefix, owner)
-        elif hasattr(owner, "__dict__") and not inspect.ismodule(owner):
-            self._look(prefix, vars(owner), skip=("_engine",))
+        elif isinstance(owner, (set, frozenset)):
+            self._look(prefix, tuple(owner))
+            if isinstance(owner, set):
+                self._sets.append((prefix.rstrip("."), owner, set(owner)))
+        if type(owner).__module__.split(".")[0] in ("logging", "threading"):
+            return
+        if hasattr(owner, "__dict__"):
+            self._look(prefix, vars(owner), _OWN if isinstance(owner, Module) else ("_engine",))
+        if hasattr(owner, "func") and hasattr(owner, "keywords"):  # functools.partial
+            self._look(prefix, (owner.func, *owner.args))
+            self._look(prefix, owner.keywords)
+        for name in _slots(owner):
+            self._alone(prefix + name, _Attributes(owner), name)
 
     def _visit_function(self, prefix: str, function: Any) -> None:
-        closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        for name, cell in closure.items():
-            self._alone(prefix + name, _Contents(cell), 0)
-        for name in function.__code__.co_names:
-            if name in function.__globals__ and not inspect.ismodule(function.__globals__[name]):
-                self._alone(prefix + name, function.__globals__, name)
+        code = function.__code__
+        self._read.update(dict.fromkeys(_names(code)))
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            self._alone(prefix + name, _Variable(cell), "cell_contents")
+        self._alone(prefix + "__defaults__", _Attributes(function), "__defaults__")
+        self._alone(prefix + "__kwdefaults__", _Attributes(function), "__kwdefaults__")
+        if vars(function):
+            self._look(prefix, vars(function))
+        if not _library(function.__module__):
+            known = function.__globals__
+            for name in _names(code):
+                if name in known or hasattr(builtins, name):  # a built-in name may be given to something else
+                    self._alone(name, known, name)
+
+    def _visit_class(self, prefix: str, kind: type) -> None:
+        """Look at what the code reads by name; where all of it is a library's, at nothing."""
+        if all(_library(base.__module__) for base in kind.__mro__):
+            return
+        for base in kind.__mro__[:-1]:
+            if base not in self._classes:
+                self._classes[base] = None
+                self._spaces.append((prefix, _Space(base)))
+
+    def _visit_module(self, prefix: str, module: ModuleType) -> None:
+        if not _library(module.__name__):
+            self._spaces.append((prefix, vars(module)))
+
+    def _visit_spaces(self) -> None:
+        """What the functions found read of the classes and modules found; of what that finds, the same."""
+        done: set[tuple[int, str]] = set()
+        while True:
+            new = [
+                (prefix, space, name)
+                for prefix, space in self._spaces
+                for name in space
+                if (name in self._read or (isinstance(space, _Space) and _operator(name)))
+                and (id(space), name) not in done
+            ]
+            if not new:
+                break
+            for prefix, space, name in new:
+                done.add((id(space), name))
+                self._alone(prefix + name, space, name)
+        for prefix, space in self._spaces:
+            if isinstance(space, _Space):
+                self._single.append((prefix + "__class__", space, len, len(space)))
 
     def _alone(self, name: str, owner: Any, key: Any) -> None:
-        try:
-            self._single.append((owner, key, owner[key]))
-        except ValueError:  # a closed-over name that has no value yet
-            return
-        self._one(name, owner, key)
+        value = owner.get(key, _NOTHING)
+        self._single.append((name, owner, key, value))
+        if value is not _NOTHING and value is not None:
+            self._one(name, owner, key)
 
     def _look(self, prefix: str, owner: Any, skip: tuple[str, ...] = ()) -> None:
         """All values of a dictionary, a list or a tuple."""
-        self._copies.append((owner, copy(owner)))
-        for key in owner if isinstance(owner, dict) else range(len(owner)):
+        if isinstance(owner, dict):
+            self._tables.append((prefix, owner, list(owner), tuple(owner.values())))
+        elif not isinstance(owner, tuple):
+            self._lists.append((prefix.rstrip("."), owner, tuple(owner)))
+        for key in list(owner) if isinstance(owner, dict) else range(len(owner)):
             if key not in skip:
                 self._one(f"{prefix}{key}", owner, key)
 
     def _one(self, name: str, owner: Any, key: Any) -> None:
         value = owner[key]
+        kind = type(value)
         if isinstance(value, Tensor):
-            if not any(o[k] is value for o, k in self._tensors):
+            if value.dtype.kind != "f":
+                self._fixed.append((name, value, value._data))
+                self._array(name, value._data)
+            elif not any(o[k] is value for o, k in self._tensors):
                 self.names.append(name)
                 self._tensors.append((owner, key))
-        elif isinstance(value, _PLAIN):
-            self._options.append((name, value))
+        elif kind in _PLAIN or isinstance(value, (np.generic, np.dtype)):
+            self._options.append((name, kind, repr(value)))
         elif isinstance(value, np.ndarray):
-            digest = hashlib.sha256(value.tobytes()).hexdigest()
-            self._options.append((name, (value.shape, value.dtype.str, digest)))
-            self._arrays.append((value, value.copy()))
+            self._array(name, value)
         else:
+            if kind in (dict, list, tuple, set, frozenset, deque):
+                keys = tuple(map(str, value)) if kind is dict else len(value)
+                self._options.append((name, kind, keys))
+            elif not isinstance(value, _GENERATORS):
+                self._options.append((name, _Same(value)))
             self._visit(name + ".", value)
 
+    def _array(self, name: str, array: np.ndarray) -> None:
+        data = array.tobytes()
+        self._options.append((name, array.shape, array.dtype.str, hashlib.sha256(data).digest()))
+        self._arrays.append((name, array, array.shape, data))
 
-class _Contents:
-    """A closed-over variable."""
 
-    def __init__(self, cell: Any) -> None:
-        self._cell = cell
+class _Same:
+    """Equal to what holds the very same object."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+class _Attributes:
+    """Attributes of an object as a dictionary has its values: for those that no dictionary holds."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return getattr(self.owner, key, default)
 
     def __getitem__(self, key: Any) -> Any:
-        return self._cell.cell_contents
+        return getattr(self.owner, key)
+
+    def put(self, key: Any, value: Any) -> None:
+        if value is _NOTHING:
+            delattr(self.owner, key)
+        else:
+            setattr(self.owner, key, value)
+
+
+class _Variable(_Attributes):
+    """A closed-over variable, which may have no value yet."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        try:
+            return self.owner.cell_contents
+        except ValueError:
+            return default
+
+
+class _Space(_Attributes):
+    """The attributes that a class itself has; under `len`, how many they are."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return len(self) if key is len else vars(self.owner).get(key, default)
+
+    def __getitem__(self, key: Any) -> Any:
+        return vars(self.owner)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self.owner))
+
+    def __len__(self) -> int:
+        return len(vars(self.owner))
+
+    def put(self, key: Any, value: Any) -> None:
+        if key is not len:  # what has been added has a name that nothing reads
+            super().put(key, value)
+
+
+def _first_difference(table: Mapping[Any, Any], keys: list[Any], values: tuple[Any, ...]) -> str:
+    before = dict(zip(keys, values, strict=True))
+    different = [k for k in [*table, *before] if table.get(k, _NOTHING) is not before.get(k, _NOTHING)]
+    return str(different[0]) if different else "order"
+
+
+def _attributes(owner: Any) -> bool:
+    return hasattr(owner, "__dict__") or bool(_slots(owner))
+
+
+def _slots(owner: Any) -> list[str]:
+    """The attributes of an object that are in slots."""
+    found: list[str] = []
+    kind = type(owner)
+    for base in kind.__mro__:
+        names = vars(base).get("__slots__", ())
+        found += (names,) if isinstance(names, str) else names
+    return [n for n in found if inspect.ismemberdescriptor(inspect.getattr_static(kind, n, None))]
+
+
+@cache
+def _names(code: CodeType) -> tuple[str, ...]:
+    """What a function reads by name, also in the functions in it, or may read with getattr."""
+    found = [*code.co_names]
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found += _names(part)
+        elif isinstance(part, str) and part.isidentifier():
+            found.append(part)
+    return tuple(dict.fromkeys(found))
+
+
+def _operator(name: str) -> bool:
+    """Whether Python calls a method of this name for an operator, a lookup or a loop."""
+    return name[:2] == "__" == name[-2:] and name not in _MAKING
+
+
+_MAKING = {
+    "__init__", "__new__", "__init_subclass__", "__doc__", "__module__", "__dict__", "__weakref__",
+    "__slots__", "__annotations__", "__qualname__", "__repr__", "__str__", "__reduce__", "__reduce_ex__",
+    "__getstate__", "__setstate__", "__deepcopy__", "__copy__", "__del__", "__dir__", "__set_name__",
+    "__abstractmethods__",
+    "__parameters__", "__orig_bases__", "__static_attributes__", "__firstlineno__",
+}  # fmt: skip
+
+
+@cache
+def _library(name: str | None) -> bool:
+    """Whether a module is one that nobody changes between two calls: all but the user's own."""
+    top = (name or "").split(".")[0]
+    if top in sys.stdlib_module_names or top in ("numpy", __name__.split(".")[0]):
+        return top != "__main__"
+    file = getattr(sys.modules.get(name or ""), "__file__", None) or ""
+    return file.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.get_state() if hasattr(generator, "get_state") else generator.getstate()
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif hasattr(generator, "set_state"):
+        generator.set_state(state)
+    else:
+        generator.setstate(state)

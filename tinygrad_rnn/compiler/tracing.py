@@ -16,7 +16,6 @@ import numpy as np
 
 from ..nn.states import refilled, tensors_of
 from ..nn.steps import Bare
-from ..random import default_generator
 from ..tensors import Tensor, _make
 from .instructions import Shape, Step, Unsupported
 from .recording import Recording
@@ -57,14 +56,76 @@ def on_tape(tensors: Sequence[Tensor]) -> Iterator[None]:
 def twin(cell: Any) -> Any:
     """A copy of a cell to try things on, so that neither its generators nor anything else in it moves on."""
     try:
-        return deepcopy(cell)
-    except (TypeError, RuntimeError):
-        return cell  # what cannot be copied is used as it is
+        copy = deepcopy(cell)
+    except Exception:  # whatever a class says that is not to be copied
+        return cell
+    # A tensor that is also found outside of the cell is one in the cell, and another one in its copy.
+    return copy if Surroundings(copy).names == Surroundings(cell).names else cell
+
+
+@contextmanager
+def _values(tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> Iterator[None]:
+    """Other arrays in tensors for a while, unnoticed by the tape."""
+    before = [t._data for t in tensors]
+    try:
+        for t, array in zip(tensors, arrays, strict=True):
+            t._data = array
+        yield
+    finally:
+        for t, array in zip(tensors, before, strict=True):
+            t._data = array
 
 
 _SEED = 20
-_ROWS = (6, 9)
-"""Rows of the recordings. A length is the number of rows if it is the one here and the other there."""
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What a recording is made with.
+
+    Attributes
+    ----------
+    rows : int
+        A length is the number of rows if it is the one here and the other there.
+    inputs : callable
+        Makes x and the states of standard normal numbers.
+    parameters : callable or None
+        Makes other values of the parameters, given theirs and standard normal numbers. The first recording
+        has their own: tensors with one array are told apart by the others.
+    backward : bool
+        Whether the backward half is recorded, too. Gradient rules are this package's: what they do differs
+        for one row, where there is nothing to sum, and means the same.
+    """
+
+    rows: int
+    inputs: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    parameters: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    backward: bool = True
+
+
+def _spoilt(a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """NaN in one row, infinities in two others."""
+    a = a.copy()
+    a[0], a[2], a[3] = np.nan, np.inf, -np.inf
+    return a
+
+
+def _huge(a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Numbers beyond any threshold that somebody may have set: float32 can still square most of them."""
+    return a * 10 ** rng.uniform(6, 18, a.shape)
+
+
+_PROBES = (
+    _Probe(6, lambda a, rng: a),
+    _Probe(6, lambda a, rng: 0.5 * a, lambda w, z: w * (1 + 0.3 * z) + 0.1 * z),
+    _Probe(9, lambda a, rng: np.abs(a)),
+    _Probe(6, lambda a, rng: -3 * np.abs(a), lambda w, z: z - w),
+    _Probe(6, lambda a, rng: a * 10 ** rng.uniform(-3, 3, a.shape)),
+    _Probe(6, _huge, lambda w, z: w * (1 + 0.3 * z)),
+    _Probe(6, _spoilt),
+    _Probe(1, lambda a, rng: a, backward=False),
+    _Probe(300, lambda a, rng: a, lambda w, z: 1e6 * z, backward=False),
+)
 
 
 def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
@@ -81,62 +142,86 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     Raises
     ------
     Unsupported
-        With the reason, and the entry, if the step differs from call to call in more than its numbers, or
-        if its rows are not independent.
+        With the reason, and the entry, if the step differs from call to call in more than its numbers, if
+        it changes anything, or if its rows are not independent.
     """
     cell = twin(cell)
-    tensors = Surroundings(cell).tensors()
+    around = Surroundings(cell)
+    tensors = around.tensors()
     function = Bare(cell)
-    generator = default_generator()
-    before = generator.bit_generator.state
     opaque: set[tuple[int, int]] = set()
-    try:
-        with on_tape(tensors), np.errstate(all="ignore"):
-            while True:
-                recordings = [_record(function, signature, k, opaque) for k in range(5)]
-                news = {at for r in recordings[1:] for at in looks_at_values(recordings[0], r)} - opaque
-                if not news:
-                    break
-                opaque |= news
-            step = unified(recordings, tensors, names)
-            _check_rows(function, signature, recordings[0])
-    finally:
-        generator.bit_generator.state = before
+
+    def recorded(probe: _Probe) -> Recording:
+        return _record(function, signature, tensors, probe, opaque)
+
+    with around.kept(), on_tape(tensors), np.errstate(all="ignore"):
+        first = recorded(_PROBES[0])
+        change = around.difference()
+        if change is not None:
+            raise Unsupported(f"its step changes {change}, which no compiled step would do")
+        halves = [recorded(p) for p in _PROBES if not p.backward]
+        while True:
+            recordings = [first, *[recorded(p) for p in _PROBES[1:] if p.backward]]
+            news = {at for r in recordings[1:] for at in looks_at_values(first, r)} - opaque
+            if not news:
+                break
+            opaque |= news
+            first = recorded(_PROBES[0])
+        step = unified([*recordings, *halves], tensors, names)
+        _check_rows(function, signature, first)
+        change = around.difference()
+        if change is not None:
+            raise Unsupported(f"its step changes {change} for some values, which no compiled step would do")
     return step
 
 
-def _example(signature: Signature, k: int) -> tuple[list[np.ndarray], np.random.Generator]:
-    """Inputs for recording number k: ordinary numbers twice, positive, negative, and of all magnitudes."""
-    rng = np.random.default_rng(_SEED + k)
-    rows = _ROWS[k == 2]
-    changes: list[Callable[[np.ndarray], np.ndarray]] = [
-        lambda a: a,
-        lambda a: 0.5 * a,
-        np.abs,
-        lambda a: -3 * np.abs(a),
-        lambda a: a * 10 ** rng.uniform(-3, 3, a.shape),
-    ]
-    arrays = [
-        changes[k](rng.standard_normal((rows, *f))).astype(d) for f, d in (signature.x, *signature.states)
-    ]
+def _example(signature: Signature, probe: _Probe) -> tuple[list[np.ndarray], np.random.Generator]:
+    """Inputs for a recording."""
+    rng = np.random.default_rng(_SEED + _PROBES.index(probe))
+    arrays = []
+    for features, dtype in (signature.x, *signature.states):
+        array = probe.inputs(rng.standard_normal((probe.rows, *features)), rng)
+        largest = np.sqrt(np.finfo(dtype).max) if np.dtype(dtype).kind == "f" else 100
+        limited = np.where(np.isfinite(array), np.clip(array, -largest, largest), array)
+        if np.dtype(dtype).kind not in "fc":
+            limited = np.nan_to_num(limited, posinf=100, neginf=0)
+        arrays.append(limited.astype(dtype))
     return arrays, rng
 
 
-def _record(function: Any, signature: Signature, k: int, opaque: set[tuple[int, int]]) -> Recording:
-    (x, *states), rng = _example(signature, k)
-    recording = Recording(function, opaque)
+def _record(
+    function: Any,
+    signature: Signature,
+    tensors: Sequence[Tensor],
+    probe: _Probe,
+    opaque: set[tuple[int, int]],
+) -> Recording:
+    (x, *states), rng = _example(signature, probe)
+    arrays = [t._data for t in tensors]
+    if probe.parameters is not None:
+        some = rng.standard_normal(997)
+        arrays = [probe.parameters(a, np.resize(some, a.shape)).astype(a.dtype) for a in arrays]
+    recording = Recording(function, tensors, opaque)
     try:
-        recording.run(x, states, signature.like, rng)
+        with _values(tensors, arrays):
+            recording.forward(x, states, signature.like)
+            if probe.backward:
+                recording.backward(rng)
     except Unsupported:
         raise
     except Exception as error:
+        if x.dtype.kind not in "fc":
+            raise Unsupported(
+                f"its x is {x.dtype}: only steps that compute with floating-point numbers are compiled. Look "
+                f"tokens up before the loop, for all steps at once (nn.Embedding)"
+            ) from error
         raise Unsupported(f"recording it gave {type(error).__name__}: {error}") from error
     return recording
 
 
 def _check_rows(function: Any, signature: Signature, recording: Recording) -> None:
     """Raise if changing one row of the inputs changes another row of the outputs."""
-    arrays, rng = _example(signature, 0)
+    arrays, rng = _example(signature, _PROBES[0])
     for k, array in enumerate(recording.arrays):
         if not array.ndim or len(array) != recording.rows:
             what = "output" if not k else "new state"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.operations import Spec
+from ..sources import describe
 from ..tensors import Tensor
 from .instructions import ROWS, Constant, Instruction, Operand, Pullback, Shape, Step, Unsupported, Value
 from .recording import Key, Raw, Recording, key_of
@@ -96,7 +97,7 @@ def _same(a: Raw, b: Raw, rows: tuple[int, int]) -> tuple[list[Any], dict[str, A
 
 
 def unified(recordings: Sequence[Recording], tensors: Sequence[Tensor], names: Sequence[str]) -> Step:
-    """The step that all recordings agree on."""
+    """The step that all recordings agree on; some of them may have a forward half alone."""
     first = recordings[0]
     values: dict[Key, Value] = {}
 
@@ -109,60 +110,115 @@ def unified(recordings: Sequence[Recording], tensors: Sequence[Tensor], names: S
         for k, (key, (shape, dtype)) in enumerate(zip(first.sources, first.leaf_shapes, strict=True))
     ]
     parameters = [
-        new(key_of(t.place) if t.place is not None else ("frozen", k), t.shape, t.dtype, "parameter", name)
-        for k, (t, name) in enumerate(zip(tensors, names, strict=True))
+        new(key_of(t.place), t.shape, t.dtype, "parameter", name)
+        for t, name in zip(tensors, names, strict=True)
     ]
-    instructions: list[Instruction] = []
-    for k, raw in enumerate(first.raws[: first.forward_count]):
-        instructions.append(_instruction(k, raw, recordings, values, new))
+    numbers = [r.numbers() for r in recordings]
+    others = list(zip(recordings, numbers, strict=True))[1:]
+    for other, _ in others:
+        _check_path(first, other)
+    instructions = [
+        _instruction(k, first, numbers[0], others, values, new) for k in range(first.forward_count)
+    ]
     cotangents = [
         new(key, (ROWS, *shape[1:]), dtype, "cotangent", f"gstate{k - 1}" if k else "gy")
         for k, (key, (shape, dtype)) in enumerate(zip(first.cotangents, first.cotangent_shapes, strict=True))
     ]
-    for k, raw in enumerate(first.raws[first.forward_count :], first.forward_count):
-        instructions.append(_instruction(k, raw, recordings, values, new))
+    ends = [[n.get(key, key) for key in r.outputs] for r, n in zip(recordings, numbers, strict=True)]
+    if any(e != ends[0] for e in ends):
+        raise Unsupported("what it returns is another result for other values (a branch in Python)")
+    others = [(r, n) for r, n in others if r.cotangents]
+    instructions += [
+        _instruction(k, first, numbers[0], others, values, new)
+        for k in range(first.forward_count, len(first.raws))
+    ]
     return _assembled(first, inputs, parameters, names, cotangents, instructions, values)
 
 
+def _check_path(first: Recording, other: Recording) -> None:
+    """Raise if another recording has other operations in its forward half."""
+    n, m = first.forward_count, other.forward_count
+    for k in range(min(n, m)):
+        if first.raws[k].op.name != other.raws[k].op.name:
+            break
+    else:
+        if n == m:
+            return
+        k = min(n, m) - 1
+    raise Unsupported(
+        f"it takes another path for other values or another number of rows, from {_where(first, k)} on (a "
+        f"branch in Python)"
+    )
+
+
+def _where(recording: Recording, k: int) -> str:
+    """What instruction number k is, in the words of the cell."""
+    raw = recording.raws[k]
+    if k >= recording.forward_count:
+        if raw.rule_of is None:
+            return f"a sum of gradients, {raw.op.name}"
+        return f"{raw.op.name}, in the gradient of {_where(recording, raw.rule_of[0])}"
+    line = describe(raw.line)
+    text = f"entry {k + 1}, {raw.op.name}" + (f" in scope {raw.scope}" if raw.scope else "")
+    return text + (f" ({line})" if line else "")
+
+
 def _instruction(
-    k: int, raw: Raw, recordings: Sequence[Recording], values: dict[Key, Value], new: Any
+    k: int,
+    first: Recording,
+    numbers: dict[Key, Any],
+    others: Sequence[tuple[Recording, dict[Key, Any]]],
+    values: dict[Key, Value],
+    new: Any,
 ) -> Instruction:
     """Instruction number k, with its operands, as all recordings agree on it."""
-    first = recordings[0]
-    where = f"entry {k + 1}, {raw.op.name}" + (f" in scope {raw.scope}" if raw.scope else "")
-    inputs, static, shapes = [], raw.static, []
-    for other in recordings[1:]:
-        if len(other.raws) != len(first.raws) and k >= min(len(other.raws), len(first.raws)):
-            raise Unsupported(f"it takes another path for other values, from {where} on (a branch in Python)")
+    raw = first.raws[k]
+    known: Any = None
+    template: Any = None
+    for other, its_numbers in others:
         rows = (first.rows, other.rows)
         try:
-            same_inputs, same_static, same_shapes = _same(raw, other.raws[k], rows)
+            if len(other.raws) <= k:
+                raise _Differs
+            inputs, static, shapes = _same(raw, other.raws[k], rows)
+            for (kind, a), (_, b) in zip(raw.inputs, other.raws[k].inputs, strict=True):
+                if kind == "value" and numbers.get(a, a) != its_numbers.get(b, b):
+                    raise _Differs
+            if rows[0] == rows[1]:
+                continue
+            found = [list(map(_form, inputs)), list(static.values()), shapes]
+            if known is None:
+                known = (inputs, static, shapes, found)
+                if isinstance(raw.op, Pullback):
+                    template = _unify(raw.op.template, other.raws[k].op.template, rows)
+            else:  # min(len(x), 6) is the number of rows here, and not there
+                _unify(known[3], found, (-1, -1))
         except _Differs:
             raise Unsupported(
-                f"{where}, differs from call to call by more than its operands' values: a constant or a "
-                f"branch that depends on values or on random numbers, or on the number of rows"
+                f"{_where(first, k)}, differs from call to call by more than its operands' values: a value "
+                f"that is computed off the tape (np.floor, comparisons, .numpy()), or from the number of "
+                f"rows; random numbers; or a branch in Python"
             ) from None
-        if rows[0] != rows[1]:
-            inputs, static, shapes = same_inputs, same_static, same_shapes
     operands: list[Operand] = []
-    for operand in inputs:
+    for operand in known[0]:
         if isinstance(operand, Constant):
             operands.append(operand)
         elif operand in values:
             operands.append(values[operand])
         else:
             raise Unsupported(
-                f"{where}, uses a tensor that is neither an input nor a parameter nor an attribute"
+                f"{_where(first, k)}, uses a tensor that is neither an input nor a parameter nor an attribute"
             )
     outputs = tuple(
-        [new(key, shape, dtype) for (key, _, dtype), shape in zip(raw.outputs, shapes, strict=True)]
+        [new(key, shape, dtype) for (key, _, dtype), shape in zip(raw.outputs, known[2], strict=True)]
     )
-    op = raw.op
-    if isinstance(op, Pullback):
-        other = next(r for r in recordings if r.rows != first.rows)
-        template = _unify(op.template, other.raws[k].op.template, (first.rows, other.rows))
-        op = Pullback(op.primitive, op.k, template)
-    return Instruction(op, tuple(operands), static, outputs, raw.scope)
+    op = raw.op if template is None else Pullback(raw.op.primitive, raw.op.k, template)
+    return Instruction(op, tuple(operands), known[1], outputs, raw.scope)
+
+
+def _form(operand: Any) -> Any:
+    """Of a constant, what it is for all numbers of rows; a value is compared elsewhere."""
+    return [operand.rowwise, operand.array] if isinstance(operand, Constant) else None
 
 
 def _assembled(
