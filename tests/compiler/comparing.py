@@ -95,6 +95,12 @@ def kernels_in_python() -> Iterator[None]:
             i, o = at + r * stride, to + r * out_stride
             out.reshape(-1)[o : o + columns] = a.reshape(-1)[i : i + inner] @ w
 
+    def product_in_place(*arguments: Any) -> None:
+        product(*arguments[:3], arguments[3].reshape(arguments[-2:]), *arguments[4:])
+
+    def dots(*arguments: Any) -> None:
+        product(*arguments[:3], arguments[3].reshape(arguments[:-3:-1]).T, *arguments[4:])
+
     def store(a: Any, index: int, value: Any, which: int) -> None:
         a.reshape(-1)[index] = value
 
@@ -102,6 +108,7 @@ def kernels_in_python() -> Iterator[None]:
         number = np.dtype(dtype).type
         names: dict[str, Any] = {
             "np": np, "number": number, "product": product, "store": store,
+            "product_in_place": product_in_place, "dots": dots,
             "load": lambda a, index, which: a.reshape(-1)[index],
             "exp": np.exp, "tanh": np.tanh, "sigmoid": tg.sigmoid.forward,
             "larger": np.maximum, "smaller": np.minimum,

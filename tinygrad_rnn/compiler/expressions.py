@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,13 +25,14 @@ _BINARY = {
     "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}",
     "maximum": "larger({0}, {1})", "minimum": "smaller({0}, {1})",
 }  # fmt: skip
+# What does not pass is times 0, as in the rules themselves: so what is not a number stays what it is.
 _PULLBACKS = {
-    ("relu", 0): "({0} if {1} > zero else zero)",
+    ("relu", 0): "{0} * (one if {1} > zero else zero)",
     ("maximum", 0): "({0} if {1} > {2} else ({0} * half if {1} == {2} else zero))",
     ("maximum", 1): "({0} if {2} > {1} else ({0} * half if {1} == {2} else zero))",
     ("minimum", 0): "({0} if {2} > {1} else ({0} * half if {1} == {2} else zero))",
     ("minimum", 1): "({0} if {1} > {2} else ({0} * half if {1} == {2} else zero))",
-    ("hard_sigmoid", 0): "({0} / six if abs({1}) < three else zero)",
+    ("hard_sigmoid", 0): "{0} * (one if abs({1}) < three else zero) / six",
 }
 _LIBRARY = {
     "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "arcsinh", "arccosh",
@@ -51,7 +53,7 @@ def _with_static(i: Instruction, number: Callable[[Any], str]) -> str | None:
             tests = [f"{{1}} >= {number(low)}"] * (low is not None) + [f"{{1}} <= {number(high)}"] * (
                 high is not None
             )
-            return f"({{0}} if {' and '.join(tests) or 'True'} else zero)"
+            return f"{{0}} * (one if {' and '.join(tests) or 'True'} else zero)"
         text = "{0}" if low is None else f"larger({{0}}, {number(low)})"
         return text if high is None else f"smaller({text}, {number(high)})"
     if name == "leaky_relu":
@@ -62,7 +64,7 @@ def _with_static(i: Instruction, number: Callable[[Any], str]) -> str | None:
     if name == "hard_tanh":
         low, high = number(static.get("min_val", -1.0)), number(static.get("max_val", 1.0))
         if isinstance(i.op, Pullback):
-            return f"({{0}} if {{1}} > {low} and {{1}} < {high} else zero)"
+            return f"{{0}} * (one if {{1}} > {low} and {{1}} < {high} else zero)"
         return f"smaller(larger({{0}}, {low}), {high})"
     if name == "elu":
         alpha = number(static.get("alpha", 1.0))
@@ -74,7 +76,7 @@ def _with_static(i: Instruction, number: Callable[[Any], str]) -> str | None:
 
 def _formula(i: Instruction) -> str:
     """An operation on numbers as text with places for its operands."""
-    pattern = _with_static(i, lambda n: f"number({float(n)!r})")
+    pattern = _with_static(i, lambda n: _literal(float(n)))
     if pattern is None and isinstance(i.op, Pullback):
         pattern = _PULLBACKS.get((i.op.primitive.name, i.op.k))
     elif pattern is None and not i.static:
@@ -92,7 +94,7 @@ def _formula(i: Instruction) -> str:
 
 def local(v: Value) -> str:
     """The local variable that holds the result of a reduction."""
-    return f"r{v.number}".replace("-", "_")
+    return f"r{v.number}"
 
 
 class Memory:
@@ -165,12 +167,15 @@ class Pass:
         Statements for what is the same for all features.
     lines : list of str
         Statements for feature j.
+    loaded : set of Value
+        What is read from memory.
     """
 
     def __init__(self, stages: Stages, memory: Memory, size: int, computed: Iterable[Value] = ()) -> None:
         self.stages, self.memory, self.size, self.computed = stages, memory, size, set(computed)
         self.before: list[str] = []
         self.lines: list[str] = []
+        self.loaded: set[Value] = set()
         self._known: dict[Any, str] = {}
 
     def value(self, v: Operand, offset: int = 0, fixed: bool = False) -> str:
@@ -195,6 +200,7 @@ class Pass:
             text = _formula(i).format(*[self.value(operand, offset, fixed) for operand in i.inputs])
         else:
             text = self.memory.load(self.stages.locations[v], f" + {index}")
+            self.loaded.add(v)
         name = self._known[key] = self.memory.fresh()
         # What is the same for all features is computed before the loop over them.
         (self.before if fixed else self.lines).append(f"{name} = {text}")
@@ -212,4 +218,9 @@ def _number(v: Constant) -> str:
     array = np.asarray(v.array)
     if array.size != 1:
         raise NotFused("an array of constants")
-    return f"number({float(array.reshape(()))!r})"
+    return _literal(float(array.reshape(())))
+
+
+def _literal(value: float) -> str:
+    """A number as it is written in a kernel, where infinity and NaN are NumPy's."""
+    return f"number({value!r})" if math.isfinite(value) else f"number({'-' * (value < 0)}np.{abs(value)!r})"

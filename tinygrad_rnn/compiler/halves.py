@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..tensors import _make
 from .forms import may_share, ufunc_name
 from .instructions import Value
@@ -47,7 +45,7 @@ def forward(w: Writer) -> str:
     for i in plan.loop:
         for v in i.outputs:
             if v not in w.home and (v in plan.saved or v is step.y):
-                w.allocate(array_name(v), v, "L.rows", "np.empty" if v is step.y else "take")
+                w.allocate(array_name(v), v, "L.rows", "L.new" if v is step.y else "take")
                 locations[v] = Location("steps", array_name(v))
     copies: Copies = [
         (v, Location("writes", f"h{s}")) for s, v in enumerate(step.new_states) if w.home.get(v) != s
@@ -66,7 +64,7 @@ def _histories(w: Writer) -> None:
     step, read = w.step, _read_back(w.plan)
     for s, (v, new) in enumerate(zip(step.states, step.new_states, strict=True)):
         visible = new is step.y and w.home.get(new) == s
-        take = "np.empty" if visible else "take" if v in read or new in read else "scratch"
+        take = "L.new" if visible else "take" if v in read or new in read else "scratch"
         w.allocate(f"h{s}", v, "L.batch + L.rows", take)
         w.write(f"h{s}[:L.batch] = states[{s}]")
 
@@ -112,7 +110,7 @@ def _backward_locations(w: Writer) -> dict[Value, Location]:
     locations.update({v: Location("writes", f"h{s}") for v, s in w.home.items() if v in plan.saved})
     locations.update({o: Location("steps", array_name(o)) for i in plan.local for o in i.outputs})
     for s, v in enumerate(step.gstates):
-        w.allocate(f"c{s}", v, "L.batch", "np.empty")
+        w.allocate(f"c{s}", v, "L.batch", "L.new")
         w.write(f"c{s}[...] = gstates[{s}]")
         locations[v] = Location("heads", f"c{s}")
     return locations
@@ -141,20 +139,21 @@ def single(w: Writer) -> str:
     """
     plan, step = w.plan, w.step
     w.prepared = {}
-    w.namespace.update(scratch=np.empty, make=_make)
+    w.namespace["make"] = _make
     w.begin("prepare(L, parameters)", {step.x: "x"})
+    w.write("scratch = L.new")
     w.once(plan.loop)
     before, w.lines = w.lines, []
     constants = [name for v, name in w.names.items() if v is not step.x]
     locations = {v: Location("heads", f"i{s}") for s, v in enumerate(step.states)}
     locations[step.x] = Location("heads", "x")
     for s, v in enumerate(step.new_states):
-        w.allocate(f"n{s}", v, "L.batch", "np.empty")
+        w.allocate(f"n{s}", v, "L.batch", "L.new")
         if w.home.get(v) == s:
             locations[v] = Location("heads", f"n{s}")
     made = step.y in {o for i in plan.loop for o in i.outputs}
     if made and step.y not in locations:
-        w.allocate("y", step.y, "L.batch", "np.empty")
+        w.allocate("y", step.y, "L.batch", "L.new")
         locations[step.y] = Location("heads", "y")
     copies: Copies = [
         (v, Location("heads", f"n{s}")) for s, v in enumerate(step.new_states) if w.home.get(v) != s

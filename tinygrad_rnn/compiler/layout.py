@@ -24,6 +24,9 @@ class Layout:
         Rows of the state.
     """
 
+    new: Any = staticmethod(np.empty)
+    """How a program makes the arrays that it gives away: ``new(shape, dtype)``."""
+
     def __init__(self, counts: Any, batch: int) -> None:
         self.counts = np.asarray(counts, np.int64)
         self.batch, self.steps_count = batch, len(self.counts)
@@ -101,7 +104,8 @@ class Pool:
 
     def __init__(self) -> None:
         self._free: dict[tuple[Any, ...], list[np.ndarray]] = {}
-        self._lock = threading.Lock()
+        # The garbage collector may let go of a `Lease` at any line, also of this thread within `give`.
+        self._lock = threading.RLock()
         self._held = 0
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -154,10 +158,11 @@ class Lease:
 
     def kept(self, array: np.ndarray) -> np.ndarray:
         """The array, or a copy if its memory will go back."""
-        base: Any = array
-        while isinstance(base.base, np.ndarray):
-            base = base.base
-        return array.copy() if any(base is a for a in self._taken) else array
+        if array.flags.owndata:
+            mine = any(array is a for a in self._taken)
+        else:  # whose ``base`` may be anything that has memory
+            mine = any(np.may_share_memory(array, a) for a in self._taken)
+        return array.copy() if mine else array
 
     def close(self) -> None:
         taken, self._taken = self._taken, []

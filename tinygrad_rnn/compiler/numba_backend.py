@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import itertools
 from collections.abc import Sequence
 
 from . import building
@@ -13,6 +13,8 @@ from .numpy_backend import NumpyWriter
 from .planning import Plan
 from .stages import REDUCTIONS, NotFused, Stages, width
 from .writing import Copies, Location
+
+Results = Sequence[tuple[Value | None, Location]]
 
 
 class _Kernel:
@@ -88,7 +90,7 @@ class _Kernel:
     def stage(self, here: Instructions) -> list[str]:
         """The instructions of one stage: those of one width in one pass."""
         lines: list[str] = []
-        written: dict[int, list[tuple[Value, Location]]] = defaultdict(list)
+        results: list[tuple[Value | None, Location]] = []
         for i in here:
             if i.name in REDUCTIONS:
                 lines += self.reduction(i)
@@ -98,26 +100,60 @@ class _Kernel:
                 for v, start, stop in joined_parts(i):
                     part = self.stages.locations[i.outputs[0]].inside(start, stop)
                     if isinstance(v, Value) and self.stages.locations.get(v) != part:
-                        written[stop - start].append((v, part))
+                        results.append((v, part))
             else:
-                for o in i.outputs:
-                    if o in self.stages.locations:
-                        written[width(o)].append((o, self.stages.locations[o]))
-        for size, results in written.items():
-            lines += self.one_pass(size, results)
+                results += [(o, self.stages.locations[o]) for o in i.outputs if o in self.stages.locations]
+        return [*lines, *self.passes(results)]
+
+    def passes(self, results: Results) -> list[str]:
+        """Results of one stage in passes over features of one width: as few as their order allows."""
+        sizes = [self.memory.widths[at.array] if v is None else width(v) for v, at in results]
+        turns = self.turns(results, sizes)
+        lines: list[str] = []
+        for turn, size in sorted(dict.fromkeys(zip(turns, sizes, strict=True)), key=lambda key: key[0]):
+            here = [r for r, t, n in zip(results, turns, sizes, strict=True) if (t, n) == (turn, size)]
+            text, named = self.one_pass(size, here, self.memory)
+            if size == 1:
+                stores = [self.memory.store(at, name, "") for name, at in named]
+                lines += [*text.before, *text.lines, *stores]
+            else:
+                lines += text.loop([self.memory.store(at, name, " + j") for name, at in named])
         return lines
 
-    def one_pass(self, size: int, results: Sequence[tuple[Value, Location]]) -> list[str]:
-        """Everything is read, then computed, then written."""
-        made = {v: self.stages.made_by[v] for v, _ in results if v in self.stages.made_by}
-        in_memory = {
-            v for v, i in made.items() if self.stages.product(i) or i.name in ("scatter", "concatenate")
-        }
-        text = Pass(self.stages, self.memory, size, made.keys() - in_memory)
-        named = [(text.value(v), at) for v, at in results]
-        if size == 1:
-            return [*text.before, *text.lines, *[self.memory.store(at, name, "") for name, at in named]]
-        return text.loop([self.memory.store(at, name, " + j") for name, at in named])
+    def turns(self, results: Results, sizes: Sequence[int]) -> list[int]:
+        """When to write each result: after what it reads is written, and before that is written over."""
+        locations = self.stages.locations
+        read = [
+            self.one_pass(size, [r], Memory(self.stages, self.memory.names))[0].loaded
+            for size, r in zip(sizes, results, strict=True)
+        ]
+        later: list[tuple[int, int, int]] = []
+        for reader, writer in itertools.permutations(range(len(results)), 2):
+            v, at = results[writer]
+            # What is of one width can be done in one pass: everything is read before it is written.
+            least = int(sizes[reader] != sizes[writer])
+            if v in read[reader] and locations.get(v) == at:
+                later.append((reader, writer, least))
+            if any(u is not v and locations[u] == at for u in read[reader]):
+                later.append((writer, reader, least))
+        turns = [0] * len(results)
+        for _ in results:
+            before = list(turns)
+            for k, other, least in later:
+                turns[k] = max(turns[k], turns[other] + least)
+            if turns == before:
+                return turns
+        if results:
+            raise NotFused("results of different widths that wait for each other")
+        return turns
+
+    def one_pass(
+        self, size: int, results: Results, memory: Memory
+    ) -> tuple[Pass, list[tuple[str, Location]]]:
+        """The expressions of some results, and where to store them: all is read, computed, then written."""
+        own = [v for v, at in results if v is not None and self.stages.locations.get(v) == at]
+        text = Pass(self.stages, memory, size, own)
+        return text, [("zero" if v is None else text.value(v), at) for v, at in results]
 
     def reduction(self, i: Instruction) -> list[str]:
         """A sum, mean or variance of a row; what comes of it is a local variable."""
@@ -160,19 +196,9 @@ class _Kernel:
 
     def copied(self) -> list[str]:
         """Bring values to where the next step reads them."""
-        stages = self.stages
-        moves = [(v, at) for v, at in stages.copies if v is None or stages.locations.get(v) != at]
-        loops: dict[int, list[tuple[Value | None, Location]]] = defaultdict(list)
-        for v, at in moves:
-            loops[self.memory.widths[at.array]].append((v, at))
-        if len(loops) > 1 and any(v in stages.locations and v not in stages.made_by for v, _ in moves):
-            raise NotFused("states that move to others of different widths")
-        lines: list[str] = []
-        for size, pairs in loops.items():
-            text = Pass(stages, self.memory, size)
-            named = [("zero" if v is None else text.value(v), at) for v, at in pairs]
-            lines += text.loop([self.memory.store(at, name, " + j") for name, at in named])
-        return lines
+        return self.passes(
+            [(v, at) for v, at in self.stages.copies if v is None or self.stages.locations.get(v) != at]
+        )
 
 
 class NumbaWriter(NumpyWriter):
@@ -243,7 +269,7 @@ class NumbaWriter(NumpyWriter):
             self.write(f"{lent[:-1]} = spare.pop()", 2)
             self.write("except IndexError:")
             for buffer, v in stages.scratch.items():
-                self.allocate(buffer, v, "L.batch", "np.empty", 2)
+                self.allocate(buffer, v, "L.batch", "L.new", 2)
         # What goes into a single step has been looked at by its caller.
         arguments = [
             self.prepare(a) if a.startswith("flat(") else a.removeprefix("rows(").rstrip(")") for a in handed

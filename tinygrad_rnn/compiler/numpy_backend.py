@@ -121,6 +121,7 @@ class _Loop:
 
     def instruction(self, k: int, i: Instruction) -> None:
         o = i.outputs[0]
+        self.counts_rows |= any(type(v) is Constant and v.rowwise for v in i.inputs)
         if self.cut(i):
             self.release(k)
         elif joins_features(i) and o.rowwise:
@@ -160,13 +161,12 @@ class _Loop:
             at = self.locations[i.outputs[0]].inside(start, stop)
             if type(v) is Value and self.locations.get(v) == at:
                 continue
-            self.counts_rows |= isinstance(v, Constant)
             self.statements.append(f"{self.view(at)}[...] = {self.writer.name(v, 'n')}")
 
     def call(self, i: Instruction) -> None:
         """Take the results as they come, and copy those that have a location."""
         self.counts_rows = True
-        fresh = {v: f"w{v.number}".replace("-", "_") for v in i.outputs}
+        fresh = {v: f"w{v.number}" for v in i.outputs}
         expression = self.writer.call(i, "n")
         o = i.outputs[0]
         if not i.op.multiple and o in self.locations:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,11 +79,14 @@ def _identity(v: Operand) -> Any:
 
 
 def reassociated(
-    instructions: Sequence[Instruction], wanted: Sequence[Value], levels: dict[Any, int]
+    instructions: Sequence[Instruction],
+    wanted: Sequence[Value],
+    levels: dict[Any, int],
+    numbers: Iterator[int],
 ) -> Instructions:
     """Sums of several terms in another order: what varies least is added up first, and leaves the loop.
 
-    ``(W x + b) + (U h + c)`` becomes ``((b + c) + W x) + U h``.
+    ``(W x + b) + (U h + c)`` becomes ``((b + c) + W x) + U h``; new values get the next ``numbers``.
     """
     made_by: dict[Any, Instruction] = {o: i for i in instructions for o in i.outputs}
     uses: Counter[Any] = Counter([*[v for i in instructions for v in i.read], *wanted])
@@ -100,7 +102,6 @@ def reassociated(
                     inner.add(part)
                 else:
                     terms[i].append(v)
-    numbers = itertools.count(1 + max([o.number for i in instructions for o in i.outputs], default=0) * 1000)
     result: Instructions = []
     for i in instructions:
         if i in inner:
@@ -151,7 +152,9 @@ def broadcast(a: Shape, b: Shape) -> Shape:
     return tuple([m if n == 1 else n for m, n in zip(short, long, strict=True)])
 
 
-def with_views_again(backward: Sequence[Instruction], forward: Sequence[Instruction]) -> Instructions:
+def with_views_again(
+    backward: Sequence[Instruction], forward: Sequence[Instruction], numbers: Iterator[int]
+) -> Instructions:
     """The backward half taking views of forward results itself, so that their sources are what is saved.
 
     But where it reads only some parts of what it does not need as a whole, these are what is saved.
@@ -186,7 +189,7 @@ def with_views_again(backward: Sequence[Instruction], forward: Sequence[Instruct
             return
         for source in i.read:
             clone(source)
-        outputs = tuple([Value(_again(o.number), o.shape, o.dtype) for o in i.outputs])
+        outputs = tuple([Value(next(numbers), o.shape, o.dtype) for o in i.outputs])
         clones.extend(replaced([Instruction(i.op, i.inputs, i.static, outputs, i.scope)], again))
         again.update(zip(i.outputs, outputs, strict=True))
 
@@ -200,7 +203,10 @@ CHEAP = ("add", "subtract", "multiply", "negative")
 
 
 def with_arithmetic_again(
-    backward: Sequence[Instruction], forward: Sequence[Instruction], stored: set[Value]
+    backward: Sequence[Instruction],
+    forward: Sequence[Instruction],
+    stored: set[Value],
+    numbers: Iterator[int],
 ) -> Instructions:
     """The backward half adding and multiplying again what is at hand, instead of having more saved for it."""
     made = {o for i in forward for o in i.outputs}
@@ -211,7 +217,7 @@ def with_arithmetic_again(
         out = i.outputs[0]
         saved = i.name in CHEAP and out.rowwise and out in read - stored
         if saved and all(v in read or v not in made for v in i.read):
-            again[out] = Value(_again(out.number), out.shape, out.dtype)
+            again[out] = Value(next(numbers), out.shape, out.dtype)
             clones += replaced([Instruction(i.op, i.inputs, i.static, (again[out],), i.scope)], again)
     return [*clones, *replaced(backward, again)]
 
@@ -221,11 +227,6 @@ def with_joins(sunk: Instructions, loop: Instructions) -> tuple[Instructions, In
     made = {o for i in loop for o in i.outputs}
     joins = [i for i in sunk if joins_features(i) and made.issuperset(i.inputs)]
     return [i for i in sunk if i not in joins], loop + joins
-
-
-def _again(number: int) -> int:
-    """The number of a value that is computed once more."""
-    return -number if number > 0 else number - 1_000_000
 
 
 def demoted(

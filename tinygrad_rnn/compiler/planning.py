@@ -6,12 +6,13 @@ one, on the rows of all steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import ops
-from .instructions import Instruction, Instructions, Step, Unsupported, Value
+from .instructions import ROWS, Instruction, Instructions, Step, Unsupported, Value
 from .passes import (
     demoted,
     depending,
@@ -71,6 +72,7 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
     hoist : bool
         False for a single step: then all is done in the loop.
     """
+    numbers = itertools.count(1 + max([v.number for v in _values(step)]))
     both, same = simplified([*step.forward, *(step.backward if needs is not None else ())])
     made_forward = {o for i in step.forward for o in i.outputs}
     forward = [i for i in both if i.outputs[0] in made_forward]
@@ -85,18 +87,18 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
         wanted = [g if need else None for g, need in zip(gs, needs, strict=True)]
         backward = live(backward, [*gold, *wanted])
     moving = depending(forward, step.states)
-    fed = depending(forward, [step.x])
+    fed = depending(forward, [step.x, *_with_rows(forward)])
     levels = {v: 2 if v in moving else 1 for v in moving | fed}
     read_back = {v for i in backward for v in i.read}
     if hoist:
-        forward = reassociated(forward, [y, *new_states, *read_back], levels)
-    backward = with_views_again(backward, forward)
+        forward = reassociated(forward, [y, *new_states, *read_back], levels, numbers)
+    backward = with_views_again(backward, forward, numbers)
     if fused:
-        backward = with_arithmetic_again(backward, forward, {y, *new_states})
+        backward = with_arithmetic_again(backward, forward, {y, *new_states}, numbers)
     read_back |= {v for i in backward for v in i.read}.union(v for v in (*gold, *wanted) if v is not None)
     forward = live(forward, [y, *new_states, *read_back])
     moving = depending(forward, step.states)
-    fed = depending(forward, [step.x])
+    fed = depending(forward, [step.x, *_with_rows(forward)])
     once = [i for i in forward if moving.isdisjoint(i.outputs) and fed.isdisjoint(i.outputs)]
     hoisted = [i for i in forward if moving.isdisjoint(i.outputs) and not fed.isdisjoint(i.outputs)]
     loop = [i for i in forward if not moving.isdisjoint(i.outputs)]
@@ -107,7 +109,7 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
     hoisted = [i for i in hoisted if stuck.isdisjoint(i.outputs)]
     if fused:
         hoisted, loop = demoted(hoisted, loop, {y, *new_states})
-    local, back, sunk, more, wanted = _backward_phases(step, backward, gold, wanted, fused)
+    local, back, sunk, more, wanted = _backward_phases(step, backward, gold, wanted, fused, numbers)
     made = {o for i in (*hoisted, *loop) for o in i.outputs}
     saved = {v for i in (*local, *back, *sunk) for v in i.read if v in made}
     saved |= {v for v in (*gold, *wanted) if v in made}
@@ -119,8 +121,9 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
 
 
 def _backward_phases(
-    step: Step, backward: Instructions, gold: Sequence[Any], wanted: Sequence[Any], fused: bool
-) -> tuple[Instructions, Instructions, Instructions, Instructions, list[Value | None]]:
+    step: Step, backward: Instructions, gold: Sequence[Any], wanted: Sequence[Any], fused: bool,
+    numbers: Iterator[int],
+) -> tuple[Instructions, Instructions, Instructions, Instructions, list[Value | None]]:  # fmt: skip
     """The backward half: local, looped, sunk, what depends on parameters alone, and what is wanted."""
     carried = depending(backward, step.gstates)
     cyclic = set(live(backward, gold))
@@ -129,9 +132,10 @@ def _backward_phases(
         [i for i in backward if carried.isdisjoint(i.outputs)],
         [v for i in looped for v in i.read] + list(gold),
     )
-    still = [
-        i for i in before if not any(v.rowwise or v.role != "parameter" for v in _ancestors(i, backward))
-    ]
+    made = {o for i in before for o in i.outputs}
+    given = [v for i in before for v in i.read if v not in made and (v.rowwise or v.role != "parameter")]
+    of_rows = depending(before, [*given, *_with_rows(before)])
+    still = [i for i in before if of_rows.isdisjoint(i.outputs)]
     local = [i for i in before if i not in set(still)]
     if fused:
         local, looped = demoted(local, looped, set(gold))
@@ -145,24 +149,23 @@ def _backward_phases(
     sunk = live(sunk, wanted)
     if fused:
         sunk, looped = with_joins(sunk, looped)
-    sunk = with_views_again(sunk, looped)
+    sunk = with_views_again(sunk, looped, numbers)
     # A carried cotangent is overwritten from step to step: what is sunk reads a copy that is kept.
     read = {v for i in sunk for v in i.read} | set(wanted)
-    kept = {g: Value(-1000 - g.number, g.shape, g.dtype) for g in step.gstates if g in read}
+    kept = {g: Value(next(numbers), g.shape, g.dtype) for g in step.gstates if g in read}
     looped = [Instruction(ops.positive, (g,), {}, (copy,)) for g, copy in kept.items()] + looped
     return local, looped, replaced(sunk, kept), still, [kept.get(v, v) if v else None for v in wanted]
 
 
-def _ancestors(i: Instruction, instructions: Instructions) -> set[Value]:
-    made_by = {o: j for j in instructions for o in j.outputs}
-    found: set[Value] = set()
-    stack = list(i.read)
-    while stack:
-        v = stack.pop()
-        if v not in found:
-            found.add(v)
-            stack.extend(made_by[v].read if v in made_by else ())
-    return {v for v in found if v not in made_by}
+def _values(step: Step) -> set[Value]:
+    """All values of a step."""
+    made = [o for i in (*step.forward, *step.backward) for o in i.outputs]
+    return {step.x, *step.states, *step.parameters, step.gy, *step.gstates, *made}
+
+
+def _with_rows(instructions: Instructions) -> list[Value]:
+    """The results of which there are as many as there are rows, be they made of parameters alone."""
+    return [o for i in instructions for o in i.outputs if ROWS in o.shape]
 
 
 def _with(step: Step, y: Value, new_states: Any, gold: Any, wanted: Any) -> Step:

@@ -53,7 +53,7 @@ class Program:
         """
         scratch = Lease(lease._pool)
         y, finals, saved = self._forward(layout, lease.take, scratch.take, x, states, parameters)
-        return lease.kept(scratch.kept(y)), finals, saved
+        return lease.kept(scratch.kept(y)), finals, tuple([scratch.kept(a) for a in saved])
 
     def backward(
         self, layout: Layout, lease: Lease, saved: Any, x: Any, parameters: Any, gy: Any, gstates: Any

@@ -54,7 +54,7 @@ Copies = list[tuple[Value | None, Location]]
 
 def array_name(v: Value) -> str:
     """The array that holds a value for all steps."""
-    return f"a{v.number}".replace("-", "_")
+    return f"a{v.number}"
 
 
 class Writer:
@@ -68,6 +68,8 @@ class Writer:
         What values are called at this line.
     home : dict of Value to int
         New states that live in a state's history, and which one's.
+    numbers : dict of Constant or Instruction to int
+        What those are called by that the source takes from the namespace.
     prepared : dict of str to str, or None
         For a single step: what is made of the parameters beforehand, and its name.
     kernels : dict of str to str
@@ -80,6 +82,7 @@ class Writer:
         self.plan, self.step = plan, plan.step
         self.namespace: dict[str, Any] = {"np": np, "sigmoid": _sigmoid}
         self.names: dict[Value, str] = {}
+        self.numbers: dict[Constant | Instruction, int] = {}
         self.lines: list[str] = []
         self.kernels: dict[str, str] = {}
         self.notes: list[str] = []
@@ -114,14 +117,14 @@ class Writer:
         """How an operand is called in the source."""
         if type(v) is Value:
             return self.names[v]
-        key = f"k{id(v)}"
+        key = f"k{self.numbers.setdefault(v, len(self.numbers))}"
         self.namespace[key] = v if v.rowwise else v.array
         return f"{key}.value({rows})" if v.rowwise else key
 
     def typed(self, v: Operand, dtype: Any, rows: str) -> str:
         """An operand of a ufunc: a number becomes an array, which NumPy takes quicker."""
         if type(v) is Constant and isinstance(v.array, (int, float)) and dtype.kind == "f":
-            key = f"k{id(v)}_{dtype.char}"
+            key = f"{self.name(v, rows)}_{dtype.char}"
             self.namespace[key] = np.array(v.array, dtype)
             return key
         return self.name(v, rows)
@@ -146,7 +149,7 @@ class Writer:
     def call(self, i: Instruction, rows: str) -> str:
         """An expression that gives the outputs as fresh arrays: a tuple for several."""
         arrays = [self.name(v, rows) for v in i.inputs]
-        key = f"f{id(i)}"
+        key = f"f{self.numbers.setdefault(i, len(self.numbers))}"
         if isinstance(i.op, Primitive) and not any(_mentions_rows(s) for s in i.static.values()):
             self.namespace[key] = i.op.forward
             self.namespace.update({f"{key}_{n}": s for n, s in i.static.items()})
@@ -180,7 +183,7 @@ class Writer:
         for i in instructions:
             o = i.outputs[0]
             names = [array_name(v) for v in i.outputs]
-            fresh = take or ("np.empty" if product_kind(i) else None)
+            fresh = take or ("L.new" if product_kind(i) else None)
             statement = self.into(i, names[0], rows) if fresh and o.rowwise and not i.op.multiple else None
             if fresh and statement:
                 self.allocate(names[0], o, rows, fresh)

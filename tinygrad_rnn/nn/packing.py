@@ -61,7 +61,7 @@ class Packing:
 
     def enter(self, x: Tensor) -> Tensor:
         """A batch (B, T, ...) in its packed form."""
-        return x if self.even else reshape(x, (-1, *x.shape[2:]))[self._rows]
+        return x if self.even else reshape(x, (self.batch * self.steps, *x.shape[2:]))[self._rows]
 
     def leave(self, sequence: Tensor) -> Tensor:
         """The packed form as a batch (B, T, ...), with zeros for padding."""
@@ -85,7 +85,8 @@ class Packing:
 
     def to_rows(self, sequence: Tensor) -> Tensor:
         """The packed form as rows (N, ...) in order of steps, also without padding."""
-        return reshape(swapaxes(sequence, 0, 1), (-1, *sequence.shape[2:])) if self.even else sequence
+        flat = (self.steps * self.batch, *sequence.shape[2:])
+        return reshape(swapaxes(sequence, 0, 1), flat) if self.even else sequence
 
     def from_rows(self, rows: Tensor) -> Tensor:
         """The packed form of rows (N, ...) in order of steps."""
