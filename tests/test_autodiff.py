@@ -211,6 +211,13 @@ def test_jacobian_hessian_hvp_against_torch():
     np.testing.assert_allclose(tg.hvp(lambda x: g(x, tg))(X, v), expected, rtol=1e-9)
 
 
+def test_hvp_counts_its_arguments():
+    with pytest.raises(TypeError, match=r"got 0 arguments$"):
+        tg.hvp(tg.sum)()
+    with pytest.raises(TypeError, match=r"got 1 argument$"):
+        tg.hvp(tg.sum)(X)
+
+
 def test_hvp_of_nested_arguments():
     f = lambda p: (p["a"] * p["b"] * p["c"]).sum()  # noqa: E731
     a, b, c = X, X + 1, X + 2

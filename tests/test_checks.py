@@ -16,16 +16,7 @@ W = np.random.default_rng(4).uniform(0.5, 2, (3, 2))
 
 def throwaway(forward: Any, *rules: Any, kinks: Any = None) -> Primitive:
     """A primitive that is in no registry."""
-    p = Primitive(
-        forward,
-        numpy=(),
-        samples=(),
-        domain=((0.5, 2.0),),
-        kinks=kinks,
-        elementwise=True,
-        multiple=False,
-        view=False,
-    )
+    p = Primitive(forward, kinks=kinks, elementwise=True)
     p.defvjp(*rules)
     return p
 

@@ -130,9 +130,7 @@ def _breaks(x):
     def rule(g, _y, _x):
         raise BoomError
 
-    bomb = Primitive(
-        forward, numpy=(), samples=(), domain=(), kinks=None, elementwise=False, multiple=False, view=False
-    )
+    bomb = Primitive(forward)
     bomb.defvjp(rule)
     return apply(bomb, (x,))
 

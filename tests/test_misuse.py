@@ -147,6 +147,16 @@ def flagged(c, x, /):
 
 
 @tg.primitive
+def chosen(a, b, x, /):
+    return np.where(a > b, x, 0.0)
+
+
+@tg.primitive
+def veiled(x, /):
+    return np.ma.masked_array(x, x > 1)
+
+
+@tg.primitive
 def nothing(x, /):
     x * 1.0
 
@@ -164,11 +174,12 @@ def lone(x, /):
 reads.defvjp(lambda g, _y, _x: g * np.cos(_x))
 flags.defvjp(None)
 flagged.defvjp(None, lambda g, _y, c, _x: g * c)
-for operation in (nothing, pair, lone):
+chosen.defvjp(None, None, lambda g, _y, a, b, _x: np.where(a > b, g, 0.0))
+for operation in (veiled, nothing, pair, lone):
     operation.defvjp(lambda g, _y, _x: g)
 
 
-for operation in (ruleless, silent, turned, reads, flags, flagged, nothing, pair, lone):
+for operation in (ruleless, silent, turned, reads, flags, flagged, chosen, veiled, nothing, pair, lone):
     del REGISTRY[operation.name]  # they are no operations of the package, whose tests go through all of them
 
 
@@ -194,7 +205,8 @@ NAMES = {
     "buffer": _buffer, "named_buffer": _named_buffer, "index": _index, "bounds": _bounds,
     "shared": _shared, "emptied": _emptied,
     "ruleless": ruleless, "silent": silent, "turned": turned, "unrecorded": _unrecorded,
-    "reads": reads, "flags": flags, "flagged": flagged, "nothing": nothing, "pair": pair, "lone": lone,
+    "reads": reads, "flags": flags, "flagged": flagged, "chosen": chosen, "veiled": veiled,
+    "nothing": nothing, "pair": pair, "lone": lone,
     "writes": _writes, "total": _total, "X": np.array([0.5, -1.0, 2.0]), "partial": partial, "nn": nn,
     "inner": tg.inner, "setattr": setattr, "operator": operator,
 }  # fmt: skip
@@ -266,6 +278,8 @@ TABLE = [
     Bad("tg.concatenate(x)", TypeError, "concatenate list tuple Tensor"),
     Bad("tg.stack([])", ValueError, "stack at least one"),
     Bad("tg.concatenate()", TypeError, "concatenate list tuple nothing"),
+    Bad("tg.concatenate(x, 0)", TypeError, "concatenate list tuple Tensor"),
+    Bad("tg.concatenate(np.ones((2, 2)), 0)", TypeError, "concatenate list tuple ndarray"),
     # indices
     Bad("x[5]", IndexError, "getitem (2, 3) index=5 out of bounds"),
     Bad("x['a']", IndexError, "getitem 'a' integers slices boolean"),
@@ -347,6 +361,11 @@ TABLE = [
     Bad("tg.tanh(x, 1, 2)", TypeError, "tanh 2 arguments beyond"),
     Bad("tg.add(x)", TypeError, "add(a, b, /) missing 'b'"),
     Bad("tg.sum(x, 0, axis=0)", TypeError, "sum 'axis' twice"),
+    Bad("tg.sum(x, 0, True, 1, axis=0)", TypeError, "sum 3 arguments beyond"),
+    Bad("tg.ptp(axis=0)", TypeError, "ptp(x, missing 'x'"),
+    Bad("tg.cross(b=v)", TypeError, "cross(a, missing 'a'"),
+    Bad("np.where(x)", TypeError, "where missing argument 'x'"),
+    Bad("np.where(x > 0, x)", TypeError, "where missing argument 'y'"),
     Bad("tg.clip(x, min=s)", TypeError, "clip not differentiable 'min' min.detach() maximum"),
     Bad("np.clip(x, 0, s)", TypeError, "clip not differentiable 'max' detach()"),
     Bad("x.sum(axis=s)", TypeError, "sum not differentiable 'axis'"),
@@ -579,6 +598,9 @@ TABLE = [
     Bad("tg.primitive(foo=3)", TypeError, "primitive 'foo' takes domain multiple numpy"),
     Bad("tg.primitive(numpy=3)", TypeError, "primitive numpy= NumPy's functions np.tanh 3"),
     Bad("tg.primitive(numpy=np.tanh)(lambda x, /: x)", ValueError, "np.tanh already tanh leave numpy="),
+    Bad("ruleless.defvjp(lambda g, y: g)", TypeError, "ruleless 'x' (g, y, x) too few"),
+    Bad("ruleless.defvjp(joint=lambda g, *xs: [g])", TypeError, "joint rule ruleless (g, y, *inputs) star"),
+    Bad("flagged.defvjp(None, 3)", TypeError, "rule for 'x' of flagged function (g, y, c, x) 3 lambda"),
     Bad("ruleless.defvjp(np.cos)", TypeError, "rule for 'x' of ruleless function (g, y, x) 'cos' lambda"),
     Bad("ruleless.defvjp(3)", TypeError, "rule for 'x' of ruleless function (g, y, x) 3 lambda"),
     Bad("ruleless.defvjp()", TypeError, "ruleless 1 array inputs 0 rules each of x None"),
@@ -588,6 +610,8 @@ TABLE = [
     Bad("reads(v).sum().backward()", TypeError, "cos backward rule of reads drop the underscore"),
     Bad("flags(v)", TypeError, "flags not differentiable argument 'x' x.detach()"),
     Bad("flagged(v, v)", TypeError, "flagged not differentiable argument 'c' c.detach()"),
+    Bad("chosen(X, v, v)", TypeError, "chosen not differentiable argument 'b' b.detach()"),
+    Bad("veiled(v)", TypeError, "veiled masked array a.filled(0) mask"),
     Bad("nothing(v)", TypeError, "nothing returned None array return"),
     Bad("pair(v)", TypeError, "pair returned tuple of 2 multiple=True"),
     Bad("lone(v)", TypeError, "lone multiple=True returned (3,) tuple"),
@@ -597,7 +621,6 @@ TABLE = [
     Bad("tg.draw.loss_curves(3)", TypeError, "loss_curves list of numbers int"),
     # compiling
     Bad("tg.compile(3)", TypeError, "compile layer model cell(x_t, state) got 3"),
-    Bad("tg.compile(None)", TypeError, "compile layer model cell(x_t, state) got None"),
     Bad("tg.compile(lambda x: x)", TypeError, "compile cell(x_t, state) got <function"),
     Bad("tg.compile(nn.LSTM)", TypeError, "compile layer got LSTM make one first"),
     Bad("tg.compile(nn.Linear(2, 2, rng=0))", ValueError, "compile no recurrent cell Linear initial_state"),

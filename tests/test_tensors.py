@@ -25,6 +25,14 @@ def silent(x):
 silent.defvjp(lambda g, _y, _x: None)
 
 
+@tg.primitive
+def derived(x):
+    return x.view(Derived)
+
+
+derived.defvjp(lambda g, _y, _x: g)
+
+
 @tg.primitive(multiple=True)
 def doubled(x, y):
     return [x * 2.0, y * 2.0]
@@ -33,7 +41,7 @@ def doubled(x, y):
 doubled.defvjp(joint=lambda gs, _ys, *_inputs: [0 if g is None else g * 2 for g in gs])
 
 
-for operation in (silent, doubled):
+for operation in (silent, derived, doubled):
     del REGISTRY[operation.name]  # they are no operations of the package, whose tests go through all of them
 
 
@@ -43,6 +51,14 @@ def test_one_rule_for_all_inputs_and_several_outputs() -> None:
     (a * b).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), 4 * y.numpy())
     np.testing.assert_allclose(y.grad.numpy(), 4 * x.numpy())
+
+
+def test_one_rule_and_several_outputs_off_the_tape() -> None:
+    for y in doubled(t(3, grad=False), t(3, grad=False)):
+        assert not y.requires_grad
+    with tg.no_grad():
+        for y in doubled(t(3), t(3)):
+            assert not y.requires_grad
 
 
 def test_zero_() -> None:
@@ -78,6 +94,11 @@ def test_a_rule_that_fails_is_found_by_its_scope() -> None:
             y.sum().backward()
 
 
+def test_the_first_eight_of_many_operands_are_shown() -> None:
+    with pytest.raises(ValueError, match=r"concatenate\((float64\(2, 2\), ){7}float64\(2, 2\), axis=0\): "):
+        tg.concatenate([*[t(2, 2)] * 9, t(3)], 0)
+
+
 def test_if_on_several_elements() -> None:
     with pytest.raises(ValueError, match="ambiguous"):
         _ = 1 if t(3) else 0
@@ -97,8 +118,29 @@ def test_errors_keep_their_cause() -> None:
 class Foreign:
     """An array of another library."""
 
+    mask = None
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.arange(3.0)
+
+
+class Derived(np.ndarray):
+    """An array of a class of its own."""
+
+
+class Half(float):
+    """A number of a class of its own."""
+
+
+def test_arrays_and_numbers_of_other_classes_are_what_they_are_made_of() -> None:
+    data = np.arange(3.0)
+    assert type(tg.tensor(data.view(Derived)).data) is np.ndarray
+    x = tg.tensor(np.ones(3, np.float16), requires_grad=True)
+    assert (x * Half(0.5)).dtype == (x.numpy() * Half(0.5)).dtype
+    y = derived(x)
+    assert type(y.data) is np.ndarray
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.ones(3))
 
 
 def test_arrays_keep_their_dtype_and_numbers_take_the_default() -> None:

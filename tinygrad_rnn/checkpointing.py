@@ -232,6 +232,6 @@ def _forward(*arrays: Any, f: _Segment) -> Any:
 
 
 # A view, to the tape: what has changed a leaf since would change what is computed again.
-_checkpoint = Primitive(_forward, samples=(), domain=(), multiple=True, view=True)
+_checkpoint = Primitive(_forward, multiple=True, view=True)
 _checkpoint.name = "checkpoint"
 _checkpoint.defvjp(joint=lambda gs, _ys, *inputs, f: f.backward(gs, inputs))

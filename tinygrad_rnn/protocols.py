@@ -86,13 +86,9 @@ def _from_numpy(
     if len(args) == n and all([name in operation.static_names for name in kwargs]):
         return args, kwargs
     names, defaults = _parameters(function)
-    if n < len(args) <= len(names):
-        kwargs = {**dict(zip(names[n:], args[n:], strict=False)), **kwargs}
-        args = args[:n]
-    elif len(args) < n:
-        arrays = names[len(args) : n]
-        args = (*args, *[kwargs[name] for name in arrays])
-        kwargs = {name: value for name, value in kwargs.items() if name not in arrays}
+    if len(args) <= len(names):  # else it takes any number of them, or they are not known
+        kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
+        args = tuple([kwargs.pop(name) for name in names[:n] if name in kwargs])
     if kwargs.get("out") is not None:
         raise TypeError(
             f"np.{function.__name__} cannot write into out= with tensors: leave it out, results are new"

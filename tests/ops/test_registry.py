@@ -426,6 +426,95 @@ def test_rules_say_by_name_what_is_kept() -> None:
             assert set(p.keeps) == {mask for mask in range(1, 1 << p.arity) if not mask & ~ruled}
 
 
+@pytest.mark.usefixtures("scrap")
+def test_a_star_in_a_rule_stands_for_the_rest() -> None:
+    """Read or not by its name, as for one parameter."""
+
+    @primitive()
+    def bogus(x, y, z, /, power=1):
+        return x * (y + z) ** power
+
+    def kept(mask: int) -> tuple[bool, ...]:
+        return (*bogus.keeps[mask].inputs, bogus.keeps[mask].output)
+
+    def third(g, _y, x, *_rest, power=1):
+        return g * x
+
+    bogus.defvjp(lambda g, *_rest: g, lambda g, _y, *inputs, power=1: g * inputs[0], third)
+    assert [kept(1), kept(2), kept(4), kept(5)] == [
+        (False, False, False, False),
+        (True, True, True, False),
+        (True, False, False, False),
+        (True, False, False, False),
+    ]
+    x, y, z = (tg.tensor(np.array([float(k)]), requires_grad=True) for k in (2, 3, 4))
+    bogus(x, y, z).backward()
+    assert [leaf.grad.item() for leaf in (x, y, z)] == [1, 2, 2]
+
+
+@pytest.mark.usefixtures("scrap")
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_joint_rule_says_by_the_name_of_its_star_what_is_kept(reads: bool) -> None:
+    @primitive()
+    def bogus(*arrays, scale=1.0):
+        return sum(arrays) * scale
+
+    def reader(g, y, *inputs, scale=1.0):
+        return [g * scale] * len(inputs)
+
+    def counter(g, y, *_inputs, scale=1.0):
+        return [g * scale] * len(_inputs)
+
+    bogus.defvjp(joint=reader if reads else counter)
+    assert bogus.kept(3, 2) == ((reads, reads), False)
+    x = tg.tensor(np.ones(2), requires_grad=True)
+    y = bogus([x, x.numpy()], 3.0)
+    y.sum().backward()
+    np.testing.assert_array_equal(y.numpy(), [6, 6])
+    np.testing.assert_array_equal(x.grad.numpy(), [3, 3])
+
+
+@pytest.mark.usefixtures("scrap")
+def test_without_a_slash_what_has_a_default_is_no_array() -> None:
+    @primitive()
+    def bogus(x, y, axis=0, keepdims=False):
+        return np.sum(x * y, axis=axis, keepdims=keepdims)
+
+    assert (bogus.inputs, bogus.static_names) == (("x", "y"), ("axis", "keepdims"))
+
+
+@pytest.mark.parametrize(
+    "p", [p for p in REGISTRY.values() if p.arity and p.samples and not p.elementwise], ids=lambda p: p.name
+)
+def test_arrays_may_be_given_by_name(p: Operation) -> None:
+    made = call(p, next(iter(samples(p))))
+    operands = made.operands(made.draw(np.random.default_rng(0)))
+    by_name = dict(zip(p.inputs, operands, strict=True))
+    wanted = listed(p(*operands, **made.static))
+    for got in (p(**by_name, **made.static), p(operands[0], **dict([*by_name.items()][1:]), **made.static)):
+        for y, z in zip(listed(got), wanted, strict=True):
+            np.testing.assert_array_equal(y, z)
+
+
+@pytest.mark.usefixtures("scrap")
+def test_inputs_are_drawn_from_minus_3_to_3_unless_a_domain_is_given() -> None:
+    rng = np.random.default_rng(0)
+    ones = lambda rng, shape: np.ones(shape)  # noqa: E731
+    for domain, wanted in [
+        ({}, [(-3, 3), (-3, 3)]),
+        ({"domain": (1, 2)}, [(1, 2), (1, 2)]),
+        ({"domain": ((1.0, 2.0),)}, [(1, 2), (1, 2)]),
+        ({"domain": ((1.0, 2.0), ones)}, [(1, 2), (1, 1)]),
+        ({"domain": ones}, [(1, 1), (1, 1)]),
+    ]:
+        for declare in (primitive, composite):
+            bogus = declare(**domain)(lambda x, y, /: x + y)
+            for k, (low, high) in enumerate(wanted):
+                values = drawn(bogus, rng, k, (10_000,))
+                assert low <= values.min() <= low + 0.01
+                assert high - 0.01 <= values.max() <= high
+
+
 @PRIMITIVE
 def test_rules_read_only_what_they_named(p: Primitive) -> None:
     """In place of everything that is not kept the rules get a shape and a dtype, also in tests."""

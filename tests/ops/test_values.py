@@ -298,6 +298,8 @@ def test_augmented_assignment_makes_a_new_tensor() -> None:
     np.testing.assert_array_equal(u.numpy(), A)
     np.testing.assert_allclose(t.numpy(), (A + B - 1) * B / 2)
     assert t.requires_grad
+    t //= 0.5
+    np.testing.assert_array_equal(t, (A + B - 1) * B / 2 // 0.5)
 
 
 def test_comparisons_give_plain_arrays() -> None:

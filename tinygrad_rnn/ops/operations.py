@@ -66,8 +66,8 @@ class Operation:
     elementwise : bool
         Whether each element of the output depends on the inputs' elements at the same place alone.
     domain : tuple of (low, high) or callable
-        Where inputs are valid and the derivative is bounded: one interval, or one per input; in place of an
-        interval ``f(rng, shape)``, which draws an array with some structure.
+        Where inputs are valid and the derivative is bounded: one interval, by default (-3, 3), or one per
+        input; in place of an interval ``f(rng, shape)``, which draws an array with some structure.
     kinks : callable or None
         Distance of given inputs from the nearest point without a derivative. None says that the forward
         function is analytic, and that the complex-step derivative is exact.
@@ -81,7 +81,7 @@ class Operation:
         *,
         numpy: Sequence[Callable[..., Any]] = (),
         samples: Sequence[Sample] = (),
-        domain: tuple[Domain, ...] = ((-3.0, 3.0),),
+        domain: Domain | tuple[Domain, ...] = (-3.0, 3.0),
         kinks: Callable[..., Any] | None = None,
         elementwise: bool = False,
         multiple: bool = False,
@@ -105,7 +105,8 @@ class Operation:
         self.forward = forward
         self.numpy = tuple(numpy)
         self.samples = tuple(samples)
-        self.domain = domain
+        single = callable(domain) or isinstance(domain[0], (int, float))
+        self.domain: Any = (domain,) if single else domain
         self.kinks = kinks
         self.elementwise = elementwise
         self.multiple = multiple
@@ -139,6 +140,14 @@ class Operation:
         """Whether a complex step gives the exact derivative of ``forward``."""
         return self.kinks is None
 
+    def _arrays(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """Positional arguments, and after them the array inputs that are named, which are taken out there."""
+        for name in self.inputs[len(args) :]:
+            if name not in named:
+                raise TypeError(f"{self.name}{self.__signature__} is missing its argument {name!r}")
+            args = (*args, named.pop(name))
+        return args
+
     def _check_names(self, static: Mapping[str, Any]) -> None:
         for name in static:
             if name not in self.static_names:
@@ -154,9 +163,7 @@ class Composite(Operation):
     kind = "composite"
 
     def __call__(self, *args: Any, **static: Any) -> Any:
-        for name in self.inputs[len(args) :]:
-            if name in static:
-                args = (*args, static.pop(name))
+        args = self._arrays(args, static)
         self._check_names(static)
         try:
             return self.forward(*args, **static)
@@ -170,6 +177,12 @@ class Composite(Operation):
     def _named(self, error: Exception) -> str:
         text = mended(str(error))
         return text if text.startswith((f"{self.name}: ", f"{self.name}(")) else f"{self.name}: {text}"
+
+
+def _starred(code: CodeType) -> tuple[str, ...]:
+    """The name of the parameter that takes any number of arguments, if there is one."""
+    first = code.co_argcount + code.co_kwonlyargcount
+    return code.co_varnames[first : first + 1] if code.co_flags & inspect.CO_VARARGS else ()
 
 
 class _Keeps(dict[int, Keep]):
@@ -205,7 +218,7 @@ class Primitive(Operation):
     keeps : dict
         For each set of inputs on the tape (a bit mask), which arrays their rules will read.
     keeps_all : bool
-        Whether the joint rule reads the arrays.
+        Whether the joint rule reads the arrays; of those that have one.
     view : bool
         Whether the output may share memory with an input: what changes the one in place changes the other.
     latest : tuple
@@ -226,7 +239,7 @@ class Primitive(Operation):
         self.vjps: tuple[Rule | None, ...] = ()
         self.joint: Rule | None = None
         self.keeps: dict[int, Keep] = _Keeps(self)
-        self.keeps_all = False
+        self.keeps_all: bool
         self.view = view
         self.latest: tuple[Any, ...] = ()
 
@@ -275,7 +288,7 @@ class Primitive(Operation):
                     f"static arguments by name"
                 )
             self.vjps, self.joint = (), joint
-            self.keeps_all = not code.co_varnames[code.co_argcount + code.co_kwonlyargcount].startswith("_")
+            self.keeps_all = not _starred(code)[0].startswith("_")
             return
         wanted = f"(g, y, {', '.join(self.inputs)})"
         if len(rules) != len(self.inputs):
@@ -294,11 +307,10 @@ class Primitive(Operation):
                 )
         self.vjps, self.joint = rules, None
         self.keeps.clear()
-        reads = [self._reads(rule) for rule in rules]
-        none = sum([1 << k for k, rule in enumerate(rules) if rule is None])
+        reads = [rule and self._reads(rule) for rule in rules]
         for mask in range(1, 1 << len(rules)):
-            if not mask & none:
-                read = [r for k, r in enumerate(reads) if mask >> k & 1]
+            read = [r for k, r in enumerate(reads) if mask >> k & 1]
+            if None not in read:
                 kept = [any(column) for column in zip(*read, strict=True)]
                 self.keeps[mask] = Keep(tuple(kept[1:]), kept[0])
 
@@ -314,12 +326,11 @@ class Primitive(Operation):
         """Which of ``count`` arrays the rules will read, and whether the output, for inputs on the tape."""
         return Keep((self.keeps_all,) * count, False) if self.joint is not None else self.keeps[mask]
 
-    def _reads(self, rule: Rule | None) -> list[bool]:
+    def _reads(self, rule: Any) -> list[bool]:
         """Which of (output, *inputs) the rule reads, by its parameters' names."""
-        if rule is None:
-            return [False] * (len(self.inputs) + 1)
-        names = rule.__code__.co_varnames[1 : len(self.inputs) + 2]
-        return [not name.startswith("_") for name in names]
+        number = len(self.inputs) + 2
+        names = [*rule.__code__.co_varnames[: rule.__code__.co_argcount], *_starred(rule.__code__) * number]
+        return [not name.startswith("_") for name in names[1:number]]
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         """Apply to arrays, giving arrays; or hand over to the operand type that knows better (a tensor)."""
@@ -364,29 +375,25 @@ class Primitive(Operation):
     def bind(self, args: tuple[Any, ...], static: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Tell array inputs from static arguments, as Python would for the public signature."""
         arity = self.arity
-        extra = len(args) - arity
         # The usual ways at once: all arrays by position, static arguments by position, by name or both.
-        if arity and 0 <= extra <= len(self.static_names) and self.static_set.issuperset(static):
-            if not extra:
+        if arity and self.static_set.issuperset(static):
+            if len(args) == arity:
                 return args, static
             both = dict(zip(self.static_names, args[arity:], strict=False))
             both.update(static)
-            if len(both) == extra + len(static):
+            if len(both) == len(args) - arity + len(static):  # else one is missing, beyond, or given twice
                 return args[:arity], both
         named = dict(static)
         if self.variadic:
-            if not args or isinstance(args[0], np.ndarray) or not isinstance(args[0], Sequence):
+            if not args or not isinstance(args[0], Sequence):
                 got = type(args[0]).__name__ if args else "nothing"
                 raise TypeError(f"{self.name} takes a list or tuple of arrays first, got {got}")
             inputs, rest = tuple(args[0]), args[1:]
             if not inputs:
                 raise ValueError(f"{self.name} needs at least one array, got an empty sequence")
         else:
-            for name in self.inputs[len(args) :]:
-                if name not in named:
-                    raise TypeError(f"{self.name}{self.__signature__} is missing its argument {name!r}")
-                args = (*args, named.pop(name))
-            inputs, rest = args[: len(self.inputs)], args[len(self.inputs) :]
+            args = self._arrays(args, named)
+            inputs, rest = args[:arity], args[arity:]
         if len(rest) > len(self.static_names):
             raise TypeError(f"{self.name}{self.__signature__} got {len(rest)} arguments beyond its arrays")
         for name, value in zip(self.static_names, rest, strict=False):

@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from .operations import Composite, Domain, Operation, Primitive, Sample
+from .operations import Composite, Operation, Primitive, Sample
 
 REGISTRY: dict[str, Operation] = {}
 """Every operation by name: what ``tg.<name>``, the property tests and the documentation are made from."""
@@ -57,13 +57,10 @@ def smooth(*_inputs: Any, **_static: Any) -> Any:
 def _declaration(
     kind: type[Operation],
     numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None],
-    domain: Domain | tuple[Domain, ...],
     declared: dict[str, Any],
 ) -> Callable[[Callable[..., Any]], Any]:
     given: Any = numpy if isinstance(numpy, Sequence) else [numpy]
     functions = [f for f in given if f is not None]
-    single = callable(domain) or isinstance(domain[0], (int, float))
-    domains: Any = (domain,) if single else domain
 
     initial: tuple[Any, ...] = (Operation.__init__, kind.__init__)
     known = {name for function in initial for name in function.__kwdefaults__ or ()}
@@ -74,7 +71,7 @@ def _declaration(
         raise TypeError(f"{kind.kind}: numpy= takes NumPy's functions, such as np.tanh, got {numpy!r}")
 
     def declare(forward: Callable[..., Any]) -> Any:
-        made = kind(forward, numpy=functions, domain=domains, **declared)
+        made = kind(forward, numpy=functions, **declared)
         old = REGISTRY.get(made.name)
         if old is not None and _ours(old) and old.__module__ != made.__module__:
             raise ValueError(
@@ -106,7 +103,6 @@ def primitive(
     /,
     *,
     numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None] = (),
-    domain: Domain | tuple[Domain, ...] = (-3.0, 3.0),
     **declared: Any,
 ) -> Any:
     """Declare a primitive: an operation on arrays with a gradient rule of its own.
@@ -123,7 +119,8 @@ def primitive(
     numpy : callable or sequence of callable
         NumPy functions that it answers for when they are applied to tensors; none that has an operation.
     domain : (low, high), callable, or a tuple with one of them per input
-        Where inputs are valid: tests draw them from there. A callable is ``f(rng, shape)``.
+        Where inputs are valid: tests draw them from there, by default from (-3, 3). A callable is
+        ``f(rng, shape)``.
     kinks : callable, optional
         ``kinks(*inputs, **static)`` is the distance from the nearest point without a (second) derivative.
         None says that forward is analytic, and that the complex step gives its exact derivative.
@@ -155,7 +152,7 @@ def primitive(
     ...     return x * x * x
     >>> cube.defvjp(lambda g, _y, x: g * 3 * x * x)
     """
-    declare = _declaration(Primitive, numpy, domain, declared)
+    declare = _declaration(Primitive, numpy, declared)
     return declare if forward is None else declare(forward)
 
 
@@ -164,12 +161,11 @@ def composite(
     /,
     *,
     numpy: Callable[..., Any] | Sequence[Callable[..., Any] | None] = (),
-    domain: Domain | tuple[Domain, ...] = (-3.0, 3.0),
     **declared: Any,
 ) -> Any:
     """Declare a composite; see the module's docstring and the attributes of `Operation`.
 
     ``@composite`` over the forward function, or ``@composite(numpy=..., ...)``.
     """
-    declare = _declaration(Composite, numpy, domain, declared)
+    declare = _declaration(Composite, numpy, declared)
     return declare if forward is None else declare(forward)
