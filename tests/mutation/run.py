@@ -44,6 +44,8 @@ VALUES, CONVENTIONS = "ops/test_values.py", "ops/test_conventions.py"
 PROPERTIES = "ops/test_registry.py"
 TENSORS = "test_tensors.py test_misuse.py"
 TRANSFORMED = "test_autodiff.py test_anomaly.py test_machine.py test_checks.py"
+REDUCED = "ops/test_reductions.py ops/test_rearrange.py"
+CALLED = f"{CONVENTIONS} ops/test_linalg.py ops/test_products.py ops/test_elementwise.py"
 ENGINE = f"test_tape.py {TENSORS} {TRANSFORMED}"
 TESTS = {
     "ops/activations.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
@@ -78,7 +80,7 @@ TESTS = {
     "arrays.py": TENSORS,
     "methods.py": f"{TENSORS} {VALUES} {CONVENTIONS}",
     "tensors.py": f"{TENSORS} {VALUES} {CONVENTIONS} test_tape.py {TRANSFORMED}",
-    "protocols.py": f"{TENSORS} {VALUES} {CONVENTIONS} ops/test_products.py ops/test_elementwise.py",
+    "protocols.py": f"test_protocols.py {TENSORS} {VALUES} {REDUCED} {CALLED}",
 }
 """What is mutated, and the test modules that are tried on it, quickest first: the first failure ends it."""
 
