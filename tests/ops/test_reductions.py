@@ -115,6 +115,14 @@ def test_the_norm_of_a_zero_vector_has_gradient_0(ord: Any) -> None:
     assert g[1].any()
 
 
+@pytest.mark.parametrize("ord", [None, 1, 3, 0.5, np.inf, -1, -2.5, -np.inf])
+def test_a_zero_among_others_gets_gradient_0_and_of_a_negative_order_so_do_they(ord: Any) -> None:
+    """Then the norm is 0, too: of (x, y) near (0, y) it is about abs(x)."""
+    with np.errstate(divide="ignore"):
+        (g,) = gradient(lambda x: np.linalg.norm(x, ord, 1), [[0.0, 3.0], [0.0, -2.0]])
+    np.testing.assert_allclose(g, [[0, 1], [0, -1]] if ord is None or ord > 0 else np.zeros((2, 2)))
+
+
 @pytest.mark.parametrize("ord", [None, 1, 2, 3, 2.5, 0.5, np.inf, -np.inf, -1])
 def test_vector_norms_have_pytorchs_gradients(ord: Any) -> None:
     def theirs(x: Any) -> Any:

@@ -50,7 +50,7 @@ def _vector_norm_vjp(g, y, x, axis=None, keepdims=False, ord=2):
         return g * (x / safe)
     if ord == 1:
         return g * np.sign(x)
-    zero = x == 0
+    zero = (x == 0) | (y == 0)  # of a negative order, the norm is 0 where one element is
     size = np.abs(np.where(zero, 1, x)) / safe
     return g * np.where(zero, 0, np.sign(x) * size ** (ord - 1))
 
