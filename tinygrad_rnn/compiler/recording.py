@@ -206,7 +206,7 @@ class Recording(Observer):
         if (index, k) in self.opaque:
             return self._apply_opaque(entry, index, k, g)
         args = [
-            a if p is None or isinstance(a, Place) else _make(a, p)
+            a if isinstance(a, Place) else self._as_operand(a, p)
             for a, p in zip(entry.args or (), entry.parents, strict=True)
         ]
         out: Any = entry.out
@@ -219,6 +219,15 @@ class Recording(Observer):
         if rule is not None:
             return rule(g, out, *args, **entry.static)[k]
         return entry.primitive.vjps[k](g, out, *args, **entry.static)  # type: ignore[misc]
+
+    def _as_operand(self, a: Any, place: Place | None) -> Any:
+        """An input as a rule gets it: a tensor if it is on the tape, or detached from something that is."""
+        if place is None:
+            kind, key = self._by_array.get(id(a), ("constant", None))
+            if kind == "constant":
+                return a
+            place = key if isinstance(key, Place) else Output(key[0], key[1], a.shape, a.dtype)
+        return _make(a, place)
 
     def _apply_opaque(self, entry: Entry, index: int, k: int, g: Any) -> Any:
         """The same, as one instruction: the rule looks at values (``y > 0``), which no tape shows."""
@@ -250,7 +259,7 @@ class Recording(Observer):
             if not read:
                 template.append(spec(a.shape, a.dtype) if hasattr(a, "shape") else a)
             elif p is None:
-                operands.append(("constant", a))
+                operands.append(self._by_array.get(id(a), ("constant", a)))
                 arrays.append(a)
                 template.append(OPERAND)
             else:

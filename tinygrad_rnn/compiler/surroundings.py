@@ -11,12 +11,12 @@ import hashlib
 import inspect
 import random
 import sys
-import sysconfig
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from operator import is_
+from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -402,10 +402,10 @@ _MAKING = {
 def _library(name: str | None) -> bool:
     """Whether a module is one that nobody changes between two calls: all but the user's own."""
     top = (name or "").split(".")[0]
-    if top in sys.stdlib_module_names or top in ("numpy", __name__.split(".")[0]):
-        return top != "__main__"
+    if top in sys.stdlib_module_names or top == __name__.split(".")[0]:
+        return True
     file = getattr(sys.modules.get(name or ""), "__file__", None) or ""
-    return file.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    return top != "__main__" and not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
 def _state_of(generator: Any) -> Any:

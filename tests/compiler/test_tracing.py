@@ -1,0 +1,474 @@
+"""What a step may depend on: changes are seen, and what no list of instructions can say is refused."""
+
+import collections
+import functools
+import random
+import types
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from comparing import assert_same
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.compiler import surroundings, tracing
+from tinygrad_rnn.nn.states import tensors_of
+
+
+def drawn(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+class Cell(nn.Module):
+    """A cell whose step is a function that is given to it."""
+
+    output_size = 3
+    scale = 2.0
+
+    def __init__(self, step: Any, **attributes: Any) -> None:
+        self.w = nn.Parameter(drawn(3, 3) * 0.5, "float64")
+        self.step_function = step
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def initial_state(self, batch: int) -> Any:
+        return tg.tensor(np.zeros((batch, 3)))
+
+    def helper(self, x: Any) -> Any:
+        return x * FACTOR
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = self.step_function(self, x, h)
+        return h, h
+
+
+def scanned(cell: Any, x: Any) -> Any:
+    return nn.scan(cell, x, tg.tensor(np.zeros((len(x), 3))))
+
+
+X = drawn(2, 5, 3)
+
+# ------------------------------------------------------------------------------------- changes are seen
+
+FACTOR = 2.0
+WEIGHT = tg.tensor(drawn(3, 3, seed=5))
+CONFIG = types.ModuleType("config")
+CONFIG.gain = 2.0  # type: ignore[attr-defined]
+SETTINGS = types.SimpleNamespace(gain=2.0)
+FLAGS = tg.tensor(np.array([True, False, True]))
+
+
+class Slotted:
+    __slots__ = ("gain", "weight")
+
+    def __init__(self) -> None:
+        self.gain, self.weight = 2.0, tg.tensor(drawn(3, 3, seed=5))
+
+    def __call__(self, x: Any) -> Any:
+        return x @ self.weight * self.gain
+
+
+SLOTTED = Slotted()
+
+
+def defaults(cell: Any, x: Any, h: Any, w: Any = WEIGHT, *, v: Any = WEIGHT) -> Any:
+    return np.tanh(x @ w + h @ cell.w + x @ v)
+
+
+def called(function: Any) -> Any:
+    return lambda cell, x, h: np.tanh(function(cell, x) + h @ cell.w)
+
+
+def attribute(name: str, value: Any) -> Any:
+    return lambda cell: setattr(cell, name, value)
+
+
+def written(array: Any) -> Any:
+    """Other values, in place."""
+
+    def change(cell: Any) -> None:
+        array(cell)[...] = drawn(*array(cell).shape, seed=9)
+
+    return change
+
+
+def once(change: Any) -> Any:
+    return lambda cell: change()
+
+
+def twice(x: Any) -> Any:
+    return 2 * x
+
+
+def changed_global(name: str, value: Any) -> Any:
+    return lambda cell: globals().__setitem__(name, value)
+
+
+CHANGES: dict[str, tuple[Any, Any]] = {
+    "operation": (
+        lambda: Cell(lambda c, x, h: c.act(x + h @ c.w), act=tg.tanh),
+        attribute("act", tg.sigmoid),
+    ),
+    "function": (
+        lambda: Cell(lambda c, x, h: c.act(x + h @ c.w), act=lambda a: np.tanh(a)),
+        attribute("act", lambda a: np.tanh(a) * 2),
+    ),
+    "of NumPy": (
+        lambda: Cell(called(lambda c, x: x * float(c.k)), k=np.float32(2)),
+        attribute("k", np.float32(3)),
+    ),
+    "integer of NumPy": (
+        lambda: Cell(called(lambda c, x: x * int(c.k)), k=np.int64(2)),
+        attribute("k", np.int64(3)),
+    ),
+    "type": (lambda: Cell(called(lambda c, x: x * isinstance(c.k, float)), k=1), attribute("k", 1.0)),
+    "sign of zero": (lambda: Cell(called(lambda c, x: x * np.copysign(1, c.k)), k=0.0), attribute("k", -0.0)),
+    "class attribute": (
+        lambda: Cell(called(lambda c, x: x * c.scale)),
+        lambda cell: setattr(Cell, "scale", Cell.scale + 1),
+    ),
+    "method of the class": (
+        lambda: Cell(called(lambda c, x: c.helper(x))),
+        lambda cell: setattr(Cell, "helper", lambda self, x, f=Cell.helper: f(self, 2 * x)),
+    ),
+    "global of a method": (lambda: Cell(called(lambda c, x: c.helper(x))), changed_global("FACTOR", 5.0)),
+    "global tensor": (
+        lambda: Cell(called(lambda c, x: x @ WEIGHT)),
+        once(lambda: WEIGHT.assign_(drawn(3, 3, seed=11))),
+    ),
+    "global of an inner function": (
+        lambda: Cell(called(lambda c, x: sum(x * FACTOR for _ in range(2)))),
+        changed_global("FACTOR", 6.0),
+    ),
+    "global function": (
+        lambda: Cell(called(lambda c, x: twice(x))),
+        changed_global("twice", lambda x: 3 * x),
+    ),
+    "name of a builtin": (lambda: Cell(called(lambda c, x: abs(x))), changed_global("abs", lambda x: 3 * x)),
+    "attribute of a module": (
+        lambda: Cell(called(lambda c, x: x * CONFIG.gain)),
+        once(lambda: setattr(CONFIG, "gain", 3.0)),
+    ),
+    "attribute of a namespace": (
+        lambda: Cell(called(lambda c, x: x * SETTINGS.gain)),
+        once(lambda: setattr(SETTINGS, "gain", 3.0)),
+    ),
+    "dictionary": (
+        lambda: Cell(called(lambda c, x: x * c.d["k"]), d={"k": 2.0}),
+        lambda c: c.d.update(k=3.0),
+    ),
+    "nested list": (
+        lambda: Cell(called(lambda c, x: x * c.d[0][0]), d=[[2.0]]),
+        lambda c: c.d[0].insert(0, 3.0),
+    ),
+    "set": (lambda: Cell(called(lambda c, x: x * (2 if 1 in c.d else 3)), d={1}), lambda c: c.d.clear()),
+    "deque": (
+        lambda: Cell(called(lambda c, x: x * c.d[0]), d=collections.deque([2.0])),
+        lambda c: c.d.appendleft(3.0),
+    ),
+    "tensor in a partial": (
+        lambda: Cell(
+            functools.partial(lambda c, x, h, w: np.tanh(x @ w + h @ c.w), w=tg.tensor(drawn(3, 3)))
+        ),
+        lambda c: c.step_function.keywords["w"].assign_(drawn(3, 3, seed=9)),
+    ),
+    "tensor in a default": (
+        lambda: Cell(defaults),
+        once(lambda: WEIGHT.assign_(drawn(3, 3, seed=13))),
+    ),
+    "default": (
+        lambda: Cell(defaults),
+        once(lambda: setattr(defaults, "__defaults__", (tg.tensor(drawn(3, 3, seed=14)),))),
+    ),
+    "number in a slot": (
+        lambda: Cell(called(lambda c, x: SLOTTED(x))),
+        once(lambda: setattr(SLOTTED, "gain", 3.0)),
+    ),
+    "tensor in a slot": (
+        lambda: Cell(called(lambda c, x: SLOTTED(x))),
+        once(lambda: SLOTTED.weight.assign_(drawn(3, 3, seed=15))),
+    ),
+    "array with a NaN": (
+        lambda: Cell(called(lambda c, x: x * np.nan_to_num(c.a)), a=np.array([np.nan, 1.0, 2.0])),
+        written(lambda c: c.a),
+    ),
+    "tensor of truth values": (
+        lambda: Cell(called(lambda c, x: tg.where(FLAGS, x, 0.0))),
+        once(lambda: FLAGS.assign_(np.array([False, True, False]))),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_change_is_seen(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, change = CHANGES[kind]
+    monkeypatch.setattr(Cell, "scale", Cell.scale)
+    monkeypatch.setattr(Cell, "helper", Cell.helper)
+    for name in ("FACTOR", "twice"):
+        monkeypatch.setitem(globals(), name, globals()[name])
+    monkeypatch.setattr(defaults, "__defaults__", defaults.__defaults__)
+    plain, compiled = make(), tg.compile(make(), backend="numpy")
+    try:
+        before = scanned(compiled, X)[0].numpy()
+        scanned(compiled, X)
+        assert not compiled._engine.around.changed()
+        for cell in (plain, compiled):
+            change(cell)
+        wanted = scanned(plain, X)[0].numpy()
+        assert np.abs(wanted - before).max() > 1e-3
+        assert_same(plain, compiled, scanned, [X])
+        with tg.no_grad():
+            step = compiled.step(X[:, 0])[0].numpy()
+        np.testing.assert_allclose(step, wanted[:, 0], rtol=1e-11)
+    finally:
+        globals().pop("abs", None)
+
+
+def test_what_is_replaced_by_its_like_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = []
+    monkeypatch.setattr(
+        "tinygrad_rnn.compiler.engine.trace", lambda *a: traced.append(a) or tracing.trace(*a)
+    )
+    cell = tg.compile(Cell(called(lambda c, x: x * c.k * c.d[0]), k=float("nan"), d=[2.0]), backend="numpy")
+    for _ in range(3):
+        cell.k, cell.d, cell.note = float("nan"), [2.0], np.ones(3)
+        scanned(cell, X)
+    assert len(traced) == 1
+
+
+def test_the_same_options_are_the_same_program() -> None:
+    cell = tg.compile(Cell(lambda c, x, h: c.act(x + h @ c.w), act=tg.tanh), backend="numpy")
+    results = []
+    for act in (tg.tanh, tg.sigmoid, tg.tanh):
+        cell.act = act
+        results.append(scanned(cell, X)[0].numpy())
+    assert len(cell._engine._traced) == 2
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+# -------------------------------------------------------------------- what depends on values is refused
+
+
+def plus(function: Any) -> Any:
+    """A step with one more term."""
+    return lambda cell, x, h: np.tanh(x + h @ cell.w + function(cell, x, h))
+
+
+def swapped(cell: Any, x: Any, h: Any) -> Any:
+    a, b = (x, h) if (np.abs(x.numpy()) > 100).all() else (h, x)
+    return np.tanh((a - b) @ cell.w)
+
+
+def other_result(cell: Any, x: Any, h: Any) -> Any:
+    a, b = np.tanh(x + h @ cell.w), np.tanh(x - h)
+    return a if len(x) < 100 else b
+
+
+def caught(cell: Any, x: Any, h: Any) -> Any:
+    try:
+        gain = float(x.sum())
+    except Exception:
+        gain = 1.0
+    return np.tanh(gain * x + h @ cell.w)
+
+
+def counted(cell: Any, x: Any, h: Any) -> Any:
+    cell.t += 1
+    return np.tanh(x + h @ cell.w * (1.0 if cell.t < 1000 else 2.0))
+
+
+def noted(cell: Any, x: Any, h: Any) -> Any:
+    cell.seen.append(len(x))
+    return np.tanh(x + h @ cell.w)
+
+
+def kept(cell: Any, x: Any, h: Any) -> Any:
+    cell.last = x.numpy()
+    return np.tanh(x + h @ cell.w)
+
+
+def filled(cell: Any, x: Any, h: Any) -> Any:
+    cell.buffer += 1
+    return np.tanh(x + h @ cell.w)
+
+
+def noted_when_large(cell: Any, x: Any, h: Any) -> Any:
+    if len(x) > 100:
+        cell.seen.append(len(x))
+    return np.tanh(x + h @ cell.w)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "weights by sign": (
+        lambda c, x, h: np.tanh(x + h @ tg.where(c.w > 0, c.w, 0.1 * c.w)),
+        "entry 2, where .*test_tracing.py",
+    ),
+    "norm of weights": (
+        plus(lambda c, x, h: h / np.sqrt((c.w.detach() ** 2).sum())),
+        "divide .*off the tape",
+    ),
+    "copy of weights": (plus(lambda c, x, h: h @ (c.w.numpy() * 1)), "matmul .*off the tape"),
+    "largest weight": (plus(lambda c, x, h: h / float(np.abs(c.w.numpy()).max())), "divide .*off the tape"),
+    "branch on a weight": (plus(lambda c, x, h: h if c.w.numpy()[0, 0] > 0 else 2 * x), "branch in Python"),
+    "rounded": (plus(lambda c, x, h: np.floor(x)), r"entry \d, add .*np.floor, comparisons"),
+    "guard": (plus(lambda c, x, h: x * (abs(x.numpy()).max() < 1e5)), "multiply"),
+    "guard against NaN": (plus(lambda c, x, h: h * (2 if np.isnan(x.numpy()).any() else 1)), "multiply"),
+    "guard against infinity": (plus(lambda c, x, h: h * (2 if np.isinf(x.numpy()).any() else 1)), "multiply"),
+    "where": (plus(lambda c, x, h: tg.where(x > 1e5, x, h)), "where"),
+    "one row": (plus(lambda c, x, h: h * (2 if len(x) == 1 else 1)), "number of rows"),
+    "few rows": (plus(lambda c, x, h: h if len(x) < 100 else -x), "number of rows"),
+    "six rows": (plus(lambda c, x, h: h[: min(len(x), 6)].sum() * 0), "entry .*(getitem|path)"),
+    "squeeze": (
+        lambda c, x, h: np.tanh(x.squeeze() + h.squeeze() @ c.w).reshape(len(x), -1),
+        "entry 1, squeeze",
+    ),
+    "swapped": (swapped, "entry 1, subtract"),
+    "other result": (other_result, "returns is another result"),
+    "bool()": (plus(lambda c, x, h: h if x.sum() else -h), r"by bool\(\), at .*test_tracing.py:\d+"),
+    "float()": (plus(lambda c, x, h: h * float(c.w.sum())), r"by float\(\), at"),
+    "int()": (plus(lambda c, x, h: h * int(x.sum())), r"by int\(\), at"),
+    "item()": (plus(lambda c, x, h: h * x.sum().item()), r"by item\(\), at"),
+    "tolist()": (plus(lambda c, x, h: h * x.tolist()[0][0]), r"by tolist\(\), at"),
+    "format": (plus(lambda c, x, h: h * len(f"{x.sum():.2f}")), "by a format, at"),
+    "text": (plus(lambda c, x, h: h * len(f"{x}")), r"by repr\(\), at"),
+    "caught": (caught, r"by float\(\), at"),
+    "attribute": (kept, "its step changes last"),
+    "counter": (counted, "its step changes t,"),
+    "list": (noted, "its step changes seen"),
+    "array": (filled, "its step changes buffer"),
+    "list, for many rows": (noted_when_large, "its step changes seen for some values"),
+    "random numbers of NumPy": (plus(lambda c, x, h: h * np.random.random()), "random numbers"),  # noqa: NPY002
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_depends_on_values_is_refused(kind: str) -> None:
+    def make() -> Any:
+        return Cell(step, t=0, seen=[], buffer=np.zeros(2))
+
+    step, reason = REFUSED[kind]
+    plain, compiled = make(), tg.compile(make(), backend="numpy")
+    before = dict(vars(compiled))
+    compiled.input_size = 3
+    with pytest.raises(RuntimeError, match=f"Cell is not compiled: .*{reason}"):
+        compiled.plan()
+    del compiled.input_size
+    assert vars(compiled) == before
+    assert compiled.seen == []
+    with pytest.warns(RuntimeWarning, match=reason):
+        got = scanned(compiled, X)[0].numpy()
+    if "random" not in kind:
+        np.testing.assert_array_equal(got, scanned(plain, X)[0].numpy())
+    assert compiled.seen == plain.seen
+    assert compiled.t == plain.t
+    np.testing.assert_array_equal(compiled.buffer, plain.buffer)
+
+
+def test_detached_parameters_are_read_when_the_loop_runs() -> None:
+    for step in (plus(lambda c, x, h: h @ c.w.detach()), plus(lambda c, x, h: h @ c.w.numpy() * x)):
+        plain, compiled = Cell(step), tg.compile(Cell(step), backend="numpy")
+        for seed in (1, 2):
+            assert_same(plain, compiled, scanned, [X])
+            for cell in (plain, compiled):
+                cell.w.assign_(drawn(3, 3, seed=seed))
+        assert "looped back" in str(compiled.plan())
+
+
+def test_tensors_with_one_array_are_told_apart() -> None:
+    w = nn.Parameter(drawn(3, 3), "float64")
+    frozen = w.detach()
+
+    def cell(x: Any, h: Any) -> Any:
+        h = np.tanh(x @ frozen + h @ w.detach() + h @ w)
+        return h, h
+
+    compiled = tg.compile(cell, backend="numpy")
+    for seed in (1, 2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            got = scanned(compiled, X)[0].numpy()
+        np.testing.assert_allclose(got, scanned(cell, X)[0].numpy(), rtol=1e-11)
+        w.assign_(drawn(3, 3, seed=seed))
+
+
+# ------------------------------------------------------------------------- what tracing leaves as it was
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_function_finds_everything_as_it_was(fails: bool) -> None:
+    w, seen, known, members = nn.Parameter(drawn(3, 3), "float64"), [1], {"a": 1, "b": 2}, {1}
+    frozen, buffer, rng, t = tg.tensor(drawn(3)), np.zeros(3), np.random.default_rng(0), 0
+    arrays = (w.data, frozen.data)
+
+    def cell(x: Any, h: Any) -> Any:
+        nonlocal t
+        t += 1
+        seen.append(t)
+        known["a"] = t
+        known[t] = t
+        known.pop("b", None)
+        members.add(t)
+        buffer[0] += rng.random() + np.random.random() + random.random()  # noqa: NPY002
+        globals()["FACTOR"] += 1
+        Cell.scale += 1
+        if fails:
+            raise ValueError("too much")
+        h = np.tanh(x @ w + h * frozen * t + FACTOR)
+        return h, h
+
+    compiled = tg.compile(cell, backend="numpy")
+    states = (rng.bit_generator.state, random.getstate(), np.random.get_state()[1].copy())  # noqa: NPY002
+    before = (FACTOR, Cell.scale)
+    compiled._cell.input_size = 3
+    compiled._cell.initial_state = lambda batch: tg.tensor(np.zeros((batch, 3)))
+    with pytest.raises(RuntimeError, match="ValueError: too much" if fails else "its step changes"):
+        compiled.plan()
+    assert (seen, known, members, t) == ([1], {"a": 1, "b": 2}, {1}, 0)
+    assert (FACTOR, Cell.scale) == before
+    assert rng.bit_generator.state == states[0]
+    assert random.getstate() == states[1]
+    np.testing.assert_array_equal(np.random.get_state()[1], states[2])  # noqa: NPY002
+    np.testing.assert_array_equal(buffer, np.zeros(3))
+    assert w.data is arrays[0]
+    assert frozen.data is arrays[1]
+    assert w.requires_grad
+    assert not frozen.requires_grad
+
+
+@pytest.mark.parametrize("make", [lambda h: (h,), lambda h: ((h,),)])
+def test_a_state_of_another_structure_is_refused(make: Any) -> None:
+    def cell(x: Any, h: Any) -> Any:
+        h = np.tanh(x + tensors_of(h)[0])
+        return h, make(h)
+
+    compiled = tg.compile(cell, backend="numpy")
+    with pytest.warns(
+        RuntimeWarning, match=r"a state of the structure \. becomes one of the structure \(+\.\)+"
+    ):
+        _, state = scanned(compiled, X)
+    wanted = scanned(cell, X)[1]
+    while isinstance(wanted, tuple):
+        (state,), (wanted,) = state, wanted
+    np.testing.assert_array_equal(state, wanted)
+
+
+def test_a_cell_that_looks_tokens_up_says_that_its_x_is_of_integers() -> None:
+    table = nn.Embedding(7, 3, rng=0)
+
+    def cell(x: Any, h: Any) -> Any:
+        h = np.tanh(table(x) + h)
+        return h, h
+
+    x, start = np.arange(6).reshape(2, 3), tg.tensor(np.zeros((2, 3), "float32"))
+    with pytest.warns(RuntimeWarning, match="its x is int64: only .*nn.Embedding"):
+        y, _ = nn.scan(tg.compile(cell, backend="numpy"), x, start)
+    np.testing.assert_array_equal(y.numpy(), nn.scan(cell, x, start)[0].numpy())
+
+
+def test_libraries_are_not_visited() -> None:
+    around = surroundings.Surroundings(nn.LSTMCell(3, 4, rng=0))
+    assert not around._spaces
+    assert not any(surroundings._library(name) for name in ("__main__", __name__))
+    assert all(surroundings._library(name) for name in ("numpy", "json", "tinygrad_rnn.nn", "pytest"))
