@@ -219,6 +219,17 @@ UNARY = {
     ),
     "half": lambda a: a / 2 - 1,
     "detached": lambda a: a * a.detach(),
+    "shared": lambda a: a + np.full((len(a), 1), 0.5, a.dtype),
+    "ones": lambda a: a * np.ones((len(a), WIDTH), a.dtype),
+    "bounded above": lambda a: np.clip(a, -np.inf, 0.5),
+    "unbounded": lambda a: np.minimum(np.maximum(a, -np.inf), np.inf),
+    "normalised": lambda a: (
+        (a - a.mean(axis=-1, keepdims=True)) / np.sqrt(a.var(axis=-1, keepdims=True) + 0.1)
+    ),
+    "spread": lambda a: np.exp(-a.var(axis=1, keepdims=True)) * a,
+    "gated": lambda a: tg.sigmoid(a[:, 1:2]) * a,
+    "led": lambda a: tg.concatenate([np.ones((len(a), 1), a.dtype), a[:, 1:]], axis=1),
+    "unequal": lambda a: tg.concatenate([a[:, :3] * a[:, 1:], np.tanh(a[:, 3:])], axis=1),
 }
 BINARY = {
     "add": lambda a, b: a + b,
@@ -227,6 +238,10 @@ BINARY = {
     "divide": lambda a, b: a / (1 + b * b),
     "maximum": np.maximum,
     "minimum": np.minimum,
+    "crossed": lambda a, b: tg.concatenate([b[:, 1:3], a[:, :2]], axis=1),
+    "beside": lambda a, b: tg.concatenate([a, np.tanh(b)], axis=-1)[:, 3:7],
+    "weighted": lambda a, b: a * b.mean(axis=-1, keepdims=True),
+    "led by": lambda a, b: a + np.exp(-b[:, :1] * b[:, :1]),
 }
 MIXED = {
     "linear": lambda a, p: tg.linear(a, p),
@@ -234,6 +249,9 @@ MIXED = {
     "bias": lambda a, p: a + p[0],
     "gain": lambda a, p: a * np.exp(-np.square(p[1])),
     "column": lambda a, p: (p @ a.T).T,
+    "everywhere": lambda a, p: a + np.ones((len(a), 1), a.dtype) * p[0],
+    "joined": lambda a, p: tg.concatenate([a, a * a], axis=1) @ tg.concatenate([p, p / 2], axis=0),
+    "biased": lambda a, p: tg.linear(tg.concatenate([np.ones((len(a), 1), a.dtype), a[:, 1:]], axis=1), p),
 }
 
 
@@ -324,6 +342,97 @@ def test_nothing_is_overwritten_that_is_still_read(step: Any, backend: str) -> N
     composed = Threefold(step)
     compiled = compiled_twin(composed, backend)
     assert_same(composed, compiled, scanned, [np.random.default_rng(0).standard_normal((3, 5, WIDTH))])
+
+
+def repeated(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """A product of one feature that is repeated."""
+    a = np.tanh(x + (a.mean(axis=1, keepdims=True) + np.zeros((len(x), WIDTH))) @ cell.p0)
+    return a, (a, np.broadcast_to(c[:, :1], (len(x), WIDTH)) @ cell.p1, c)
+
+
+def of_several_widths(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """Results of one width that are made of those of another, and these of them again."""
+    v = x + a @ cell.p0
+    normal = (v - v.mean(axis=-1, keepdims=True)) / np.sqrt(v.var(axis=-1, keepdims=True) + 1e-3)
+    gate = np.exp(np.tanh(b[:, :1]))
+    return normal * 2, (normal, (b + gate) * x, np.tanh(c * (b + gate * x)[:, 1:3]))
+
+
+def moved(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """Cotangents that are parts of others, of other widths."""
+    return x * a, (tg.concatenate([c, np.tanh(a[:, 2:])], axis=1), b * x, a[:, :2])
+
+
+def constant(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """Constants, and parameters, of which each row has its own."""
+    ones, zeros = np.ones((len(x), 1)), np.zeros_like(b.numpy())
+    bias = ones * cell.p1[0]
+    joined = tg.concatenate([x[:, :3], ones * cell.p0[0, :1]], axis=1)
+    a = np.tanh(joined + tg.concatenate([ones, a[:, 1:]], axis=1) @ cell.p0)
+    return a + zeros + bias @ cell.p1, (a + 2 * ones, bias, c + zeros[:, :2])
+
+
+def unbounded(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """Constants that are not finite."""
+    a = np.tanh(np.clip(x, -np.inf, 0.5) + np.minimum(np.maximum(a, -np.inf), np.inf) @ cell.p0)
+    return a, (a, np.clip(b * x, -0.5, np.inf), c * np.nan)
+
+
+@pytest.mark.parametrize("step", [repeated, of_several_widths, moved, constant, unbounded])
+def test_constants_and_widths(step: Any) -> None:
+    composed = Threefold(step)
+    rng = np.random.default_rng(0)
+    with kernels_in_python():
+        for backend in ("numpy", "numba"):
+            compiled = compiled_twin(composed, backend)
+            assert_same(composed, compiled, scanned, [rng.standard_normal((3, 5, WIDTH))])
+            x, state = tg.tensor(rng.standard_normal((4, WIDTH))), composed.initial_state(4)
+            with tg.no_grad():
+                wanted, got = composed(x, state), compiled.step(x, state)
+            for w, g in zip(tensors_of(wanted), tensors_of(got), strict=True):
+                np.testing.assert_allclose(g.numpy(), w.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", [NUMBA])
+def test_constants_that_are_not_finite(backend: str) -> None:
+    composed = Threefold(unbounded)
+    compiled = compiled_twin(composed, backend)
+    assert_same(composed, compiled, scanned, [np.random.default_rng(0).standard_normal((3, 5, WIDTH))])
+    assert "kernel of numba" in str(compiled.plan())
+
+
+class Narrow(nn.Module):
+    """A cell with as many features as it is told, be it none."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        rng = np.random.default_rng(0)
+        self.output_size = hidden_size
+        self.w = nn.Parameter(rng.standard_normal((input_size, hidden_size)), "float64")
+        self.u = nn.Parameter(rng.standard_normal((hidden_size, hidden_size)), "float64")
+
+    def initial_state(self, batch: int) -> Any:
+        return tg.tensor(np.zeros((batch, self.output_size)))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = np.tanh(x @ self.w + h @ self.u)
+        return h, h
+
+
+@pytest.mark.parametrize("sizes", [(0, 4), (3, 0), (0, 0)])
+def test_no_features(sizes: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 5, sizes[0]))
+    with kernels_in_python():
+        for composed in (Narrow(*sizes), *([nn.LSTM(*sizes, rng=0, dtype="float64")] if sizes[1] else [])):
+            for backend in ("numpy", "numba"):
+                compiled = compiled_twin(composed, backend)
+                for lengths in (None, np.array([2, 5, 0])):
+
+                    def run(module: Any, x: Any, lengths: Any = lengths) -> Any:
+                        if isinstance(module, nn.LSTM):
+                            return module(x, lengths=lengths)
+                        return nn.scan(module, x, lengths=lengths)
+
+                    assert_same(composed, compiled, run, [x])
 
 
 def positive_only(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:

@@ -58,7 +58,7 @@ class _Kernel:
         """A statement that multiplies all rows by a matrix."""
         a, w = i.read
         linear = self.stages.product(i) == "linear"
-        root, offset = self.stages.root(a)
+        root, offset = self.stages.root(a, in_rows=True)
         if root not in self.stages.locations:
             raise NotFused("a product of something that is not in memory")
         source = self.stages.locations[root].inside(offset, offset + width(a))

@@ -81,10 +81,15 @@ class Stages:
             return source, 0
         return None
 
-    def root(self, v: Value) -> tuple[Value, int]:
-        """The value that a view, or a view of a view, shows, and from which feature on."""
+    def root(self, v: Value, in_rows: bool = False) -> tuple[Value, int]:
+        """The value that a view, or a view of a view, shows, and from which feature on.
+
+        With ``in_rows``, one whose features lie side by side, which those of a repeated feature do not.
+        """
         start = 0
         while v not in self.locations and (found := self.alias(v)) is not None:
+            if in_rows and width(found[0]) < width(v):
+                break
             v, offset = found
             start += offset
         return v, start
@@ -203,7 +208,7 @@ class Stages:
         for i in self.body:
             by_rows = self.product(i) or i.name == "scatter"
             for read in i.read:
-                root, _ = self.root(read)
+                root, _ = self.root(read, in_rows=bool(self.product(i)) and read.rowwise)
                 if root in self.made_by and (
                     by_rows or (root not in self.free and self._stages[root] != self.at(i))
                 ):

@@ -1,0 +1,87 @@
+"""Memory that is used again: what may be given away of it, and when it comes back."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.compiler.layout import Lease, Pool
+from tinygrad_rnn.ops.operations import Primitive
+
+VIEWS = {
+    "itself": lambda a: a,
+    "part": lambda a: a[1:, ::2],
+    "turned": lambda a: a.T.reshape(2, 6),
+    "windows": lambda a: sliding_window_view(a, 2, axis=1),
+    "strided": lambda a: as_strided(a, (2, 2)),
+    "bytes": lambda a: np.frombuffer(memoryview(a), a.dtype),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_what_goes_back_is_copied_before(view: Any) -> None:
+    lease = Lease(Pool())
+    a = lease.take((3, 4), np.dtype("float64"))
+    assert not np.may_share_memory(lease.kept(view(a)), a)
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_what_does_not_go_back_is_not_copied(view: Any) -> None:
+    lease = Lease(Pool())
+    lease.take((3, 4), np.dtype("float64"))
+    b = view(np.ones((3, 4)))
+    assert lease.kept(b) is b
+
+
+windows = Primitive(lambda x: sliding_window_view(x, 2, axis=1))
+windows.name = "windows"
+windows.defvjp(
+    lambda g, _y, _x: np.pad(g[..., 0], ((0, 0), (0, 1))) + np.pad(g[..., 1], ((0, 0), (1, 0))),
+)
+
+
+class Windows(nn.Module):
+    """An output, and what is saved for the way back, that are views of what goes back at once."""
+
+    output_size = 3
+
+    def __init__(self) -> None:
+        self.w = nn.Parameter(np.random.default_rng(0).standard_normal((3, 3)), "float64")
+
+    def initial_state(self, batch: int) -> Any:
+        return tg.tensor(np.zeros((batch, 3)))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        pairs = windows(np.exp(x * 2))
+        return pairs, np.tanh(x + pairs.sum(axis=(1, 2))[:, None] * h @ self.w)
+
+
+def test_results_stay_what_they_are() -> None:
+    rng = np.random.default_rng(0)
+    compiled, x = tg.compile(Windows(), backend="numpy"), rng.standard_normal((2, 5, 3))
+    y, _ = nn.scan(compiled, x)
+    before = y.numpy().copy()
+    np.testing.assert_allclose(before, nn.scan(Windows(), x)[0].numpy(), rtol=1e-12)
+    nn.scan(compiled, rng.standard_normal((2, 5, 3)))
+    np.testing.assert_array_equal(y.numpy(), before)
+
+
+def test_the_collector_may_give_arrays_back_at_any_line() -> None:
+    pool, done = Pool(), threading.Event()
+
+    def arrays() -> Any:
+        yield np.empty(3)
+        pool.give([np.empty(4)])  # as a lease does that the garbage collector finds just now
+        yield np.empty(3)
+
+    def give() -> None:
+        pool.give(arrays())
+        done.set()
+
+    threading.Thread(target=give, daemon=True).start()
+    assert done.wait(10), "it waits for itself"
+    assert pool.take((4,), np.dtype("float64")).shape == (4,)
