@@ -366,6 +366,36 @@ def test_what_depends_on_values_is_refused(kind: str) -> None:
     np.testing.assert_array_equal(compiled.buffer, plain.buffer)
 
 
+def test_a_cell_that_changes_with_every_call_is_not_traced_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    traced = []
+    monkeypatch.setattr(
+        "tinygrad_rnn.compiler.engine.trace", lambda *a: traced.append(a) or tracing.trace(*a)
+    )
+    cell = tg.compile(Cell(counted, t=0), backend="numpy")
+    with pytest.warns(RuntimeWarning, match="its step changes t"):
+        scanned(cell, X)
+    for _ in range(8):
+        scanned(cell, X)
+    assert len(traced) == 3
+    assert cell.t == 9 * X.shape[1]
+
+
+def prepared(cell: Any, x: Any, h: Any) -> Any:
+    if not hasattr(cell, "eye"):
+        cell.eye = np.eye(3)
+    return np.tanh(x @ cell.eye + h @ cell.w)
+
+
+def test_what_the_first_step_prepares_is_there_for_the_next_call() -> None:
+    cell = tg.compile(Cell(prepared), backend="numpy")
+    with pytest.warns(RuntimeWarning, match="its step changes eye"):
+        scanned(cell, X)
+    assert_same(Cell(prepared), cell, scanned, [X])
+    assert "looped back" in str(cell.plan())
+
+
 def test_detached_parameters_are_read_when_the_loop_runs() -> None:
     for step in (plus(lambda c, x, h: h @ c.w.detach()), plus(lambda c, x, h: h @ c.w.numpy() * x)):
         plain, compiled = Cell(step), tg.compile(Cell(step), backend="numpy")

@@ -25,11 +25,14 @@ from .programs import Program, Single
 from .report import Report
 from .single import Ready, contiguous
 from .surroundings import Surroundings
-from .tracing import Signature, trace
+from .tracing import Changing, Signature, trace
 from .writing import Writer
 
 _MANY = 64
 """Traces that are kept, of a cell whose options are changed ever again."""
+
+_TRIES = 3
+"""Traces of a cell whose step changes what it is compiled for: it may have done so for the last time."""
 
 _LARGE = 8192
 """Bytes of one step of the widest value, from which on NumPy does elementwise work inside the loop."""
@@ -73,6 +76,7 @@ class Engine:
         self.backend = backend
         self.pool = Pool()
         self._traced: dict[Any, Traced | Unsupported] = {}
+        self._changing: list[Changing] = []
         self._said: set[str] = set()
         self.around: Any = None
         self._ready: dict[Any, Ready] = {}
@@ -117,6 +121,8 @@ class Engine:
             around.options, tuple([(t.shape, t.dtype) for t in tensors]),
         )  # fmt: skip
         if key not in self._traced:
+            if len(self._changing) == _TRIES:
+                return self._changing[-1], tensors
             if len(self._traced) >= _MANY:
                 self._traced.clear()
             like = refilled(state, [_make(np.empty(0), None)] * len(states))
@@ -126,6 +132,8 @@ class Engine:
                 self._traced[key] = Traced(step, signature)
             except Unsupported as reason:
                 self._traced[key] = reason.with_traceback(None)
+                if isinstance(reason, Changing):
+                    self._changing.append(reason)
         return self._traced[key], tensors
 
     def program(

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from operator import is_
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from ..tensors import Tensor
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
 _GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 _NOTHING = object()
+_PACKAGE = __name__.split(".")[0]
 _OWN = ("_parameters", "_children", "_parent", "_key", "_name", "_engine")
 """Attributes that say where a module stands, or are looked at by themselves."""
 
@@ -60,8 +61,9 @@ class Surroundings:
         self._arrays: list[tuple[str, np.ndarray, tuple[int, ...], bytes]] = []
         self._fixed: list[tuple[str, Tensor, np.ndarray]] = []
         self._generators: list[Any] = []
-        self._classes: dict[type, None] = {}
         self._spaces: list[tuple[str, Any]] = []
+        self._classes: dict[type, Any] = {}
+        self._sizes: list[tuple[str, Any, int]] = []
         self._read: dict[str, None] = dict.fromkeys(("forward", "__call__"))
         self._seen: dict[int, Any] = {}
         self._visit("", cell)
@@ -95,6 +97,9 @@ class Surroundings:
                     return name
             for name, owner, key, value in self._single:
                 if owner.get(key, _NOTHING) is not value:
+                    return name
+            for name, space, size in self._sizes:
+                if len(space) != size:
                     return name
             for name, tensor, array in self._fixed:
                 if tensor._data is not array:
@@ -133,8 +138,8 @@ class Surroundings:
             members.update(copy)
         for _, owner, key, value in self._single:
             if owner.get(key, _NOTHING) is not value:
-                if not isinstance(owner, dict):
-                    owner.put(key, value)
+                if isinstance(owner, MappingProxyType):
+                    setattr(next(c for c, space in self._classes.items() if space is owner), key, value)
                 elif value is _NOTHING:
                     del owner[key]
                 else:
@@ -214,13 +219,15 @@ class Surroundings:
                     self._alone(name, known, name)
 
     def _visit_class(self, prefix: str, kind: type) -> None:
-        """Look at what the code reads by name; where all of it is a library's, at nothing."""
-        if all(_library(base.__module__) for base in kind.__mro__):
-            return
-        for base in kind.__mro__[:-1]:
+        """Look at what the code reads by name, also the methods that are this package's; not at libraries."""
+        bases = [base for base in kind.__mro__ if not _library(base.__module__)]
+        if bases:
+            bases += [base for base in kind.__mro__ if base.__module__.startswith(_PACKAGE)]
+        for base in bases:
             if base not in self._classes:
-                self._classes[base] = None
-                self._spaces.append((prefix, _Space(base)))
+                self._classes[base] = space = vars(base)
+                self._spaces.append((prefix, space))
+                self._sizes.append((prefix + "__class__", space, len(space)))
 
     def _visit_module(self, prefix: str, module: ModuleType) -> None:
         if not _library(module.__name__):
@@ -234,17 +241,13 @@ class Surroundings:
                 (prefix, space, name)
                 for prefix, space in self._spaces
                 for name in space
-                if (name in self._read or (isinstance(space, _Space) and _operator(name)))
-                and (id(space), name) not in done
+                if (name in self._read or _operator(space, name)) and (id(space), name) not in done
             ]
             if not new:
                 break
             for prefix, space, name in new:
                 done.add((id(space), name))
                 self._alone(prefix + name, space, name)
-        for prefix, space in self._spaces:
-            if isinstance(space, _Space):
-                self._single.append((prefix + "__class__", space, len, len(space)))
 
     def _alone(self, name: str, owner: Any, key: Any) -> None:
         value = owner.get(key, _NOTHING)
@@ -315,11 +318,11 @@ class _Attributes:
     def __getitem__(self, key: Any) -> Any:
         return getattr(self.owner, key)
 
-    def put(self, key: Any, value: Any) -> None:
-        if value is _NOTHING:
-            delattr(self.owner, key)
-        else:
-            setattr(self.owner, key, value)
+    def __setitem__(self, key: Any, value: Any) -> None:
+        setattr(self.owner, key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        delattr(self.owner, key)
 
 
 class _Variable(_Attributes):
@@ -332,24 +335,11 @@ class _Variable(_Attributes):
             return default
 
 
-class _Space(_Attributes):
-    """The attributes that a class itself has; under `len`, how many they are."""
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return len(self) if key is len else vars(self.owner).get(key, default)
-
-    def __getitem__(self, key: Any) -> Any:
-        return vars(self.owner)[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(vars(self.owner))
-
-    def __len__(self) -> int:
-        return len(vars(self.owner))
-
-    def put(self, key: Any, value: Any) -> None:
-        if key is not len:  # what has been added has a name that nothing reads
-            super().put(key, value)
+def _operator(space: Any, name: str) -> bool:
+    """Whether Python calls a method of this name, of a user's class, for an operator, a lookup or a loop."""
+    if not (name[:2] == "__" == name[-2:] and isinstance(space, MappingProxyType)):
+        return False
+    return name not in _MAKING and not _library(space["__module__"])
 
 
 def _first_difference(table: Mapping[Any, Any], keys: list[Any], values: tuple[Any, ...]) -> str:
@@ -384,11 +374,6 @@ def _names(code: CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _operator(name: str) -> bool:
-    """Whether Python calls a method of this name for an operator, a lookup or a loop."""
-    return name[:2] == "__" == name[-2:] and name not in _MAKING
-
-
 _MAKING = {
     "__init__", "__new__", "__init_subclass__", "__doc__", "__module__", "__dict__", "__weakref__",
     "__slots__", "__annotations__", "__qualname__", "__repr__", "__str__", "__reduce__", "__reduce_ex__",
@@ -402,7 +387,7 @@ _MAKING = {
 def _library(name: str | None) -> bool:
     """Whether a module is one that nobody changes between two calls: all but the user's own."""
     top = (name or "").split(".")[0]
-    if top in sys.stdlib_module_names or top == __name__.split(".")[0]:
+    if top in sys.stdlib_module_names or top == _PACKAGE:
         return True
     file = getattr(sys.modules.get(name or ""), "__file__", None) or ""
     return top != "__main__" and not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)

@@ -40,6 +40,10 @@ class Signature:
     like: Any = field(compare=False)
 
 
+class Changing(Unsupported):
+    """The step changes something, and so, perhaps in every call, what the cell would be compiled for."""
+
+
 @contextmanager
 def on_tape(tensors: Sequence[Tensor]) -> Iterator[None]:
     """All of them leaves for a while, frozen ones too, so that what is made of them is recorded."""
@@ -142,8 +146,8 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     Raises
     ------
     Unsupported
-        With the reason, and the entry, if the step differs from call to call in more than its numbers, if
-        it changes anything, or if its rows are not independent.
+        With the reason, and the entry, if the step differs from call to call in more than its numbers, or
+        if its rows are not independent; `Changing`, if it changes something.
     """
     cell = twin(cell)
     around = Surroundings(cell)
@@ -158,7 +162,7 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
         first = recorded(_PROBES[0])
         change = around.difference()
         if change is not None:
-            raise Unsupported(f"its step changes {change}, which no compiled step would do")
+            raise Changing(f"its step changes {change}, which no compiled step would do")
         halves = [recorded(p) for p in _PROBES if not p.backward]
         while True:
             recordings = [first, *[recorded(p) for p in _PROBES[1:] if p.backward]]
@@ -171,7 +175,7 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
         _check_rows(function, signature, first)
         change = around.difference()
         if change is not None:
-            raise Unsupported(f"its step changes {change} for some values, which no compiled step would do")
+            raise Changing(f"its step changes {change} for some values, which no compiled step would do")
     return step
 
 
