@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparing import BACKENDS, NUMBA
+from comparing import BACKENDS, NUMBA, assert_same
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -77,3 +77,26 @@ def test_a_loop_that_is_no_kernel_is_not_fused(backend: str) -> None:
 def test_a_tape_names_the_compiled_cell() -> None:
     y, _ = tg.compile(nn.LSTM(3, 4, rng=0), backend="numpy")(np.zeros((2, 5, 3), "float32"))
     assert "call=<compiled LSTMCell, 5 steps>)" in str(tg.Tape(y))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_no_state_needs_waits_for_the_end_of_the_loop(backend: str) -> None:
+    """From a product on: elementwise work stays where its operands are."""
+    rng = np.random.default_rng(0)
+    w, v = (nn.Parameter(rng.standard_normal(s), "float64") for s in ((3, 3), (3, 7)))
+
+    def cell(x: Any, h: Any) -> Any:
+        gate = tg.sigmoid(x) * h
+        h = tg.tanh(x + h @ w)
+        return tg.softmax((h * gate) @ v, axis=-1), h
+
+    def call(cell: Any, x: Any) -> Any:
+        return nn.scan(cell, x, tg.tensor(np.zeros((3, 3))), lengths=[4, 0, 2])
+
+    compiled = tg.compile(cell, backend=backend)
+    assert_same(cell, compiled, call, [rng.standard_normal((3, 4, 3))])
+    rows = compiled.plan().rows
+    after = [text.split(" = ")[1] for when, text, *_ in rows if when == "after"]
+    assert [text.partition("(")[0] for text in after] == ["matmul", "softmax"]
+    assert not [text for when, text, *_ in rows if when in ("looped", "fused") and ", v)" in text]
+    assert next(row for row in rows if row[0] == "after")[2:] == (8, 8 * 7 * 8, 8 * 2 * 3 * 7)

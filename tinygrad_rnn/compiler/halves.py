@@ -34,29 +34,39 @@ def forward(w: Writer) -> str:
     """``forward(L, take, scratch, x, states, parameters) -> y, final states, saved``."""
     plan, step = w.plan, w.step
     w.begin("forward(L, take, scratch, x, states, parameters)", {step.x: "x"})
-    w.once([*plan.hoisted, *plan.loop])
+    w.once([*plan.hoisted, *plan.loop, *plan.after])
     _histories(w)
     locations = {v: Location("reads", f"h{s}") for s, v in enumerate(step.states)}
     locations[step.x] = Location("steps", "x")
-    for i in plan.hoisted:  # what backward does not read goes back at once
-        w.straight([i], "take" if plan.saved.intersection(i.outputs) else "scratch")
+    for i in plan.hoisted:
+        w.straight([i], _memory(plan, *i.outputs))
         locations.update({o: Location("steps", w.names[o]) for o in i.outputs})
     locations.update({v: Location("writes", f"h{s}") for v, s in w.home.items()})
+    later = {v for i in plan.after for v in i.read}
     for i in plan.loop:
         for v in i.outputs:
-            if v not in w.home and (v in plan.saved or v is step.y):
-                w.allocate(array_name(v), v, "L.rows", "L.new" if v is step.y else "take")
+            if v not in w.home and (v in plan.saved or v is step.y or v in later):
+                w.allocate(array_name(v), v, "L.rows", _memory(plan, v))
                 locations[v] = Location("steps", array_name(v))
     copies: Copies = [
         (v, Location("writes", f"h{s}")) for s, v in enumerate(step.new_states) if w.home.get(v) != s
     ]
     w.loop(plan.loop, locations, copies, back=False)
+    in_loop = {o for i in plan.loop for o in i.outputs}
+    w.names.update({v: w.all_rows(v) for v in later if v in in_loop or v in step.states})
+    for i in plan.after:
+        w.straight([i], _memory(plan, *i.outputs))
     y = w.all_rows(step.y)
     if step.y is step.x or step.y in step.states:
         y = f"np.array({y})"
     finals = ", ".join([f"L.finals(h{s})" for s in range(len(step.states))])
     w.write(f"return {y}, [{finals}], ({''.join(n + ', ' for n in _kept(w))})")
     return "\n".join(w.lines)
+
+
+def _memory(plan: Plan, *values: Value) -> str:
+    """Where memory for the rows of all steps comes from; what backward does not read goes back at once."""
+    return "L.new" if plan.step.y in values else "take" if plan.saved.intersection(values) else "scratch"
 
 
 def _histories(w: Writer) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import ops
+from .forms import product_kind
 from .instructions import ROWS, Instruction, Instructions, Step, Unsupported, Value
 from .passes import (
     demoted,
@@ -39,6 +40,8 @@ class Plan:
         On the inputs of all steps, before the forward loop.
     loop : list of Instruction
         The forward loop's body.
+    after : list of Instruction
+        On the rows of all steps, after the forward loop: products that no state needs, and what follows.
     local : list of Instruction
         Backward, but without cotangents of the states: for all steps, before the backward loop.
     back : list of Instruction
@@ -53,6 +56,7 @@ class Plan:
     once: Instructions
     hoisted: Instructions
     loop: Instructions
+    after: Instructions
     local: Instructions
     back: Instructions
     sunk: Instructions
@@ -109,15 +113,32 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
     hoisted = [i for i in hoisted if stuck.isdisjoint(i.outputs)]
     if fused:
         hoisted, loop = demoted(hoisted, loop, {y, *new_states})
+    loop, after = _parted(loop, new_states) if hoist else (loop, [])
     local, back, sunk, more, wanted = _backward_phases(step, backward, gold, wanted, fused, numbers)
-    made = {o for i in (*hoisted, *loop) for o in i.outputs}
+    made = {o for i in (*hoisted, *loop, *after) for o in i.outputs}
     saved = {v for i in (*local, *back, *sunk) for v in i.read if v in made}
     saved |= {v for v in (*gold, *wanted) if v in made}
     result = Plan(
-        _with(step, y, new_states, gold, wanted), once + more, hoisted, loop, local, back, sunk, saved
+        _with(step, y, new_states, gold, wanted), once + more, hoisted, loop, after, local, back, sunk, saved
     )
     _check_stored(result)
     return result
+
+
+def _parted(loop: Instructions, new_states: Sequence[Value]) -> tuple[Instructions, Instructions]:
+    """The forward loop, and what can wait for its end.
+
+    Elementwise work stays where its operands are; a product, as of an output layer, is worth the memory of
+    what it reads, which mostly is the history of a state.
+    """
+    needed = set(live(loop, new_states))
+    free = [i for i in loop if i not in needed]
+    heavy = depending(free, [o for i in free if product_kind(i) for o in i.outputs])
+    after = [i for i in free if not heavy.isdisjoint(i.outputs)]
+    made = {o for i in loop for o in i.outputs}
+    if not all(v.rowwise for i in after for v in (*i.read, *i.outputs) if v in made):
+        return loop, []
+    return [i for i in loop if i not in set(after)], after
 
 
 def _backward_phases(
@@ -184,7 +205,7 @@ def _check_stored(p: Plan) -> None:
         *(v for i in p.loop for v in i.read if v in {o for j in p.hoisted for o in j.outputs}),
         *(v for i in p.sunk for v in i.read if v in {o for j in p.back for o in j.outputs}),
     }  # fmt: skip
-    for phase in (p.hoisted, p.loop, p.local, p.back):
+    for phase in (p.hoisted, p.loop, p.after, p.local, p.back):
         for i in phase:
             for o in i.outputs:
                 if o in stored and not o.rowwise:

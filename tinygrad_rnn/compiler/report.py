@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..listing import describe_static
 from ..ops.operations import Primitive
 from .forms import product_kind
@@ -17,10 +19,9 @@ def flops(i: Instruction) -> int:
     """Floating-point operations for each row; a function such as tanh counts as one."""
     out = sum(_features(o) for o in i.outputs)
     if i.name in ("linear", "matmul"):
-        a, b = [v for v in i.inputs if type(v) is Value]
-        if a.rowwise:
-            return 2 * _features(a) * b.shape[0 if i.name == "linear" else -1] if not b.rowwise else 0
-        return 2 * a.shape[0] * b.shape[-1]  # a sum over rows
+        a = i.inputs[0]
+        inner = (a.shape if type(a) is Value else np.shape(a.array))[-1]
+        return 2 * out * (1 if inner is ROWS else inner)  # a sum over rows has one term for each
     if i.name in ("sum", "mean", "var"):
         return sum(_features(v) for v in i.read)
     return 0 if (isinstance(i.op, Primitive) and i.op.view) or i.name in ("concatenate", "scatter") else out
@@ -38,6 +39,7 @@ def _when(program: Program) -> Iterator[tuple[str, Instruction]]:
     yield from (("hoisted", i) for i in plan.hoisted)
     for i in plan.loop:
         yield _looped(i, "kernel" in program.kernels), i
+    yield from (("after", i) for i in plan.after)
     yield from (("local", i) for i in plan.local)
     for i in plan.back:
         how = _looped(i, "kernel_back" in program.kernels)
@@ -56,6 +58,7 @@ class Report:
     once                      before all else, as it depends on parameters alone
     hoisted                   for all steps at once, before the forward loop
     looped, fused             at each step of the forward loop: by a call, or with others in a kernel
+    after                     for all steps at once, after the forward loop: what no state needs
     local                     a derivative without cotangents of states: at once, before the backward loop
     local looped, local fused the same inside the backward loop, where it is read from no memory
     looped back, fused back   at each step of the backward loop
@@ -78,7 +81,7 @@ class Report:
         how = "each loop one kernel of numba" if len(program.kernels) == 2 else "loops of NumPy calls"
         self.remarks = [how, *program.notes]
         names = dict(zip(plan.step.parameters, plan.step.names, strict=True))
-        rows = {"once": 1, **dict.fromkeys(("hoisted", "local", "sunk"), batch * steps)}
+        rows = {"once": 1, **dict.fromkeys(("hoisted", "after", "local", "sunk"), batch * steps)}
         self.rows: list[tuple[str, str, int, int, int]] = []
         for when, i in _when(program):
             n = rows.get(when, batch)
@@ -86,7 +89,7 @@ class Report:
             self.rows.append((when, _text(i, names), n, size, n * flops(i)))
         self.forward_flops, self.backward_flops = 0, 0
         for when, _, _, _, work in self.rows:
-            if when in ("once", "hoisted", "looped", "fused"):
+            if when in ("once", "hoisted", "looped", "fused", "after"):
                 self.forward_flops += work * (steps if when in ("looped", "fused") else 1)
             else:
                 self.backward_flops += work * (1 if when in ("local", "sunk") else steps)

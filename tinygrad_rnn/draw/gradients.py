@@ -72,8 +72,8 @@ def _flows(name: str, item: Any) -> list[StateFlow]:
     if not flows:
         raise ValueError(
             f"draw.gradient_flow: {name}nothing goes from one time step to another here. Steps are scopes "
-            f"with a number, as nn.scan opens them, or tg.scope(name, step=t); an empty sequence has none, and "
-            f"a compiled layer only if it is computed within draw.keep_values()"
+            f"with a number, as nn.scan opens them, or tg.scope(name, step=t). An empty sequence has none, "
+            f"and a compiled layer only if it is computed within draw.keep_values()"
         )
     return flows
 
