@@ -13,7 +13,7 @@ from comparing import assert_same
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.compiler import surroundings, tracing
+from tinygrad_rnn.compiler import reading, surroundings, tracing
 from tinygrad_rnn.nn.states import tensors_of
 
 
@@ -294,6 +294,20 @@ def filled(cell: Any, x: Any, h: Any) -> Any:
     return np.tanh(x + h @ cell.w)
 
 
+def assigned(cell: Any, x: Any, h: Any) -> Any:
+    cell.mean.assign_(0.9 * cell.mean.numpy())
+    return np.tanh(x + h @ cell.w + cell.mean)
+
+
+def written_into(cell: Any, x: Any, h: Any) -> Any:
+    cell.mean.data[...] *= 0.9
+    return np.tanh(x + h @ cell.w + cell.mean)
+
+
+def fresh(cell: Any, x: Any, h: Any) -> Any:
+    return np.tanh(x + h @ nn.Parameter(np.eye(3)))
+
+
 def noted_when_large(cell: Any, x: Any, h: Any) -> Any:
     if len(x) > 100:
         cell.seen.append(len(x))
@@ -334,6 +348,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "format": (plus(lambda c, x, h: h * len(f"{x.sum():.2f}")), "by a format, at"),
     "text": (plus(lambda c, x, h: h * len(f"{x}")), r"by repr\(\), at"),
     "caught": (caught, r"by float\(\), at"),
+    "tensor": (assigned, "its step changes mean"),
+    "values of a tensor": (written_into, "its step changes mean"),
+    "tensor made in the step": (fresh, "entry 1, matmul .*neither an input nor a parameter nor an attribute"),
     "attribute": (kept, "its step changes last"),
     "counter": (counted, "its step changes t,"),
     "list": (noted, "its step changes seen"),
@@ -346,7 +363,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_depends_on_values_is_refused(kind: str) -> None:
     def make() -> Any:
-        return Cell(step, t=0, seen=[], buffer=np.zeros(2))
+        return Cell(step, t=0, seen=[], buffer=np.zeros(2), mean=tg.tensor(drawn(3)))
 
     step, reason = REFUSED[kind]
     plain, compiled = make(), tg.compile(make(), backend="numpy")
@@ -357,6 +374,7 @@ def test_what_depends_on_values_is_refused(kind: str) -> None:
     del compiled.input_size
     assert vars(compiled) == before
     assert compiled.seen == []
+    np.testing.assert_array_equal(compiled.mean.numpy(), drawn(3))
     with pytest.warns(RuntimeWarning, match=reason):
         got = scanned(compiled, X)[0].numpy()
     if "random" not in kind:
@@ -364,6 +382,7 @@ def test_what_depends_on_values_is_refused(kind: str) -> None:
     assert compiled.seen == plain.seen
     assert compiled.t == plain.t
     np.testing.assert_array_equal(compiled.buffer, plain.buffer)
+    np.testing.assert_array_equal(compiled.mean.numpy(), plain.mean.numpy())
 
 
 def test_a_cell_that_changes_with_every_call_is_not_traced_every_time(
@@ -497,8 +516,31 @@ def test_a_cell_that_looks_tokens_up_says_that_its_x_is_of_integers() -> None:
     np.testing.assert_array_equal(y.numpy(), nn.scan(cell, x, start)[0].numpy())
 
 
+class Summed:
+    """A cell whose copy would have the same tensors in another order."""
+
+    def __init__(self) -> None:
+        self.few = {tg.tensor(drawn(3, seed=k)) for k in range(4)}
+
+    def __call__(self, x: Any, h: Any) -> Any:
+        h = np.tanh(x + h * sum(self.few))
+        return h, h
+
+
+def test_tensors_in_a_set_are_told_apart() -> None:
+    cell = Summed()
+    compiled = tg.compile(cell, backend="numpy")
+    assert tracing.twin(cell) is cell
+    for seed in (1, 2):
+        got, wanted = scanned(compiled, X)[0], scanned(lambda x, h: cell(x, h), X)[0]
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-11)
+        for t in cell.few:
+            t.assign_(drawn(3, seed=seed))
+    assert "looped" in str(compiled.plan())
+
+
 def test_libraries_are_not_visited() -> None:
     around = surroundings.Surroundings(nn.LSTMCell(3, 4, rng=0))
     assert not around._spaces
-    assert not any(surroundings._library(name) for name in ("__main__", __name__))
-    assert all(surroundings._library(name) for name in ("numpy", "json", "tinygrad_rnn.nn", "pytest"))
+    assert not any(reading.is_library(name) for name in ("__main__", __name__))
+    assert all(reading.is_library(name) for name in ("numpy", "json", "tinygrad_rnn.nn", "pytest"))

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-import inspect
 import random
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
 from operator import is_
-from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,11 +24,10 @@ from ..nn.steps import Bare
 from ..ops.operations import Operation
 from ..random import default_generator
 from ..tensors import Tensor
+from .reading import PACKAGE, is_library, is_operator, names_in, slots
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
-_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 _NOTHING = object()
-_PACKAGE = __name__.split(".")[0]
 _OWN = ("_parameters", "_children", "_parent", "_key", "_name", "_engine")
 """Attributes that say where a module stands, or are looked at by themselves."""
 
@@ -131,11 +127,13 @@ class Surroundings:
                 del table[key]
             table.update(before)
         for _, items, values in self._lists:
-            items.clear()
-            items.extend(values)
+            if len(items) != len(values) or not all(map(is_, items, values)):
+                items.clear()
+                items.extend(values)
         for _, members, copy in self._sets:
-            members.clear()
-            members.update(copy)
+            if members != copy:
+                members.clear()
+                members.update(copy)
         for _, owner, key, value in self._single:
             if owner.get(key, _NOTHING) is not value:
                 if isinstance(owner, MappingProxyType):
@@ -157,7 +155,7 @@ class Surroundings:
             return
         self._seen[id(owner)] = owner
         kind = type(owner)
-        if isinstance(owner, _GENERATORS):
+        if _is_generator(owner):
             self._generators.append(owner)
         elif isinstance(owner, type):
             self._read["__init__"] = None
@@ -190,39 +188,43 @@ class Surroundings:
         if isinstance(owner, (dict, list, tuple, deque)):
             self._look(prefix, owner)
         elif isinstance(owner, (set, frozenset)):
-            self._look(prefix, tuple(owner))
+            # What comes in no order is named by identity: so tensors in it are not taken for those of a copy.
+            self._options.append(
+                (prefix, frozenset([(type(e), repr(e)) for e in owner if type(e) in _PLAIN]))
+            )
+            self._look(prefix, {id(e): e for e in owner if type(e) not in _PLAIN})
             if isinstance(owner, set):
                 self._sets.append((prefix.rstrip("."), owner, set(owner)))
         if type(owner).__module__.split(".")[0] in ("logging", "threading"):
             return
         if hasattr(owner, "__dict__"):
             self._look(prefix, vars(owner), _OWN if isinstance(owner, Module) else ("_engine",))
-        if hasattr(owner, "func") and hasattr(owner, "keywords"):  # functools.partial
+        if isinstance(owner, partial):
             self._look(prefix, (owner.func, *owner.args))
             self._look(prefix, owner.keywords)
-        for name in _slots(owner):
+        for name in slots(owner):
             self._alone(prefix + name, _Attributes(owner), name)
 
     def _visit_function(self, prefix: str, function: Any) -> None:
         code = function.__code__
-        self._read.update(dict.fromkeys(_names(code)))
+        self._read.update(dict.fromkeys(names_in(code)))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             self._alone(prefix + name, _Variable(cell), "cell_contents")
         self._alone(prefix + "__defaults__", _Attributes(function), "__defaults__")
         self._alone(prefix + "__kwdefaults__", _Attributes(function), "__kwdefaults__")
         if vars(function):
             self._look(prefix, vars(function))
-        if not _library(function.__module__):
+        if not is_library(function.__module__):
             known = function.__globals__
-            for name in _names(code):
+            for name in names_in(code):
                 if name in known or hasattr(builtins, name):  # a built-in name may be given to something else
                     self._alone(name, known, name)
 
     def _visit_class(self, prefix: str, kind: type) -> None:
         """Look at what the code reads by name, also the methods that are this package's; not at libraries."""
-        bases = [base for base in kind.__mro__ if not _library(base.__module__)]
+        bases = [base for base in kind.__mro__ if not is_library(base.__module__)]
         if bases:
-            bases += [base for base in kind.__mro__ if base.__module__.startswith(_PACKAGE)]
+            bases += [base for base in kind.__mro__ if base.__module__.startswith(PACKAGE)]
         for base in bases:
             if base not in self._classes:
                 self._classes[base] = space = vars(base)
@@ -230,7 +232,7 @@ class Surroundings:
                 self._sizes.append((prefix + "__class__", space, len(space)))
 
     def _visit_module(self, prefix: str, module: ModuleType) -> None:
-        if not _library(module.__name__):
+        if not is_library(module.__name__):
             self._spaces.append((prefix, vars(module)))
 
     def _visit_spaces(self) -> None:
@@ -241,7 +243,7 @@ class Surroundings:
                 (prefix, space, name)
                 for prefix, space in self._spaces
                 for name in space
-                if (name in self._read or _operator(space, name)) and (id(space), name) not in done
+                if (name in self._read or is_operator(space, name)) and (id(space), name) not in done
             ]
             if not new:
                 break
@@ -281,9 +283,9 @@ class Surroundings:
             self._array(name, value)
         else:
             if kind in (dict, list, tuple, set, frozenset, deque):
-                keys = tuple(map(str, value)) if kind is dict else len(value)
+                keys = tuple(map(repr, value)) if kind is dict else len(value)
                 self._options.append((name, kind, keys))
-            elif not isinstance(value, _GENERATORS):
+            elif not _is_generator(value):
                 self._options.append((name, _Same(value)))
             self._visit(name + ".", value)
 
@@ -335,13 +337,6 @@ class _Variable(_Attributes):
             return default
 
 
-def _operator(space: Any, name: str) -> bool:
-    """Whether Python calls a method of this name, of a user's class, for an operator, a lookup or a loop."""
-    if not (name[:2] == "__" == name[-2:] and isinstance(space, MappingProxyType)):
-        return False
-    return name not in _MAKING and not _library(space["__module__"])
-
-
 def _first_difference(table: Mapping[Any, Any], keys: list[Any], values: tuple[Any, ...]) -> str:
     before = dict(zip(keys, values, strict=True))
     different = [k for k in [*table, *before] if table.get(k, _NOTHING) is not before.get(k, _NOTHING)]
@@ -349,48 +344,11 @@ def _first_difference(table: Mapping[Any, Any], keys: list[Any], values: tuple[A
 
 
 def _attributes(owner: Any) -> bool:
-    return hasattr(owner, "__dict__") or bool(_slots(owner))
+    return hasattr(owner, "__dict__") or bool(slots(owner))
 
 
-def _slots(owner: Any) -> list[str]:
-    """The attributes of an object that are in slots."""
-    found: list[str] = []
-    kind = type(owner)
-    for base in kind.__mro__:
-        names = vars(base).get("__slots__", ())
-        found += (names,) if isinstance(names, str) else names
-    return [n for n in found if inspect.ismemberdescriptor(inspect.getattr_static(kind, n, None))]
-
-
-@cache
-def _names(code: CodeType) -> tuple[str, ...]:
-    """What a function reads by name, also in the functions in it, or may read with getattr."""
-    found = [*code.co_names]
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            found += _names(part)
-        elif isinstance(part, str) and part.isidentifier():
-            found.append(part)
-    return tuple(dict.fromkeys(found))
-
-
-_MAKING = {
-    "__init__", "__new__", "__init_subclass__", "__doc__", "__module__", "__dict__", "__weakref__",
-    "__slots__", "__annotations__", "__qualname__", "__repr__", "__str__", "__reduce__", "__reduce_ex__",
-    "__getstate__", "__setstate__", "__deepcopy__", "__copy__", "__del__", "__dir__", "__set_name__",
-    "__abstractmethods__",
-    "__parameters__", "__orig_bases__", "__static_attributes__", "__firstlineno__",
-}  # fmt: skip
-
-
-@cache
-def _library(name: str | None) -> bool:
-    """Whether a module is one that nobody changes between two calls: all but the user's own."""
-    top = (name or "").split(".")[0]
-    if top in sys.stdlib_module_names or top == _PACKAGE:
-        return True
-    file = getattr(sys.modules.get(name or ""), "__file__", None) or ""
-    return top != "__main__" and not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
+def _is_generator(value: Any) -> bool:
+    return isinstance(value, (np.random.Generator, np.random.RandomState, random.Random))
 
 
 def _state_of(generator: Any) -> Any:

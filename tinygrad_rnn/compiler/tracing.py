@@ -94,8 +94,7 @@ class _Probe:
     inputs : callable
         Makes x and the states of standard normal numbers.
     parameters : callable or None
-        Makes other values of the parameters, given theirs and standard normal numbers. The first recording
-        has their own: tensors with one array are told apart by the others.
+        Makes other values of the parameters, given theirs and standard normal numbers.
     backward : bool
         Whether the backward half is recorded, too. Gradient rules are this package's: what they do differs
         for one row, where there is nothing to sum, and means the same.
@@ -156,7 +155,7 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     opaque: set[tuple[int, int]] = set()
 
     def recorded(probe: _Probe) -> Recording:
-        return _record(function, signature, tensors, probe, opaque)
+        return _record(function, signature, around, probe, opaque)
 
     with around.kept(), on_tape(tensors), np.errstate(all="ignore"):
         first = recorded(_PROBES[0])
@@ -194,21 +193,22 @@ def _example(signature: Signature, probe: _Probe) -> tuple[list[np.ndarray], np.
 
 
 def _record(
-    function: Any,
-    signature: Signature,
-    tensors: Sequence[Tensor],
-    probe: _Probe,
-    opaque: set[tuple[int, int]],
+    function: Any, signature: Signature, around: Surroundings, probe: _Probe, opaque: set[tuple[int, int]]
 ) -> Recording:
     (x, *states), rng = _example(signature, probe)
-    arrays = [t._data for t in tensors]
+    tensors = around.tensors()
+    arrays = [t._data.copy() for t in tensors]
     if probe.parameters is not None:
         some = rng.standard_normal(997)
         arrays = [probe.parameters(a, np.resize(some, a.shape)).astype(a.dtype) for a in arrays]
+    copies = [a.copy() for a in arrays]
     recording = Recording(function, tensors, opaque)
     try:
         with _values(tensors, arrays):
             recording.forward(x, states, signature.like)
+            for t, name, array, copy in zip(tensors, around.names, arrays, copies, strict=True):
+                if t._data is not array or array.tobytes() != copy.tobytes():
+                    raise Changing(f"its step changes {name}, which no compiled step would do")
             if probe.backward:
                 recording.backward(rng)
     except Unsupported:

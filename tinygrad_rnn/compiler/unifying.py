@@ -10,7 +10,7 @@ import numpy as np
 from ..ops.operations import Spec
 from ..sources import describe
 from ..tensors import Tensor
-from .instructions import ROWS, Constant, Instruction, Operand, Pullback, Shape, Step, Unsupported, Value
+from .instructions import ROWS, Constant, Instruction, Pullback, Shape, Step, Unsupported, Value
 from .recording import Key, Raw, Recording, key_of
 
 
@@ -173,6 +173,10 @@ def _instruction(
 ) -> Instruction:
     """Instruction number k, with its operands, as all recordings agree on it."""
     raw = first.raws[k]
+    if any(kind == "value" and key not in values for kind, key in raw.inputs):
+        raise Unsupported(
+            f"{_where(first, k)}, uses a tensor that is neither an input nor a parameter nor an attribute"
+        )
     known: Any = None
     template: Any = None
     for other, its_numbers in others:
@@ -199,21 +203,12 @@ def _instruction(
                 f"that is computed off the tape (np.floor, comparisons, .numpy()), or from the number of "
                 f"rows; random numbers; or a branch in Python"
             ) from None
-    operands: list[Operand] = []
-    for operand in known[0]:
-        if isinstance(operand, Constant):
-            operands.append(operand)
-        elif operand in values:
-            operands.append(values[operand])
-        else:
-            raise Unsupported(
-                f"{_where(first, k)}, uses a tensor that is neither an input nor a parameter nor an attribute"
-            )
+    operands = tuple([i if isinstance(i, Constant) else values[i] for i in known[0]])
     outputs = tuple(
         [new(key, shape, dtype) for (key, _, dtype), shape in zip(raw.outputs, known[2], strict=True)]
     )
     op = raw.op if template is None else Pullback(raw.op.primitive, raw.op.k, template)
-    return Instruction(op, tuple(operands), known[1], outputs, raw.scope)
+    return Instruction(op, operands, known[1], outputs, raw.scope)
 
 
 def _form(operand: Any) -> Any:
