@@ -346,7 +346,7 @@ def test_nothing_is_overwritten_that_is_still_read(step: Any, backend: str) -> N
 
 def repeated(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
     """A product of one feature that is repeated."""
-    a = np.tanh(x + (a.mean(axis=1, keepdims=True) + np.zeros((len(x), WIDTH))) @ cell.p0)
+    a = np.tanh(x + np.broadcast_to(a.mean(axis=1, keepdims=True), (len(x), WIDTH)) @ cell.p0)
     return a, (a, np.broadcast_to(c[:, :1], (len(x), WIDTH)) @ cell.p1, c)
 
 
@@ -386,6 +386,8 @@ def test_constants_and_widths(step: Any) -> None:
         for backend in ("numpy", "numba"):
             compiled = compiled_twin(composed, backend)
             assert_same(composed, compiled, scanned, [rng.standard_normal((3, 5, WIDTH))])
+            fused = backend == "numba" and step is not constant
+            assert ("kernel of numba" in str(compiled.plan())) == fused
             x, state = tg.tensor(rng.standard_normal((4, WIDTH))), composed.initial_state(4)
             with tg.no_grad():
                 wanted, got = composed(x, state), compiled.step(x, state)
