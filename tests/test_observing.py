@@ -118,3 +118,29 @@ def test_an_observer_that_says_nothing_does_nothing():
     (again, _), loss = program(np.random.default_rng(6))
     loss.backward()
     np.testing.assert_array_equal(x.grad.numpy(), again.grad.numpy())
+
+
+READS = {
+    "bool()": bool,
+    "float()": float,
+    "int()": int,
+    "item()": lambda t: t.item(),
+    "tolist()": lambda t: t.tolist(),
+    "repr()": str,
+    "a format": "{:.1f}".format,
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_it_is_told_what_becomes_a_python_number(how):
+    class Reads(tg.Observer):
+        def read(self, tensor, how):
+            told.append((tensor, how))
+
+    told = []
+    t = tg.tensor(2.0, requires_grad=True) * 3.0
+    with Reads(), tg.detect_anomaly():
+        assert READS[how](t)
+        READS[how](t.detach())
+    READS[how](t)
+    assert told == [(t, how)]
