@@ -852,6 +852,28 @@ def test_who_reads_what_is_not_kept_is_told_of_the_underscore(rule: Any, told: b
     assert ("underscore" in str(caught.value)) == told
 
 
+def _second(*arrays: Any) -> Any:
+    return arrays[1] * 2.0
+
+
+def _chosen(a: Any, b: Any, c: Any, /) -> Any:
+    return b * c
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_joint_rule_alone_may_say_that_nothing_depends_on_an_input(create_graph: bool) -> None:
+    second = Primitive(_second)
+    second.defvjp(joint=lambda g, _y, *_arrays: [None, g * 2])
+    x, w = leaf(2), leaf(2, seed=1)
+    second([x, w]).sum().backward(create_graph=create_graph)
+    assert x.grad is None
+    same(w.grad, [2, 2])
+    chosen = Primitive(_chosen)
+    chosen.defvjp(lambda g, *_: None, lambda g, _y, _a, _b, c: g * c, lambda g, _y, _a, b, _c: g * b)
+    with pytest.raises(TypeError, match=r"NoneType.*rule of _chosen, entry"):
+        chosen(x, w, w).sum().backward(create_graph=create_graph)
+
+
 def test_a_cotangent_is_not_broadcast() -> None:
     for given in ((3,), (1, 3), ()):
         with pytest.raises(ValueError, match=r"does not broadcast from the input's shape \(2, 3\)"):

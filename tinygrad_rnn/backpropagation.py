@@ -240,7 +240,7 @@ def _through(entry: Entry, g: Any, out: Any, args: Any, cotangents: Cotangents, 
         if place is None:
             continue
         gk = rules[k] if joint is not None else rules[k](g, out, *args, **static)
-        if gk is None:
+        if gk is None and joint is not None:
             continue  # a joint rule may say so of what the output does not depend on
         if watch is not None:
             watch.carried(entry, k, g, gk)
