@@ -179,10 +179,10 @@ class Composite(Operation):
         return text if text.startswith((f"{self.name}: ", f"{self.name}(")) else f"{self.name}: {text}"
 
 
-def _starred(code: CodeType) -> tuple[str, ...]:
-    """The name of the parameter that takes any number of arguments, if there is one."""
-    first = code.co_argcount + code.co_kwonlyargcount
-    return code.co_varnames[first : first + 1] if code.co_flags & inspect.CO_VARARGS else ()
+def _starred(code: CodeType) -> str:
+    """The name of the parameter that takes any number of arguments; an underscore if there is none."""
+    number = code.co_argcount + code.co_kwonlyargcount
+    return code.co_varnames[number] if code.co_flags & inspect.CO_VARARGS else "_"
 
 
 class _Keeps(dict[int, Keep]):
@@ -288,7 +288,7 @@ class Primitive(Operation):
                     f"static arguments by name"
                 )
             self.vjps, self.joint = (), joint
-            self.keeps_all = not _starred(code)[0].startswith("_")
+            self.keeps_all = not _starred(code).startswith("_")
             return
         wanted = f"(g, y, {', '.join(self.inputs)})"
         if len(rules) != len(self.inputs):
@@ -328,8 +328,8 @@ class Primitive(Operation):
 
     def _reads(self, rule: Any) -> list[bool]:
         """Which of (output, *inputs) the rule reads, by its parameters' names."""
-        number = len(self.inputs) + 2
-        names = [*rule.__code__.co_varnames[: rule.__code__.co_argcount], *_starred(rule.__code__) * number]
+        code, number = rule.__code__, len(self.inputs) + 2
+        names = [*code.co_varnames[: code.co_argcount], *[_starred(code)] * number]
         return [not name.startswith("_") for name in names[1:number]]
 
     def __call__(self, *args: Any, **static: Any) -> Any:
