@@ -415,14 +415,27 @@ def test_what_the_first_step_prepares_is_there_for_the_next_call() -> None:
     assert "looped back" in str(cell.plan())
 
 
-def test_detached_parameters_are_read_when_the_loop_runs() -> None:
-    for step in (plus(lambda c, x, h: h @ c.w.detach()), plus(lambda c, x, h: h @ c.w.numpy() * x)):
-        plain, compiled = Cell(step), tg.compile(Cell(step), backend="numpy")
-        for seed in (1, 2):
-            assert_same(plain, compiled, scanned, [X])
-            for cell in (plain, compiled):
-                cell.w.assign_(drawn(3, 3, seed=seed))
-        assert "looped back" in str(compiled.plan())
+@pytest.mark.parametrize(
+    "term",
+    [
+        lambda c, x, h: h @ c.w.detach(),
+        lambda c, x, h: h @ c.w.numpy() * x,
+        lambda c, x, h: np.maximum(h, c.b.detach()),
+    ],
+)
+def test_detached_parameters_are_read_when_the_loop_runs(term: Any) -> None:
+    def make() -> Any:
+        return Cell(plus(term), b=nn.Parameter(drawn(3), "float64"))
+
+    plain, compiled = make(), tg.compile(make(), backend="numpy")
+    for seed in (1, 2):
+        assert_same(plain, compiled, scanned, [X])
+        for cell in (plain, compiled):
+            cell.w.assign_(drawn(3, 3, seed=seed))
+            cell.b.assign_(drawn(3, seed=seed))
+    plan = str(compiled.plan())
+    assert "looped back" in plan
+    assert "matmul'" not in plan  # gradient rules are followed, too
 
 
 def test_tensors_with_one_array_are_told_apart() -> None:
@@ -461,6 +474,7 @@ def test_a_function_finds_everything_as_it_was(fails: bool) -> None:
         members.add(t)
         buffer[0] += rng.random() + np.random.random() + random.random()  # noqa: NPY002
         globals()["FACTOR"] += 1
+        globals()["round"] = round
         Cell.scale += 1
         if fails:
             raise ValueError("too much")
@@ -468,7 +482,7 @@ def test_a_function_finds_everything_as_it_was(fails: bool) -> None:
         return h, h
 
     compiled = tg.compile(cell, backend="numpy")
-    states = (rng.bit_generator.state, random.getstate(), np.random.get_state()[1].copy())  # noqa: NPY002
+    states = (rng.bit_generator.state, random.getstate(), str(np.random.get_state()))  # noqa: NPY002
     before = (FACTOR, Cell.scale)
     compiled._cell.input_size = 3
     compiled._cell.initial_state = lambda batch: tg.tensor(np.zeros((batch, 3)))
@@ -478,7 +492,8 @@ def test_a_function_finds_everything_as_it_was(fails: bool) -> None:
     assert (FACTOR, Cell.scale) == before
     assert rng.bit_generator.state == states[0]
     assert random.getstate() == states[1]
-    np.testing.assert_array_equal(np.random.get_state()[1], states[2])  # noqa: NPY002
+    assert str(np.random.get_state()) == states[2]  # noqa: NPY002
+    assert "round" not in globals()
     np.testing.assert_array_equal(buffer, np.zeros(3))
     assert w.data is arrays[0]
     assert frozen.data is arrays[1]
