@@ -237,7 +237,7 @@ def _pinv_vjp(g, y, a, rcond=None):
         "pinv",
         "matrices without full rank, or with singular values that rcond cuts off; a ridge keeps it smooth: "
         "inv(a.mT @ a + c * eye) @ a.mT",
-        0.0 if rcond is None else rcond,
+        least=0.0 if rcond is None else rcond,
     )
     left, right = g @ (a @ y), (y @ a) @ g
     return -(y.mT @ g @ y.mT) + (g - left).mT @ (y @ y.mT) + (y.mT @ y) @ (g - right).mT
