@@ -210,8 +210,9 @@ class Surroundings:
         self._read.update(dict.fromkeys(names_in(code)))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             self._alone(prefix + name, _Variable(cell), "cell_contents")
-        self._alone(prefix + "__defaults__", _Attributes(function), "__defaults__")
-        self._alone(prefix + "__kwdefaults__", _Attributes(function), "__kwdefaults__")
+        for name in ("__defaults__", "__kwdefaults__"):
+            if getattr(function, name):
+                self._alone(prefix + name, _Attributes(function), name)
         if vars(function):
             self._look(prefix, vars(function))
         if not is_library(function.__module__):
@@ -229,7 +230,8 @@ class Surroundings:
             if base not in self._classes:
                 self._classes[base] = space = vars(base)
                 self._spaces.append((prefix, space))
-                self._sizes.append((prefix + "__class__", space, len(space)))
+                if not is_library(base.__module__):
+                    self._sizes.append((prefix + "__class__", space, len(space)))
 
     def _visit_module(self, prefix: str, module: ModuleType) -> None:
         if not is_library(module.__name__):
@@ -249,7 +251,10 @@ class Surroundings:
                 break
             for prefix, space, name in new:
                 done.add((id(space), name))
-                self._alone(prefix + name, space, name)
+                if isinstance(space, MappingProxyType) and is_library(space["__module__"]):
+                    self._visit(prefix + name, space[name])
+                else:
+                    self._alone(prefix + name, space, name)
 
     def _alone(self, name: str, owner: Any, key: Any) -> None:
         value = owner.get(key, _NOTHING)
