@@ -14,6 +14,7 @@ from typing import Any
 from .. import ops
 from .forms import product_kind
 from .instructions import ROWS, Instruction, Instructions, Step, Unsupported, Value
+from .parting import cut_apart, taken_apart, with_joins_again
 from .passes import (
     demoted,
     depending,
@@ -90,9 +91,12 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
         gs = [same.get(v, v) if v else None for v in (step.gx, *step.gparameters)]
         wanted = [g if need else None for g, need in zip(gs, needs, strict=True)]
         backward = live(backward, [*gold, *wanted])
-    moving = depending(forward, step.states)
-    fed = depending(forward, [step.x, *_with_rows(forward)])
-    levels = {v: 2 if v in moving else 1 for v in moving | fed}
+    if hoist:
+        ends = {step.x, *step.states, y, *new_states}
+        forward = taken_apart(forward, _levels(step, forward), numbers)
+        backward = cut_apart(backward, gold, wanted, numbers)
+        backward = with_joins_again(backward, forward, ends, numbers)
+    levels = _levels(step, forward)
     read_back = {v for i in backward for v in i.read}
     if hoist:
         forward = reassociated(forward, [y, *new_states, *read_back], levels, numbers)
@@ -182,6 +186,13 @@ def _values(step: Step) -> set[Value]:
     """All values of a step."""
     made = [o for i in (*step.forward, *step.backward) for o in i.outputs]
     return {step.x, *step.states, *step.parameters, step.gy, *step.gstates, *made}
+
+
+def _levels(step: Step, forward: Instructions) -> dict[Any, int]:
+    """2 for what depends on the state, 1 for what depends on the input or on the number of rows."""
+    moving = depending(forward, step.states)
+    fed = depending(forward, [step.x, *_with_rows(forward)])
+    return {v: 2 if v in moving else 1 for v in moving | fed}
 
 
 def _with_rows(instructions: Instructions) -> list[Value]:
