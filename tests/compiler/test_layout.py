@@ -70,6 +70,34 @@ def test_results_stay_what_they_are() -> None:
     np.testing.assert_array_equal(y.numpy(), before)
 
 
+class Looking(Windows):
+    """An output that is a view of what the cell is given."""
+
+    def __init__(self, look: Any) -> None:
+        super().__init__()
+        self.look = look
+
+    def forward(self, x: Any, h: Any) -> Any:
+        return self.look(self, x, h), np.tanh(x + h @ self.w)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda cell, x, h: x[:, ::-1],
+        lambda cell, x, h: h[:, ::-1],
+        lambda cell, x, h: np.broadcast_to(cell.w[0], (len(x), 3)),
+    ],
+    ids=["x", "state", "parameter"],
+)
+def test_an_output_is_no_view_of_what_was_given(look: Any) -> None:
+    compiled = tg.compile(Looking(look), backend="numpy")
+    x, h = tg.tensor(np.ones((1, 5, 3))), tg.tensor(np.ones((1, 3)))
+    y, _ = nn.scan(compiled, x, h)
+    assert y.numpy().flags.writeable
+    assert not any(np.may_share_memory(y.numpy(), t.numpy()) for t in (x, h, compiled.w))
+
+
 def test_the_collector_may_give_arrays_back_at_any_line() -> None:
     pool, done = Pool(), threading.Event()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from . import halves
 from .layout import Layout, Lease
 from .planning import Plan
@@ -53,6 +55,9 @@ class Program:
         """
         scratch = Lease(lease._pool)
         y, finals, saved = self._forward(layout, lease.take, scratch.take, x, states, parameters)
+        given = (x, *states, *parameters)
+        if not y.flags.owndata and any(np.may_share_memory(y, a) for a in given):
+            y = y.copy()
         return lease.kept(scratch.kept(y)), finals, tuple([scratch.kept(a) for a in saved])
 
     def backward(
