@@ -886,3 +886,19 @@ def test_a_compiled_layer_is_converted_as_the_plain_one() -> None:
     models = [nn.Sequential(layer) for layer in (plain, compiled)]
     files = [tg.convert.to_onnx(model).SerializeToString() for model in models]
     assert files[0] == files[1]
+
+
+def test_a_fault_of_the_compiler_does_not_reach_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_args: Any, **_options: Any) -> Any:
+        raise KeyError("a value")
+
+    monkeypatch.setattr(engine, "split_step", faulty)
+    plain, compiled = lstm(), tg.compile(lstm(), backend="numpy")
+    with pytest.warns(
+        RuntimeWarning, match="making it gave KeyError: 'a value'; this is a fault of tg.compile"
+    ):
+        compiled(drawn(2, 4, 3))
+    assert_same(plain, compiled, lambda m, x: m(x), [drawn(2, 4, 3)])
+    with tg.no_grad():
+        y, _ = compiled.l0.step(drawn(2, 3))
+    np.testing.assert_array_equal(y.numpy(), plain.l0(tg.tensor(drawn(2, 3)))[0].numpy())

@@ -145,7 +145,7 @@ def _compare(names: Sequence[str | None], composed: Results, compiled: Results, 
         try:
             found = compiled(inputs)
         except Exception as reason:
-            raise Unsupported(f"its compiled loop gives {_text(reason)}: {_FAULT}") from None
+            raise Unsupported(f"its compiled loop gives {_text(reason)}: {FAULT}") from None
         for k, name in enumerate(names):
             if name is None:
                 continue
@@ -168,7 +168,7 @@ _TOLERANCE = 1e4
 _ILL = 100
 """How often as much as it changes by rounding of the inputs a result may differ."""
 
-_FAULT = "this is a fault of tg.compile, please report it"
+FAULT = "this is a fault of tg.compile, please report it"
 
 
 def _rounding(a: np.ndarray) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..sources import user_level
 from ..state import current_state
 from ..tensors import Tensor, _make, as_tensor
 from .calls import Call
-from .checking import check, check_single, composed
+from .checking import FAULT, check, check_single, composed
 from .instructions import Step, Unsupported
 from .layout import Layout, Pool
 from .numpy_backend import NumpyWriter
@@ -27,6 +27,8 @@ from .single import Ready, contiguous
 from .surroundings import Surroundings
 from .tracing import Changing, Signature, trace
 from .writing import Writer
+
+Form = TypeVar("Form")
 
 _MANY = 64
 """Traces that are kept, of a cell whose options are changed ever again."""
@@ -145,12 +147,13 @@ class Engine:
         """
         fused = self.backend == "numba" or traced.row_bytes * batch > _LARGE
         if (needs, fused) not in traced.programs:
-            try:
+
+            def make() -> Program:
                 program = Program(split_step(traced.step, needs, fused), self._writer())
                 check(cell, traced.step, traced.signature, program, needs)
-                traced.programs[needs, fused] = program
-            except Unsupported as reason:
-                traced.programs[needs, fused] = reason.with_traceback(None)
+                return program
+
+            traced.programs[needs, fused] = _tried(make)
         return traced.programs[needs, fused]
 
     def report(self, cell: Any) -> Report:
@@ -216,12 +219,13 @@ class Engine:
     def _single_form(self, cell: Any, traced: Traced) -> Single | Unsupported:
         """The compiled form of a single step, compared with the composed one before it is used."""
         if not traced.singles:
-            try:
+
+            def make() -> Single:
                 form = Single(split_step(traced.step, None, True, hoist=False), self._writer())
                 check_single(cell, traced.step, traced.signature, form)
-                traced.singles.append(form)
-            except Unsupported as reason:
-                traced.singles.append(reason.with_traceback(None))
+                return form
+
+            traced.singles.append(_tried(make))
         return traced.singles[0]
 
     def _writer(self) -> type[Writer]:
@@ -270,6 +274,16 @@ class Engine:
         call = Call(self, program, cell, like, packing, reverse, len(step.states))
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
+
+
+def _tried(make: Callable[[], Form]) -> Form | Unsupported:
+    """What a function makes, or why it could not: then the composed cell runs, whosever fault it is."""
+    try:
+        return make()
+    except Unsupported as reason:
+        return reason.with_traceback(None)
+    except Exception as error:
+        return Unsupported(f"making it gave {type(error).__name__}: {error}; {FAULT}")
 
 
 def _as_tensors(state: State) -> State:
