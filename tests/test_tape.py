@@ -773,17 +773,20 @@ def test_the_line_of_first_use_is_known_however_an_operation_saves_an_array() ->
     w, s = leaf(2, 2), leaf(2, 2).detach()
     i = tg.tensor(np.array([0, 1]))
     uses: list[Any] = [
-        lambda: s * w,  # this line
-        lambda: w / s,  # this line
-        lambda: tg.einsum("ij,jk->ik", w, s),  # this line
-        lambda: tg.qr(tg.matmul(s, w))[0],  # this line
-        lambda: w[i],  # this line
+        lambda: s * w,  # use 0
+        lambda: w / s,  # use 1
+        lambda: tg.einsum("ij,jk->ik", w, s),  # use 2
+        lambda: tg.qr(tg.matmul(s, w))[0],  # use 3
+        lambda: w[i],  # use 4
     ]
-    for use in uses:
+    for number, use in enumerate(uses):
+        tg.einsum("ij,jk->ik", s, s)  # which saves nothing
+        with tg.no_grad():
+            tg.einsum("ij,jk->ik", w, s)
         y = use()
         changed = i if use is uses[-1] else s
         changed.assign_(changed.numpy() + 1)
-        with pytest.raises(RuntimeError, match=r"version \d+ \(first used at .*# this line"):
+        with pytest.raises(RuntimeError, match=rf"version \d+ \(first used at .*# use {number}"):
             y.backward(np.ones(y.shape))
         i.assign_(np.array([0, 1]))
 
