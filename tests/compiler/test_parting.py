@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from comparing import assert_same, compiled_twin, kernels_in_python
 from test_equality import PeepholeLSTM, scanned
-from test_programs import plan_of
+from test_program_source import plan_of
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn

@@ -207,7 +207,7 @@ def test_a_compiled_loop_is_said_to_be_one_operation():
         assert diagram.source == draw.graph(layer(x)[0], view=view).source
         assert " at 0x" not in diagram.source
     given = [n for n in draw.graph(layer(x)[0], view="ops").view.nodes if n.kind == "data"]
-    assert [n.detail for n in given] == ["(6, 3)", "(2, 4)"]
+    assert [n.detail for n in given] == ["(2, 3, 3)", "(2, 4)"]
     with draw.keep_values():
         y, _ = layer(x)
     composed = draw.graph(y, view="cells").view
