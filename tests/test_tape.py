@@ -793,10 +793,14 @@ def test_the_line_of_first_use_is_known_however_an_operation_saves_an_array() ->
 
 def test_what_used_a_view_of_a_tensor_off_the_tape_is_named_under_detect_anomaly() -> None:
     w, s = leaf(2), leaf(2, 2).detach()
+    z = (w * s).sum()  # another version
+    s.data += 1
     y = (w * s[0]).sum()
     s.data += 1
     with pytest.raises(RuntimeError, match=r"first used at a line that tg.detect_anomaly\(\) would name"):
         y.backward()
+    with pytest.raises(RuntimeError, match=r"version 0 \(first used at .*# another version"):
+        z.backward()
 
 
 def test_tensors_that_share_an_array_have_versions_of_their_own() -> None:

@@ -61,7 +61,6 @@ class Leaf(Place):
     """The clock when any leaf or array was last changed: a later tape cannot hold a changed one."""
     _kept: ClassVar[int] = 64
     """How many past changes and uses are remembered."""
-    _unknown: ClassVar[str] = "an unknown line"
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any], name: str | None = None) -> None:
         self.shape = shape
@@ -100,7 +99,7 @@ class Leaf(Place):
         """Which version an entry used, in words, and the line that used it first."""
         uses = [*self._uses, *([] if self.used is None else [self.used])]
         line = next((describe(line) for number, line in reversed(uses) if number <= entry.number), None)
-        return f"{self._version(entry)} (first used at {line or self._unknown})"
+        return f"{self._version(entry)} (first used at {line or 'an unknown line'})"
 
     def _version(self, entry: Entry) -> str:
         later = sum(1 for date in self._changes if date > entry.number)
@@ -112,19 +111,32 @@ class Leaf(Place):
 class Buffer(Leaf):
     """A tensor off the tape that has been changed: it has versions, as a leaf has, but stands nowhere.
 
-    What is used before the first change is noted in the tensor itself.
-
     Attributes
     ----------
     tensor : weak reference to Tensor
+        Which notes the first use of its present version itself.
     """
 
     __slots__ = ("tensor",)
-    _unknown = "a line that tg.detect_anomaly() would name"  # of what used a view of it
 
     def __init__(self, tensor: Any) -> None:
         super().__init__(tensor.shape, tensor.dtype)
         self.tensor = weakref.ref(tensor)
+
+    def turn(self) -> None:
+        """The present version has come to its end."""
+        if self.used is not None:
+            self._uses = [*self._uses, self.used][-self._kept :]
+            self.used = None
+
+    def used_by(self, entry: Entry) -> str:
+        """As a leaf's; but what uses a view of it is not noted, and may be the only use of a version."""
+        made = max([date for date in self._changes if date < entry.number], default=0)
+        line = next((line for number, line in self._uses if made < number <= entry.number), None)
+        return (
+            f"{self._version(entry)} "
+            f"(first used at {describe(line) or 'a line that tg.detect_anomaly() would name'})"
+        )
 
     def called(self, entry: Entry) -> str:
         """By the attribute of a module that was being called, if it is one."""
