@@ -323,7 +323,7 @@ def counting_rows(cell: Any, x: Any, h: Any) -> Any:
     [
         (branching, "subtract"),
         (clamped, "entry 3, where"),
-        (mixing, "rows are not independent"),
+        (mixing, r"rows are not independent: .*, from entry 1, mean \(.* in mixing.*\) on$"),
         (noisy, "multiply"),
         (counting_rows, "divide"),
     ],

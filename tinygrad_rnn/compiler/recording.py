@@ -78,6 +78,8 @@ class Recording(Observer):
         self.cotangents: list[Key] = []
         self._by_array: dict[int, tuple[str, Any]] = {}
         self._alive: list[Any] = []
+        self.results: list[tuple[int, Any]] = []
+        """Of the forward instructions: the number of each, and an output."""
 
     def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:
         # A detached tensor has the array of the tensor that it was detached from.
@@ -95,6 +97,7 @@ class Recording(Observer):
             (entry, np.shape(out), np.asarray(out).dtype)
         ]  # fmt: skip
         if self.rule_of is None:
+            self.results += [(len(self.raws), array) for array in (out if several else (out,))]
             self._know([(o[0], array) for o, array in zip(outs, out if several else (out,), strict=True)])
         line = user_line(_FORWARD) if self.rule_of is None else None
         self.raws.append(

@@ -146,18 +146,18 @@ def _check_path(first: Recording, other: Recording) -> None:
             return
         k = min(n, m) - 1
     raise Unsupported(
-        f"it takes another path for other values or another number of rows, from {_where(first, k)} on (a "
+        f"it takes another path for other values or another number of rows, from {where(first, k)} on (a "
         f"branch in Python)"
     )
 
 
-def _where(recording: Recording, k: int) -> str:
+def where(recording: Recording, k: int) -> str:
     """What instruction number k is, in the words of the cell."""
     raw = recording.raws[k]
     if k >= recording.forward_count:
         if raw.rule_of is None:
             return f"a sum of gradients, {raw.op.name}"
-        return f"{raw.op.name}, in the gradient of {_where(recording, raw.rule_of[0])}"
+        return f"{raw.op.name}, in the gradient of {where(recording, raw.rule_of[0])}"
     line = describe(raw.line)
     text = f"entry {k + 1}, {raw.op.name}" + (f" in scope {raw.scope}" if raw.scope else "")
     return text + (f" ({line})" if line else "")
@@ -175,7 +175,7 @@ def _instruction(
     raw = first.raws[k]
     if any(kind == "value" and key not in values for kind, key in raw.inputs):
         raise Unsupported(
-            f"{_where(first, k)}, uses a tensor that is neither an input nor a parameter nor an attribute"
+            f"{where(first, k)}, uses a tensor that is neither an input nor a parameter nor an attribute"
         )
     known: Any = None
     template: Any = None
@@ -199,7 +199,7 @@ def _instruction(
                 _unify(known[3], found, (-1, -1))
         except _Differs:
             raise Unsupported(
-                f"{_where(first, k)}, differs from call to call by more than its operands' values: a value "
+                f"{where(first, k)}, differs from call to call by more than its operands' values: a value "
                 f"that is computed off the tape (np.floor, comparisons, .numpy()), or from the number of "
                 f"rows; random numbers; or a branch in Python"
             ) from None
