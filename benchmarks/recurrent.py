@@ -259,6 +259,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.1, help="of a burst of calls")
     parser.add_argument("--torch-compile", type=int, help="the number of a size")
     arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - {"time", "memory", "steps", "first"}:
+        parser.error(f"--parts has time, memory, steps and first, not {', '.join(sorted(unknown))}")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
     figures = {"machine": machine("numpy", "numba", "torch", "jax")}
