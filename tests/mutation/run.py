@@ -79,7 +79,7 @@ TESTS = {
     "writes.py": f"{ENGINE} test_lifetime.py",
     "arrays.py": TENSORS,
     "methods.py": f"{TENSORS} {VALUES} {CONVENTIONS}",
-    "tensors.py": f"{TENSORS} test_state.py {VALUES} {CONVENTIONS} test_tape.py {TRANSFORMED}",
+    "tensors.py": f"{TENSORS} test_observing.py test_state.py {VALUES} {CONVENTIONS} test_tape.py {TRANSFORMED}",
     "protocols.py": f"test_protocols.py {TENSORS} {VALUES} {REDUCED} {CALLED}",
 }
 """What is mutated, and the test modules that are tried on it, quickest first: the first failure ends it."""
