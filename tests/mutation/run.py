@@ -43,6 +43,7 @@ MEMORY = 16 * 2**30  # bytes of address space: a mutant that takes more is kille
 VALUES, CONVENTIONS = "ops/test_values.py", "ops/test_conventions.py"
 PROPERTIES = "ops/test_registry.py"
 TENSORS = "test_tensors.py test_misuse.py"
+WATCHED = "test_observing.py test_state.py"
 TRANSFORMED = "test_autodiff.py test_anomaly.py test_machine.py test_checks.py"
 REDUCED = "ops/test_reductions.py ops/test_rearrange.py"
 CALLED = f"{CONVENTIONS} ops/test_linalg.py ops/test_products.py ops/test_elementwise.py"
@@ -79,7 +80,7 @@ TESTS = {
     "writes.py": f"{ENGINE} test_lifetime.py",
     "arrays.py": TENSORS,
     "methods.py": f"{TENSORS} {VALUES} {CONVENTIONS}",
-    "tensors.py": f"{TENSORS} test_observing.py test_state.py {VALUES} {CONVENTIONS} test_tape.py {TRANSFORMED}",
+    "tensors.py": f"{TENSORS} {WATCHED} {VALUES} {CONVENTIONS} test_tape.py {TRANSFORMED}",
     "protocols.py": f"test_protocols.py {TENSORS} {VALUES} {REDUCED} {CALLED}",
 }
 """What is mutated, and the test modules that are tried on it, quickest first: the first failure ends it."""
