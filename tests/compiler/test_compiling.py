@@ -902,3 +902,16 @@ def test_a_fault_of_the_compiler_does_not_reach_the_user(monkeypatch: pytest.Mon
     with tg.no_grad():
         y, _ = compiled.l0.step(drawn(2, 3))
     np.testing.assert_array_equal(y.numpy(), plain.l0(tg.tensor(drawn(2, 3)))[0].numpy())
+
+
+def test_what_copying_leaves_in_a_class_is_no_change() -> None:
+    class Fresh(TwoHeads):
+        """Never copied before."""
+
+    cell = tg.compile(Fresh(), backend="numpy")
+    _, h = nn.scan(cell, drawn(2, 4, 3))
+    nn.scan(cell, drawn(2, 4, 3))
+    assert len(cell._engine._traced) == 1
+    with pytest.warns(RuntimeWarning, match="itself recorded"):
+        (h * h).sum().backward(create_graph=True)
+    assert cell.w.grad is not None

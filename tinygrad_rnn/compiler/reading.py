@@ -36,7 +36,8 @@ def names_in(code: CodeType) -> tuple[str, ...]:
 
 _MAKING = {
     "__init__", "__new__", "__init_subclass__", "__doc__", "__module__", "__dict__", "__weakref__",
-    "__slots__", "__annotations__", "__qualname__", "__repr__", "__str__", "__reduce__", "__reduce_ex__",
+    "__slots__", "__slotnames__", "__annotations__", "__qualname__", "__repr__", "__str__", "__reduce__",
+    "__reduce_ex__",
     "__getstate__", "__setstate__", "__deepcopy__", "__copy__", "__del__", "__dir__", "__set_name__",
     "__abstractmethods__",
     "__parameters__", "__orig_bases__", "__static_attributes__", "__firstlineno__",

@@ -143,6 +143,13 @@ class Recording(Observer):
         self.cotangent_shapes = [(g.shape, g.dtype) for g in gs]
         self.found = self._pull(list(zip((y, *new), gs, strict=True)))
 
+    def let_go(self) -> None:
+        """Forget the arrays that were recorded, weights and their gradients above all."""
+        for entry in self.entries:
+            entry.release()
+        self._by_array.clear()
+        self._alive.clear()
+
     def numbers(self) -> dict[Key, Any]:
         """By key, which input, cotangent or instruction a value comes from: the same in every recording."""
         found: dict[Key, Any] = {key: ("input", k) for k, key in enumerate(self.sources)}

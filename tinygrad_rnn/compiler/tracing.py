@@ -210,6 +210,7 @@ def _record(
                     raise Changing(f"its step changes {name}, which no compiled step would do")
             if probe.backward:
                 recording.backward(rng)
+            recording.let_go()
     except Unsupported:
         raise
     except Exception as error:
