@@ -49,5 +49,9 @@ def test_one_argument_under_two_names() -> None:
     """Where one of them says the default, the other holds, as for NumPy."""
     x = tg.tensor(X)
     np.testing.assert_array_equal(np.var(x, ddof=0, correction=1).numpy(), np.var(X, correction=1))
-    with pytest.raises(TypeError, match=r"np\.var got two values of 'ddof', under different names"):
-        np.var(x, ddof=1, correction=2)
+    np.testing.assert_array_equal(np.var(x, correction=1, ddof=0).numpy(), np.var(X, correction=1))
+    for both in ({"ddof": 1, "correction": 2}, {"correction": 0, "ddof": 1}, {"ddof": 1, "correction": 0}):
+        with pytest.raises(TypeError, match=r"np\.var got two values of 'ddof', under different names"):
+            np.var(x, **both)
+        with pytest.raises(ValueError, match="simultaneously"):
+            np.var(X, **both)

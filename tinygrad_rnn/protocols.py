@@ -54,8 +54,7 @@ class Protocols:
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if function in NUMPY:
-            if kwargs or len(args) > 1:
-                args, kwargs = _from_numpy(function, args, kwargs)
+            args, kwargs = _from_numpy(function, args, kwargs)
             return NUMPY[function](*args, **kwargs)
         if function in _SAME:
             same, words = _SAME[function]
@@ -93,16 +92,19 @@ def _from_numpy(
         raise TypeError(
             f"np.{function.__name__} cannot write into out= with tensors: leave it out, results are new"
         )
-    static: dict[str, Any] = {}
-    for name, value in kwargs.items():
-        name = _RENAMED.get(name, name)
-        default = defaults.get(name, ...)
-        same = value is default or (isinstance(value, str) and value == default)
-        if name in static and static[name] is not defaults[name]:
+    said: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
+    for given, value in kwargs.items():
+        name = _RENAMED.get(given, given)
+        default = defaults.get(given, ...)
+        if value is default or (isinstance(value, str) and value == default):
+            said[name] = value
+        elif name in chosen:
             raise TypeError(f"np.{function.__name__} got two values of {name!r}, under different names")
-        if name in operation.static_names or not same:
-            static[name] = value
-    return args, static
+        else:
+            chosen[name] = value
+    said = {name: value for name, value in said.items() if name in operation.static_names}
+    return args, {**said, **chosen}
 
 
 @functools.cache
