@@ -47,7 +47,8 @@ WATCHED = "test_observing.py test_state.py"
 TRANSFORMED = "test_autodiff.py test_anomaly.py test_machine.py test_checks.py"
 REDUCED = "ops/test_reductions.py ops/test_rearrange.py"
 CALLED = f"{CONVENTIONS} ops/test_linalg.py ops/test_products.py ops/test_elementwise.py"
-ENGINE = f"test_tape.py {TENSORS} {TRANSFORMED}"
+WALKED = "test_tape.py test_backpropagation.py test_writes.py"
+ENGINE = f"{WALKED} {TENSORS} {TRANSFORMED}"
 TESTS = {
     "ops/activations.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
     "ops/arithmetic.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
@@ -80,7 +81,7 @@ TESTS = {
     "writes.py": f"{ENGINE} test_lifetime.py",
     "arrays.py": TENSORS,
     "methods.py": f"{TENSORS} {VALUES} {CONVENTIONS}",
-    "tensors.py": f"{TENSORS} {WATCHED} {VALUES} {CONVENTIONS} test_tape.py {TRANSFORMED}",
+    "tensors.py": f"{TENSORS} {WATCHED} {VALUES} {CONVENTIONS} {WALKED} {TRANSFORMED}",
     "protocols.py": f"test_protocols.py {TENSORS} {VALUES} {REDUCED} {CALLED}",
 }
 """What is mutated, and the test modules that are tried on it, quickest first: the first failure ends it."""

@@ -137,3 +137,29 @@ def test_errors_name_the_operation(case: Any) -> None:
     call, kind, words = case
     with pytest.raises(kind, match=words):
         call()
+
+
+# ------------------------------------------------------------------------------- parts and their cotangents
+
+
+@pytest.mark.parametrize(("cut", "join"), [(tg.unstack, "stack"), (lambda x: tg.split(x, 3), "concatenate")])
+def test_cotangents_of_all_outputs_are_joined_at_once(cut: Any, join: str) -> None:
+    """Not added one by one into an array of zeros, which is for outputs that nobody used."""
+    x = tg.tensor(A[0], requires_grad=True)
+    y = sum(a * a for a in cut(x)).sum()
+    y.backward(create_graph=True)
+    names = {e.primitive.name for e in tg.Tape(x.grad)}
+    assert join in names
+    assert "scatter" not in names
+
+
+@pytest.mark.parametrize("primitive", [tg.split, tg.unstack])
+def test_a_missing_cotangent_costs_nothing(primitive: Any) -> None:
+    """The rule gives one piece for the output that was used, and no zeros for those that were not."""
+    x = tg.tensor(A[0].T, requires_grad=True)
+    static = {"sections": 4} if primitive is tg.split else {}
+    outputs = primitive(x, **static)
+    entry = outputs[0].place.entry
+    g = np.ones(outputs[2].shape)
+    [piece] = primitive.vjps[0]([None, None, g, None], None, *entry.args, **entry.static)
+    assert piece.g is g
