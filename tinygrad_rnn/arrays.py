@@ -18,7 +18,7 @@ def set_default_dtype(dtype: Any) -> None:
         wanted = np.dtype("O" if dtype is None else dtype)  # NumPy takes None for float64
     except TypeError:
         wanted = np.dtype("O")
-    if wanted.kind != "f" or wanted.itemsize > 8:
+    if wanted.char not in "efd":
         raise TypeError(
             f"set_default_dtype: {dtype!r} is no floating-point dtype; pass 'float16', 'float32' or 'float64'"
         )

@@ -94,18 +94,15 @@ class _Tracked:
 
     def __init__(self, args: Sequence[Any], argnums: Argnums | None = None) -> None:
         self.recorded = _nested.get()
-        self.numbers, self.single = tuple(range(len(args))), False
+        numbers, self.single = tuple(range(len(args))), False
         if argnums is not None:
-            self.numbers, self.single = _numbers(argnums, len(args))
-        self.given = [args[k] for k in self.numbers]
-        named = zip(self.numbers, self.given, strict=True)
-        tracked = [map_tree(self._track, tree, paths_of(tree, f"argument {k}")) for k, tree in named]
-        self.trees = tracked
+            numbers, self.single = _numbers(argnums, len(args))
+        self.given = {k: args[k] for k in numbers}
+        self.trees = {
+            k: map_tree(self._track, tree, paths_of(tree, f"argument {k}")) for k, tree in self.given.items()
+        }
         self.since = next(tape.clock)
-        merged = list(args)
-        for k, tree in zip(self.numbers, tracked, strict=True):
-            merged[k] = tree
-        self.args = tuple(merged)
+        self.args = tuple([self.trees.get(k, arg) for k, arg in enumerate(args)])
 
     def _track(self, value: Any, path: str) -> Any:
         if is_module(value):
@@ -138,14 +135,14 @@ class _Tracked:
                 return g if isinstance(g, Tensor) else _make(g, None)
             return g.numpy() if isinstance(g, Tensor) else g
 
-        results = [map_tree(one, given, tree) for given, tree in zip(self.given, self.trees, strict=True)]
-        return results[0] if self.single else tuple(results)
+        results = [map_tree(one, given, self.trees[k]) for k, given in self.given.items()]
+        return results.pop() if self.single else tuple(results)
 
     def value(self, y: Tensor) -> Any:
         """The function's value as the caller sees it: on the tape only where an outer pass needs it."""
         if self.recorded:
             return y
-        return y.detach() if any(isinstance(a, Tensor) for a in self.given) else y.numpy()
+        return y.detach() if any(isinstance(a, Tensor) for a in self.given.values()) else y.numpy()
 
     def pull(self, y: Tensor, cotangent: Any, recorded: bool) -> Any:
         """Gradients for a cotangent of y; tensors on the tape if recorded."""
@@ -289,10 +286,10 @@ def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
 
     need_callable("per_example_grad", loss)
     map_tree(note, xs, paths_of(xs, "xs"))
-    if len(set(lengths)) != 1 or not lengths[0]:
+    if len(set(lengths)) != 1 or 0 in lengths:
         raise ValueError(f"per_example_grad needs arrays of one length, 1 at least; got lengths {lengths}")
-    one = grad(loss)
-    gradients = [one(params, map_tree(lambda a, k=k: a[k], xs)) for k in range(lengths[0])]
+    one, (length,) = grad(loss), set(lengths)
+    gradients = [one(params, map_tree(lambda a, k=k: a[k], xs)) for k in range(length)]
     return map_tree(lambda *parts: ops.stack(parts), *gradients)
 
 
@@ -324,7 +321,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
                 f"jvp(f, (x,), (v,)); got {type(given).__name__}"
             )
     tracked = _Tracked(tuple(primals))
-    match_tree("jvp: tangents", tracked.gradients({}, True), tuple(tangents))
+    match_tree("jvp: tangents", tracked.gradients({}, tracked.recorded), tuple(tangents))
     y = _call_for_one(f, tracked.args)
     u = _variable(np.zeros(y.shape, y.dtype))
     recorded = tracked.recorded
@@ -367,7 +364,8 @@ def _rows(tracked: _Tracked, y: Tensor) -> Any:
     gradients = [tracked.pull(y, unit, tracked.recorded) for unit in units]
 
     def assembled(*parts: Any) -> Any:
-        return ops.stack(parts).reshape((*y.shape, *parts[0].shape))
+        rows = ops.stack(parts)
+        return rows.reshape((*y.shape, *rows.shape[1:]))
 
     if gradients:
         return map_tree(assembled, *gradients)

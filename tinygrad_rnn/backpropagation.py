@@ -12,7 +12,7 @@ import numpy as np
 from .ops.index import Piece, scatter
 from .ops.messages import again
 from .state import State, context
-from .tape import Entry, Leaf, Nary, Output, Place, Unary, source_of
+from .tape import NEVER, Entry, Leaf, Nary, Output, Place, Unary, source_of
 from .writes import refuse_changed
 
 
@@ -24,7 +24,7 @@ def fit(g: Any, place: Place) -> Any:
             extra = g.ndim - len(shape)
             summed = [k for k, n in enumerate(g.shape) if k < extra or n != shape[k - extra]]
             # The ufunc's reduce takes half the time of g.sum for small arrays, and tensors answer to both.
-            g = np.add.reduce(g, axis=summed[0] if len(summed) == 1 else tuple(summed))
+            g = np.add.reduce(g, axis=tuple(summed))
         if g.shape != shape:
             if g.size != math.prod(shape):
                 raise ValueError(
@@ -68,7 +68,7 @@ class Sum:
     def finish(self, place: Place) -> Any:
         if not self.pieces:
             return self.array
-        gs, indices = zip(*self.pieces, strict=True)
+        gs, indices = [piece.g for piece in self.pieces], [piece.index for piece in self.pieces]
         placed = fit(scatter(gs, indices=indices, shape=place.shape), place)
         return placed if self.array is None else self.array + placed
 
@@ -152,7 +152,7 @@ def backward(
     *,
     retain_graph: bool = False,
     lift: Lift | None = None,
-    since: int = 0,
+    since: int = NEVER,
 ) -> dict[Any, Any]:
     """Carry cotangents from the roots to the leaves.
 
@@ -254,7 +254,8 @@ def _through_quickly(entry: Any, g: Any, arrive: Callable[[Any, Any], None]) -> 
         arg = entry.arg
         if arg is None:
             raise _released(entry)
-        arrive(entry.parent, vjps[0](g, entry.out, arg, **entry.static))
+        (rule,) = vjps
+        arrive(entry.parent, rule(g, entry.out, arg, **entry.static))
         return
     x, y, out = entry.x, entry.y, entry.out
     left, right = entry.left, entry.right

@@ -14,7 +14,7 @@ from .observing import plain
 from .ops.operations import Primitive
 from .random import Draws
 from .state import State, context, current_state
-from .tape import Leaf, Nary, Output, Place, source_of
+from .tape import NEVER, Leaf, Nary, Output, Place, source_of
 from .tensors import Tensor, _make, note_uses
 from .trees import leaves_of, map_tree, need_callable
 
@@ -195,7 +195,7 @@ def _recipe(outputs: Sequence[Tensor], since: int) -> tuple[tuple[Place, ...], i
         if source not in numbers:
             numbers[source] = len(numbers)
         # A leaf that is dated, and never was changed, is the variable of a transformation inside.
-        date = source.number if type(source) is not Leaf else 0 if source.version else source.changed
+        date = source.number if type(source) is not Leaf else NEVER if source.version else source.changed
         if date < since:
             outside[place] = None
         return numbers[source] if source is place else hash((numbers[source], place.index))

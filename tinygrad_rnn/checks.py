@@ -122,8 +122,8 @@ def gradcheck(
     arrays = [_checked(k, a) for k, a in enumerate(inputs)]
     leaves = [_perturbed(a) for a in arrays]
     outputs = _tuple(f(*leaves))
-    for k, (given, leaf) in enumerate(zip(inputs, leaves, strict=True)):
-        if not np.array_equal(leaf.numpy(), _checked(k, given), equal_nan=leaf.dtype.kind in "fc"):
+    for k, leaf in enumerate(leaves):
+        if not np.array_equal(leaf.numpy(), _checked(k, inputs[k]), equal_nan=leaf.dtype.kind in "fc"):
             raise ValueError(
                 f"gradcheck: f wrote into its argument {k}, and what the tape has saved of it is lost: let "
                 f"it compute a new array (y = x + 1, not x += 1)"
@@ -148,16 +148,15 @@ def gradcheck(
         return sum((w * y.numpy()).sum() for y, w in zip(ys, weights, strict=True))
 
     derivative = _complex_step if method == "complex" else _central
-    gradients = []
-    numeric = []
-    for k, leaf in enumerate(leaves):
-        if isinstance(leaf.place, Leaf):
-            gradients.append((k, found.get(leaf.place, np.zeros(leaf.shape))))
-            numeric.append(derivative(total, arrays, k))
+    compared = [
+        (k, found.get(leaf.place, np.zeros(leaf.shape)), derivative(total, arrays, k))
+        for k, leaf in enumerate(leaves)
+        if isinstance(leaf.place, Leaf)
+    ]
     tolerance = _TOLERANCE[method]
     rtol = tolerance if rtol is None else rtol
     atol = tolerance if atol is None else atol
-    return _report(method, gradients, numeric, rtol, atol)
+    return _report(method, compared, rtol, atol)
 
 
 def gradgradcheck(
@@ -239,7 +238,7 @@ def _complex_step(total: Function, arrays: Sequence[np.ndarray], k: int) -> np.n
     values = [a.astype(np.complex128) if a.dtype.kind == "f" else a for a in arrays]
     result = np.zeros(values[k].shape)
     for index in np.ndindex(*result.shape):
-        values[k][index] += 1j * _STEP
+        values[k].imag[index] = _STEP
         result[index] = np.imag(total(values)) / _STEP
         values[k][index] = arrays[k][index]
     return result
@@ -262,15 +261,12 @@ def _central(total: Function, arrays: Sequence[np.ndarray], k: int) -> np.ndarra
 
 
 def _report(
-    method: str,
-    gradients: Sequence[tuple[int, np.ndarray]],
-    numeric: Sequence[np.ndarray],
-    rtol: float,
-    atol: float,
+    method: str, compared: Sequence[tuple[int, np.ndarray, np.ndarray]], rtol: float, atol: float
 ) -> GradcheckReport:
+    """The worst of what was compared: for each argument its number, its gradient and its numerical one."""
     worst = GradcheckReport(True, method, 0, -np.inf, -1, (), np.nan, np.nan, rtol, atol)
-    checked = sum(n.size for n in numeric)
-    for (k, g), n in zip(gradients, numeric, strict=True):
+    checked = sum(n.size for _, _, n in compared)
+    for k, g, n in compared:
         if not n.size:
             continue
         # A NaN on one side is the worst error there is, not one that compares as smaller.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -27,8 +28,11 @@ from .state import Scope
 
 Shape = tuple[int, ...]
 
-clock: Iterator[int] = itertools.count(1)
+clock: Iterator[int] = itertools.count()
 """Numbers entries, and dates changes to leaves, on one scale. Drawing a number is atomic."""
+
+NEVER = next(clock)
+"""What is older than all entries and changes."""
 
 
 class Place:
@@ -46,7 +50,7 @@ class Leaf(Place):
     ----------
     grad : Tensor or None
     changed : int
-        The clock when the leaf's values were last replaced, to be compared with entries' numbers; 0 before.
+        The clock when the leaf's values were last replaced, to be compared with entries' numbers, or NEVER.
     version : int
         How often they have been replaced.
     name : str or None
@@ -57,7 +61,7 @@ class Leaf(Place):
     """
 
     __slots__ = ("_changes", "_uses", "changed", "grad", "name", "used", "version")
-    latest: ClassVar[int] = 0
+    latest: ClassVar[int] = NEVER
     """The clock when any leaf or array was last changed: a later tape cannot hold a changed one."""
     _kept: ClassVar[int] = 64
     """How many past changes and uses are remembered."""
@@ -66,7 +70,7 @@ class Leaf(Place):
         self.shape = shape
         self.dtype = dtype
         self.grad: Any = None
-        self.changed = 0
+        self.changed = NEVER
         self.version = 0
         self.name = name
         self.used: tuple[int, Line | None] | None = None
@@ -101,8 +105,12 @@ class Leaf(Place):
         line = next((describe(line) for number, line in reversed(uses) if number <= entry.number), None)
         return f"{self._version(entry)} (first used at {line or 'an unknown line'})"
 
+    def _before(self, entry: Entry) -> list[int]:
+        """The changes, of those that are remembered, before an entry was made."""
+        return self._changes[: bisect(self._changes, entry.number)]
+
     def _version(self, entry: Entry) -> str:
-        later = sum(1 for date in self._changes if date > entry.number)
+        later = len(self._changes) - len(self._before(entry))
         if later == self._kept:
             return f"a version of more than {self._kept - 1} changes ago"
         return f"version {self.version - later}"
@@ -131,8 +139,8 @@ class Buffer(Leaf):
 
     def used_by(self, entry: Entry) -> str:
         """As a leaf's; but what uses a view of it is not noted, and may be the only use of a version."""
-        made = max([date for date in self._changes if date < entry.number], default=0)
-        line = next((line for number, line in self._uses if made < number <= entry.number), None)
+        made = max(self._before(entry), default=NEVER)
+        line = next((line for number, line in self._uses if number in range(made, entry.number)), None)
         return (
             f"{self._version(entry)} "
             f"(first used at {describe(line) or 'a line that tg.detect_anomaly() would name'})"
@@ -334,7 +342,7 @@ def held(entry: Entry) -> list[np.ndarray]:
     return found
 
 
-def reachable(places: Sequence[Place], since: int = 0) -> list[Entry]:
+def reachable(places: Sequence[Place], since: int = NEVER) -> list[Entry]:
     """All entries from number ``since`` on that the given places depend on, newest first.
 
     Iterative: depth costs no stack.

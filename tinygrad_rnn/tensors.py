@@ -61,13 +61,20 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
         out = primitive.output(out)
     if not mask or not state.recording or out.dtype.kind in "biu":
         return _make(out, None)  # astype: integers do not follow a small change of x
-    kept, keep_out = primitive.kept(mask, len(arrays))
-    args = tuple([a if k else p or spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
-    saved = out if keep_out else None
+    args, saved = _saved(primitive, mask, arrays, places, out)
     entry = Nary(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
     return _make(out, entry)
+
+
+def _saved(
+    primitive: Primitive, mask: int, arrays: Sequence[Any], places: Sequence[Place | None], out: Any
+) -> tuple[tuple[Any, ...], Any]:
+    """Which of its inputs and its output an entry holds, by what its rules will read."""
+    kept, keep_out = primitive.kept(mask, len(arrays))
+    args = [a if k else p or spec(a) for a, p, k in zip(arrays, places, kept, strict=True)]
+    return tuple(args), out if keep_out else None
 
 
 def note_uses(inputs: Sequence[Any]) -> None:
@@ -79,7 +86,7 @@ def note_uses(inputs: Sequence[Any]) -> None:
 
 def _record_several(
     primitive: Primitive,
-    places: tuple[Place | None, ...],
+    places: tuple[Any, ...],
     arrays: Sequence[Any],
     out: tuple[np.ndarray, ...],
     static: dict[str, Any],
@@ -88,13 +95,12 @@ def _record_several(
     """The entry of a primitive with several outputs, and a tensor for each."""
     out = primitive.outputs(out)
     entry: Entry
-    if len(places) == 1 and places[0] is not None and primitive.joint is None:
-        entry = _unary(primitive, places[0], arrays[0], out, static, state)
+    if len(places) == 1 and primitive.joint is None:
+        (place,), (array,) = places, arrays
+        entry = _unary(primitive, place, array, out, static, state)
     else:
         mask = sum([1 << k for k, p in enumerate(places) if p is not None])
-        kept, keep_out = primitive.kept(mask, len(places))
-        args = tuple([a if k else p or spec(a) for a, p, k in zip(arrays, places, kept, strict=True)])
-        saved = out if keep_out else None
+        args, saved = _saved(primitive, mask, arrays, places, out)
         entry = Nary(primitive, places, args, saved, static, None, None, state.scope)
     if state.watch is not None:
         state.watch.recorded(entry, arrays, out)
@@ -107,14 +113,14 @@ def _record_several(
         primitive.latest = described
     entry.shape, entry.dtype = described
     results: list[Tensor] = []
-    for array, shape, dtype in zip(arrays_out, *described, strict=True):
+    for k, array in enumerate(arrays_out):
         result: Tensor = new(Tensor)
         result._data = array
-        result._place = place = new(Output)
-        place.entry = entry
-        place.index = len(results)
-        place.shape = shape
-        place.dtype = dtype
+        result._place = output = new(Output)
+        output.entry = entry
+        output.index = k
+        output.shape = entry.shape[k]
+        output.dtype = entry.dtype[k]
         results.append(result)
     return _several(out, results)
 
@@ -724,7 +730,8 @@ class Tensor(Methods):
         if primitive.joint is None:
             plain_static = not static or not any([isinstance(value, Tensor) for value in static.values()])
             if len(inputs) == 1 and plain_static:
-                return _apply1(primitive, inputs[0], static)
+                (x,) = inputs
+                return _apply1(primitive, x, static)
             if len(inputs) == 2 and not static and not primitive.multiple:
                 return _apply2(primitive, inputs[0], inputs[1])
         return apply(primitive, inputs, static)
@@ -732,7 +739,10 @@ class Tensor(Methods):
 
 def _one_or_many(values: tuple[Any, ...]) -> Any:
     """Shapes and axes may come as one sequence or as several numbers."""
-    return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else values
+    match values:
+        case (Sequence() as one,):
+            return tuple(one)
+    return values
 
 
 new = object.__new__

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .tape import Buffer, Entry, Leaf, held
+from .tape import NEVER, Buffer, Entry, Leaf, held
 
 
 class Write(NamedTuple):
@@ -45,7 +45,7 @@ def note(array: np.ndarray, date: int, changes: Any) -> None:
 def note_replaced(old: np.ndarray, new: np.ndarray, date: int, changes: Any) -> None:
     """Remember that an array has taken the place of another."""
     _put(_replaced, old, date, changes)
-    _put(_replaced, new, 0, changes)
+    _put(_replaced, new, NEVER, changes)
 
 
 def of(array: np.ndarray) -> list[Write]:
@@ -63,8 +63,8 @@ def note_changed(tensor: Any, new: np.ndarray) -> None:
     """Note that an array is to take the place of a tensor's, or is that one and has been written into."""
     old, place = tensor.numpy(), tensor.place
     if type(place) is not Leaf:
-        known = [w.changes for w in of(old) if type(w.changes) is Buffer and w.changes.tensor() is tensor]
-        place = known[0] if known else Buffer(tensor)
+        known = (w.changes for w in of(old) if type(w.changes) is Buffer and w.changes.tensor() is tensor)
+        place = next(known, None) or Buffer(tensor)
         place.used = tensor._take_use()
     place.change()
     if new is old:

@@ -108,6 +108,36 @@ def test_values_and_gradients_are_pytorchs(name: str) -> None:
         np.testing.assert_allclose(x.grad.numpy(), w.grad.numpy(), rtol=1e-8, atol=1e-9)
 
 
+def test_two_matrices_are_multiplied_by_dot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of arrays, it has a third of the cost of a call of np.matmul; tensors are left to np.matmul."""
+    asked = []
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(np, name)
+
+    a, b = RNG.uniform(-1, 1, (2, 3)), RNG.uniform(-1, 1, (3, 4))
+    wanted = a @ b
+    monkeypatch.setattr(linalg, "np", Counted())
+    for x, y, other in ((a, b, False), (tg.tensor(a), b, True), (a, tg.tensor(b), True)):
+        asked.clear()
+        np.testing.assert_allclose(linalg._product(x, y), wanted)
+        assert ("matmul" in asked) == other
+
+
+def test_a_gradient_by_a_matrix_is_one_product() -> None:
+    """Not one for each matrix of a batch and a sum over them, nor a rearrangement where there is no batch."""
+    b = tg.tensor(square(3, 3), requires_grad=True)
+    for shape in ((5, 3), (2, 5, 3), (2, 4, 5, 3)):
+        b.grad = None
+        x = tg.tensor(RNG.uniform(-1, 1, shape), requires_grad=True)
+        (x @ b).sum().backward(create_graph=True)
+        entries = list(tg.Tape(b.grad))
+        assert all(len(e.shape) <= 2 or e.size == x.size for e in entries if e.primitive.name == "matmul")
+        assert any(e.primitive.name == "reshape" for e in entries) == (len(shape) > 2)
+
+
 @pytest.mark.parametrize("name", ["qr", "eigh", "svd", "slogdet"])
 def test_results_have_numpys_names(name: str) -> None:
     a = tg.tensor(spd(3, 3), requires_grad=True)
@@ -129,6 +159,23 @@ def test_any_one_of_several_outputs_may_be_used(used: int) -> None:
         assert tg.gradcheck(lambda a: np.linalg.qr(a)[used], a, method="central")
         assert tg.gradcheck(lambda a: np.linalg.slogdet(a[:3])[used], a, method="central")
         assert tg.gradcheck(lambda a: np.linalg.eigh(a @ a.T)[used], a[:3], method="central")
+
+
+VECTORS = [lambda a: np.linalg.eigh(a)[1][0, 0], lambda a: np.linalg.svd(a)[0][0, 0]]
+
+
+@pytest.mark.parametrize("f", VECTORS)
+@pytest.mark.parametrize("scale", [1e-100, 1e-9, 1e9, 1e100])
+def test_values_are_distinct_whatever_their_scale(f: Any, scale: float) -> None:
+    a = np.diag([1.0, 2.0]) + 0.1
+    np.testing.assert_allclose(tg.grad(f)(scale * a) * scale, tg.grad(f)(a), rtol=1e-9)
+
+
+@pytest.mark.parametrize("f", VECTORS)
+def test_the_vectors_of_a_zero_matrix_have_no_gradient(f: Any) -> None:
+    with pytest.raises(np.linalg.LinAlgError, match=r"equal .*values leave their vectors undetermined"):
+        tg.grad(f)(np.zeros((2, 2)))
+    np.testing.assert_array_equal(tg.grad(f)(np.ones((1, 1))), [[0]])
 
 
 def test_gradients_of_symmetric_matrices_are_symmetric() -> None:

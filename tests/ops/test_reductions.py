@@ -123,6 +123,12 @@ def test_a_zero_among_others_gets_gradient_0_and_of_a_negative_order_so_do_they(
     np.testing.assert_allclose(g, [[0, 1], [0, -1]] if ord is None or ord > 0 else np.zeros((2, 2)))
 
 
+def test_the_gradient_of_a_sum_of_sizes_is_a_constant() -> None:
+    x = tg.tensor(A, requires_grad=True)
+    np.linalg.vector_norm(x, ord=1).backward(create_graph=True)
+    assert {e.primitive.name for e in tg.Tape(x.grad)} <= {"sign", "multiply"}
+
+
 @pytest.mark.parametrize("ord", [None, 1, 2, 3, 2.5, 0.5, np.inf, -np.inf, -1])
 def test_vector_norms_have_pytorchs_gradients(ord: Any) -> None:
     def theirs(x: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .dtypes import floating, wide
 from .registry import primitive, sample, smooth
-from .special import erfc
+from .special import erfc, inside_bell
 
 
 @primitive(elementwise=True)
@@ -52,8 +52,7 @@ relu.defvjp(lambda g, y, _x: g * (y > 0))
 def softplus(x, /):
     """``log(1 + exp(x))``, elementwise; stable for any finite x."""
     x = floating(x)
-    positive = x.real > 0
-    return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
+    return np.maximum(x, 0) + np.log1p(np.exp(np.minimum(x, -x)))
 
 
 softplus.defvjp(lambda g, _y, x: g * sigmoid(x))
@@ -88,11 +87,6 @@ def _gelu_weight(x):
     return _gate(2 * _C * (x + 0.044715 * x * x * x))
 
 
-def _inner(x):
-    """x where gelu is not straight: beyond, the bell is 0, the weight 0 or 1, and cubes would overflow."""
-    return np.clip(x, -40, 40)
-
-
 @primitive(elementwise=True, kinks=smooth, samples=[sample(), sample(approximate="tanh")])
 def gelu(x, /, approximate="none"):
     """Gaussian error linear unit ``x * P(Z <= x)`` for a standard normal Z, elementwise.
@@ -104,17 +98,17 @@ def gelu(x, /, approximate="none"):
         raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
     x = floating(x)
     if approximate == "tanh":
-        return x * _gelu_weight(_inner(x))
+        return x * _gelu_weight(inside_bell(x))
     return 0.5 * x * erfc(x * -math.sqrt(0.5))
 
 
 def _gelu_vjp(g, _y, x, approximate="none"):
     if approximate == "tanh":
-        x = _inner(x)
+        x = inside_bell(x)
         s = _gelu_weight(x)
         return g * (s + x * (s * (1 - s)) * (2 * _C * (1 + 3 * 0.044715 * x * x)))
     weight = 0.5 * erfc(x * -math.sqrt(0.5))
-    x = _inner(x)
+    x = inside_bell(x)
     return g * (weight + x * ((0.5 * _C) * np.exp(-0.5 * x * x)))
 
 
@@ -125,10 +119,10 @@ gelu.defvjp(_gelu_vjp)
 def elu(x, /, alpha=1.0):
     """``x`` where positive, else ``alpha * (exp(x) - 1)``, elementwise. At 0 the derivative is alpha."""
     x = floating(x)
-    return np.where(np.greater(x, 0), x, alpha * np.expm1(np.minimum(x, 0)))
+    return np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0))
 
 
-elu.defvjp(lambda g, _y, x, alpha=1.0: np.where(x > 0, g, g * (alpha * np.exp(np.minimum(x, 0)))))
+elu.defvjp(lambda g, _y, x, alpha=1.0: np.where(x > 0, g, g * alpha) * np.exp(np.minimum(x, 0)))
 
 
 @primitive(

@@ -113,21 +113,23 @@ def _qr_vjp(gs, ys, _a, mode="reduced"):
 qr.defvjp(_qr_vjp)
 
 
-def refuse_small(sizes, name, what, least=0.0):
+def _rounding(x):
+    """What a few roundings amount to, relatively."""
+    return 8 * float(np.finfo(x.dtype).eps)
+
+
+def refuse_small(sizes, name, what, rcond=None):
     """Refuse sizes that are 0 but for rounding, or up to a given part of the largest in their row."""
-    rounding = 8 * sizes.shape[-1] * float(np.finfo(sizes.dtype).eps)
-    bound = np.maximum(least, rounding)[..., None]
+    rounding = sizes.shape[-1] * _rounding(sizes)
+    bound = np.asarray(rounding if rcond is None else np.maximum(rcond, rounding))[..., None]
     if sizes.size and np.any(sizes <= bound * np.max(sizes, axis=-1, keepdims=True)):
         raise np.linalg.LinAlgError(f"{name}: no gradient for {what}")
 
 
 def _distinct(values, name, what):
     """Refuse equal values in a row (of eigenvalues, in order), to rounding."""
-    if values.shape[-1] < 2:
-        return
     gap = np.abs(values[..., 1:] - values[..., :-1])
-    size = np.max(np.abs(values), axis=-1, keepdims=True)
-    if np.any(gap <= 8 * float(np.finfo(values.dtype).eps) * size):
+    if gap.size and np.any(gap <= _rounding(values) * np.max(np.abs(values), axis=-1, keepdims=True)):
         raise np.linalg.LinAlgError(
             f"{name}: equal {what}s leave their vectors undetermined, and with them the gradient; use the "
             f"{what}s alone, or add a small known difference to the matrix"

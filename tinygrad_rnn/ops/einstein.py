@@ -6,6 +6,7 @@ trade places.
 
 from __future__ import annotations
 
+import itertools
 import string
 
 import numpy as np
@@ -63,7 +64,7 @@ def _contract_vjp(g, _y, *operands, subscripts, optimize=False, order="K"):
         # A letter that nothing else has was summed over: its cotangent is the same everywhere. Nor is one
         # kept along which this operand was, or may have been, broadcast.
         kept = [c in known and n != 1 for c, n in zip(term, shape, strict=True)]
-        wanted = "".join(c for c, keep in zip(term, kept, strict=True) if keep)
+        wanted = "".join(itertools.compress(term, kept))
         found = contract(
             [x for _, x in parts], ",".join(t for t, _ in parts) + "->" + wanted, optimize=optimize
         )
@@ -106,17 +107,18 @@ def _plain_form(subscripts, operands):
         letters = term.replace("...", "", 1)
         if not all(c in string.ascii_letters for c in letters):
             raise ValueError(f"subscripts are letters, commas, an arrow and ellipses, got {subscripts!r}")
-    ranks = []
+    ranked = []
     for term, x in zip(terms, operands, strict=True):
         rank = np.ndim(x) - len(term.replace("...", ""))
         if rank < 0 or (rank and "..." not in term):
             raise ValueError(f"the subscripts {term!r} do not fit an operand of shape {np.shape(x)}")
-        ranks.append(rank)
+        ranked.append((term, rank))
     free = [c for c in string.ascii_letters if c not in subscripts]
-    if max(ranks) > len(free):
+    most = max(rank for _, rank in ranked)
+    if most > len(free):
         raise ValueError("more axes than there are letters")
-    broadcast = "".join(free[: max(ranks)])
-    terms = [t.replace("...", broadcast[len(broadcast) - r :]) for t, r in zip(terms, ranks, strict=True)]
+    broadcast = "".join(free[:most])
+    terms = [term.replace("...", broadcast[most - rank :]) for term, rank in ranked]
     if not arrow:
         joined = inputs.replace(".", "")
         output = "..." + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c != ","))

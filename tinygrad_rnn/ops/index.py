@@ -31,11 +31,11 @@ def _is_basic(index):
     )
 
 
-def _is_distinct(index, length):
+def _is_distinct(index, shape):
     """Whether an index is an array of integers that names no row twice: what np.add.at is slow for."""
     if not isinstance(index, np.ndarray) or index.dtype.kind not in "iu":
         return False
-    seen = np.zeros(length, bool)
+    seen = np.zeros(shape[:1], bool)
     seen[index] = True
     return np.count_nonzero(seen) == index.size
 
@@ -58,7 +58,7 @@ def scatter(*gs, indices, shape):
     """
     out = np.zeros(shape, dtype=np.result_type(*gs))
     for g, index in zip(gs, indices, strict=True):
-        if _is_basic(index) or _is_distinct(index, len(out) if out.ndim else 0):
+        if _is_basic(index) or _is_distinct(index, out.shape):
             out[index] += g
         else:
             np.add.at(out, index, g)

@@ -140,7 +140,7 @@ def solve(a, b, /):
 
 
 def _solved(a, g, vector):
-    return np.linalg.solve(a.mT, g[..., None])[..., 0] if vector else np.linalg.solve(a.mT, g)
+    return np.squeeze(np.linalg.solve(a.mT, g[..., None]), -1) if vector else np.linalg.solve(a.mT, g)
 
 
 def _solve_vjp_a(g, y, a, _b):
@@ -237,7 +237,7 @@ def _pinv_vjp(g, y, a, rcond=None):
         "pinv",
         "matrices without full rank, or with singular values that rcond cuts off; a ridge keeps it smooth: "
         "inv(a.mT @ a + c * eye) @ a.mT",
-        least=0.0 if rcond is None else rcond,
+        rcond,
     )
     left, right = g @ (a @ y), (y @ a) @ g
     return -(y.mT @ g @ y.mT) + (g - left).mT @ (y @ y.mT) + (y.mT @ y) @ (g - right).mT
@@ -262,10 +262,11 @@ def matrix_power(a, /, n):
     shape = np.shape(a)
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ValueError(f"square matrices are needed, got shape {shape}")
+    if n < 0:
+        return matrix_power(np.linalg.inv(a), -n)
     if n == 0:
         return np.where(False, a, np.eye(shape[-1], dtype=np.result_type(a)))
-    square = np.linalg.inv(a) if n < 0 else np.reshape(a, shape)
-    n, result = abs(n), None
+    square, result = np.reshape(a, shape), None
     while True:
         if n % 2:
             result = square if result is None else np.matmul(result, square)

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from .arithmetic import divisor
+from .reduce import finite
 from .registry import primitive, smooth
 
 _LN2 = math.log(2)
@@ -41,10 +43,10 @@ exp2.defvjp(lambda g, y, _x: g * y * _LN2)
 
 def _share(a, b, y):
     """The part that ``exp(a)`` has in ``exp(a) + exp(b)``, of logarithm y; 0, not NaN, where the sum is 0."""
-    y = np.where(np.isfinite(y), y, 0)
+    y = finite(y)
     part, total = np.exp(a - y), np.exp(a - y) + np.exp(b - y)
     # The total is 1, but for the rounding of a large y.
-    return part / np.where(total == 0, 1, total)
+    return part / divisor(total)
 
 
 @primitive(numpy=np.logaddexp, elementwise=True, kinks=smooth)

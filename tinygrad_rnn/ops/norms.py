@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arithmetic import divisor
 from .decompositions import svdvals
 from .dtypes import wide
 from .elementwise import astype
@@ -45,7 +46,7 @@ def _vector_norm_vjp(g, y, x, axis=None, keepdims=False, ord=2):
         chosen = np.abs(x) == y
         g = wide(g)
         return g * np.sign(x) * chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
-    safe = np.where(y == 0, 1, y)
+    safe = divisor(y)
     if ord == 2:
         return g * (x / safe)
     if ord == 1:
@@ -132,5 +133,5 @@ def norm(x, /, ord=None, axis=None, keepdims=False):
         raise ValueError(f"ord={ord!r} is no norm of matrices: 'fro', 'nuc', 1, -1, 2, -2, inf and -inf are")
     summed, picked = (row, column) if abs(ord) == 1 else (column, row)
     sums = np.sum(np.abs(x), axis=summed, keepdims=True)
-    y = (_largest(sums, picked) if ord > 0 else np.min)(sums, axis=picked, keepdims=True)
+    y = (_largest(sums, picked) if ord in (1, np.inf) else np.min)(sums, axis=picked, keepdims=True)
     return y if keepdims else np.squeeze(y, axes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
@@ -44,7 +46,7 @@ def inner(a, b, /):
 )
 def outer(a, b, /):
     """``y[i, j] = a[i] * b[j]``, of the flattened arrays."""
-    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
+    return np.multiply(np.ravel(a)[:, None], np.ravel(b))
 
 
 def _paired(axes, ndim_a, ndim_b):
@@ -108,7 +110,7 @@ def kron(a, b, /):
     shape_b = (1,) * (ndim - np.ndim(b)) + np.shape(b)
     a = np.reshape(a, tuple(n for k in shape_a for n in (k, 1)))
     b = np.reshape(b, tuple(n for k in shape_b for n in (1, k)))
-    return np.reshape(np.multiply(a, b), tuple(m * n for m, n in zip(shape_a, shape_b, strict=True)))
+    return np.reshape(np.multiply(a, b), tuple(map(operator.mul, shape_a, shape_b)))
 
 
 @composite(
@@ -159,7 +161,7 @@ def _convolve_vjp(g, of, other, mode):
     """The cotangent of the vector with shape ``of``."""
     (n,), (m,) = of, other.shape
     before = {"full": 0, "same": (min(n, m) - 1) // 2, "valid": min(n, m) - 1}[mode]
-    after = n + m - 1 - before - g.shape[0]
+    after = n + m - 1 - before - len(g)
     return np.convolve(np.pad(g, (before, after)), other[::-1], "valid")
 
 

@@ -176,8 +176,11 @@ def rot90(x, /, k=1, axes=(0, 1)):
 
 def _each(arrays, function):
     """NumPy's way with several arguments: a tuple for several, the thing itself for one."""
-    results = tuple([function(x) for x in arrays])
-    return results[0] if len(results) == 1 else results
+    match [function(x) for x in arrays]:
+        case [result]:
+            return result
+        case results:
+            return tuple(results)
 
 
 def _at_least(x, shape):
@@ -225,7 +228,7 @@ def vstack(arrays, /):
 def hstack(arrays, /):
     """Join arrays side by side: along the second axis, vectors along their only one."""
     parts = [atleast_1d(a) for a in arrays]
-    return np.concatenate(parts, axis=0 if parts and np.ndim(parts[0]) == 1 else 1)
+    return np.concatenate(parts, axis=0 if all([np.ndim(p) == 1 for p in parts]) else 1)
 
 
 @composite(
@@ -239,7 +242,7 @@ def dstack(arrays, /):
 @composite(numpy=np.column_stack, samples=[sample([(3,), (3, 2), (3,)]), sample([(2,), (2,)])])
 def column_stack(arrays, /):
     """Join columns into a matrix: vectors (N,) and matrices (N, M)."""
-    columns = [np.reshape(a, (-1, 1)) if np.ndim(a) < 2 else a for a in arrays]
+    columns = [np.transpose(atleast_2d(a)) if np.ndim(a) < 2 else a for a in arrays]
     return np.concatenate(columns, axis=1)
 
 
@@ -294,10 +297,11 @@ def _depth(part):
         return 0, np.ndim(part)
     if not part:
         raise ValueError("an empty list stands among the blocks")
-    depths, ndims = zip(*[_depth(p) for p in part], strict=True)
-    if len(set(depths)) > 1:
-        raise ValueError(f"lists of blocks must be equally deep everywhere, got depths {sorted(set(depths))}")
-    return depths[0] + 1, max(ndims)
+    found = [_depth(p) for p in part]
+    depths = {depth for depth, _ in found}
+    if len(depths) > 1:
+        raise ValueError(f"lists of blocks must be equally deep everywhere, got depths {sorted(depths)}")
+    return depths.pop() + 1, max(ndim for _, ndim in found)
 
 
 def _assembled(part, depth, ndim):

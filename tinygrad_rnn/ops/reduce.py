@@ -8,6 +8,7 @@ import operator
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from .arithmetic import divisor
 from .dtypes import floating, wide
 from .registry import primitive, sample
 
@@ -85,7 +86,7 @@ def var(x, /, axis=None, ddof=0, keepdims=False):
     # Not np.var: for complex numbers that takes |d|**2, which is not analytic.
     d = x - np.mean(x, axis=axis, keepdims=True)
     y = np.sum(wide(d * d), axis=axis, keepdims=keepdims) / _freedom(x, axis, ddof)
-    return y.astype(x.dtype, copy=False)
+    return y.astype(x.dtype)
 
 
 def _var_vjp(g, _y, x, axis=None, ddof=0, keepdims=False):
@@ -133,10 +134,14 @@ def min(x, /, axis=None, keepdims=False):
 min.defvjp(_extremum_vjp)
 
 
+def finite(x):
+    """x with 0 for infinities and NaN: to be subtracted from infinities, too."""
+    return np.where(np.isfinite(x), x, 0)
+
+
 def _shift(x, axis):
     """The maximum, to be subtracted before exp; 0 where all is -inf, or nothing: no inf - inf appears."""
-    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    return np.where(np.isfinite(top), top, 0)
+    return finite(np.max(x, axis=axis, keepdims=True, initial=-np.inf))
 
 
 @primitive(samples=_AXES)
@@ -146,17 +151,17 @@ def logsumexp(x, /, axis=None, keepdims=False):
     top = _shift(x, axis)
     with np.errstate(divide="ignore"):
         y = np.log(np.sum(wide(np.exp(x - top)), axis=axis, keepdims=True)) + top
-    y = y.astype(x.dtype, copy=False)
+    y = np.asarray(y, x.dtype)
     return y if keepdims else np.squeeze(y, axis=_axes(x.ndim, axis))
 
 
 def _logsumexp_vjp(g, y, x, axis=None, keepdims=False):
     y = _keep(y, x, axis)
     # Where all is -inf, y is too, and every weight is 0 rather than exp(-inf + inf).
-    parts = np.exp(x - np.where(np.isfinite(y), y, 0))
+    parts = np.exp(x - finite(y))
     # Their sum is 1, but for the rounding of a large y.
     total = np.sum(parts, axis=axis, keepdims=True)
-    return _keep(g, x, axis) * (parts / np.where(total == 0, 1, total))
+    return _keep(g, x, axis) * (parts / divisor(total))
 
 
 logsumexp.defvjp(_logsumexp_vjp)
@@ -169,7 +174,7 @@ def softmax(x, /, axis=-1):
     """``exp(x) / sum(exp(x))`` along an axis; stable for any finite x."""
     x = floating(x)
     e = np.exp(x - _shift(x, axis))
-    return (e / np.sum(wide(e), axis=axis, keepdims=True)).astype(x.dtype, copy=False)
+    return np.asarray(e / np.sum(wide(e), axis=axis, keepdims=True), x.dtype)
 
 
 softmax.defvjp(lambda g, y, _x, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)))
@@ -182,7 +187,7 @@ def log_softmax(x, /, axis=-1):
     d = x - _shift(x, axis)
     if not d.size:
         return d
-    return (d - np.log(np.sum(wide(np.exp(d)), axis=axis, keepdims=True))).astype(x.dtype, copy=False)
+    return np.asarray(d - np.log(np.sum(wide(np.exp(d)), axis=axis, keepdims=True)), x.dtype)
 
 
 log_softmax.defvjp(lambda g, y, _x, axis=-1: g - np.exp(y) * np.sum(wide(g), axis=axis, keepdims=True))
@@ -198,8 +203,7 @@ def cumsum(x, /, axis=None):
 
 
 def _cumsum_vjp(g, _y, _x, axis=None):
-    at = 0 if axis is None else axis
-    return np.flip(np.cumsum(np.flip(g, at), at), at).reshape(_x.shape)
+    return np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(_x.shape)
 
 
 cumsum.defvjp(_cumsum_vjp)

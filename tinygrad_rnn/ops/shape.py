@@ -117,7 +117,7 @@ def _concatenate_vjp(g, _y, *_arrays, axis=0):
         shapes = [getattr(a, "shape", ()) for a in _arrays]
         ends = np.cumsum([math.prod(shape) for shape in shapes])
         parts = split(g, [int(e) for e in ends[:-1]])
-        return [p.reshape(shape) for p, shape in zip(parts, shapes, strict=True)]
+        return list(map(np.reshape, parts, shapes))
     borders = itertools.accumulate([a.shape[axis] for a in _arrays], initial=0)
     before = (slice(None),) * (axis % len(g.shape))
     return [g[(*before, slice(start, stop))] for start, stop in itertools.pairwise(borders)]
@@ -133,14 +133,14 @@ def _parts(ndim, length, sections, axis):
     return _cached_parts(ndim, length, sections, axis)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache
 def _cached_parts(ndim, length, sections, axis):
     if isinstance(sections, tuple):
         borders = [0, *sections, length]
     elif sections < 1 or length % sections:
         raise ValueError(f"an axis of length {length} does not divide into {sections} equal parts")
     else:
-        borders = list(range(0, length + 1, length // sections)) if length else [0] * (sections + 1)
+        borders = [k * length // sections for k in range(sections + 1)]
     before = (slice(None),) * (axis % ndim)
     return [(*before, slice(start, stop)) for start, stop in itertools.pairwise(borders)]
 

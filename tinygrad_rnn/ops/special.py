@@ -61,7 +61,8 @@ def _ratio(coefficients, s):
 
 
 def _tail(x):
-    """``erfc(x)`` for x from 1.25 to 28."""
+    """``erfc(abs(x))`` for sizes from 1.25 on; at 28 it is 0."""
+    x = np.minimum(np.abs(x), 28.0)
     s = 1 / (x * x)
     r = np.where(x < 1 / 0.35, _ratio(_LARGE, s), _ratio(_HUGE, s))
     # exp(-x**2) from the upper half of x's digits, whose square is exact, and a small rest.
@@ -96,7 +97,7 @@ def erf(x, /):
         x,
         lambda x: x + x * _ratio(_SMALL, x * x),
         lambda x: np.copysign(_ERF_1 + _ratio(_AROUND_1, np.abs(x) - 1), x),
-        lambda x: np.copysign(1 - _tail(np.minimum(np.abs(x), 7.0)), x),
+        lambda x: np.copysign(1 - _tail(x), x),
     )
 
 
@@ -113,18 +114,25 @@ def _erfc_small(x):
 
 def _erfc_around_1(x):
     r = _ratio(_AROUND_1, np.abs(x) - 1)
-    return np.where(x > 0, 1 - _ERF_1 - r, 1 + _ERF_1 + r)
+    return np.where(np.signbit(x), 1 + _ERF_1 + r, 1 - _ERF_1 - r)
 
 
 def _erfc_beyond(x):
-    size = np.abs(x)
-    tail = _tail(np.minimum(size, 28.0))  # at 28 it is 0
-    return np.where(x > 0, tail, 2 - tail)
+    tail = _tail(x)
+    return np.where(np.signbit(x), 2 - tail, tail)
+
+
+_EDGE = 40.0
+
+
+def inside_bell(x):
+    """x bounded to where ``exp(-x**2 / 2)`` is not 0, so that its powers do not overflow."""
+    return np.clip(x, -_EDGE, _EDGE)
 
 
 def _bell(x):
-    """The derivative of erf. Beyond 40 it is 0, and the square is not let overflow."""
-    return (2 / math.sqrt(math.pi)) * np.exp(-np.square(np.clip(x, -40, 40)))
+    """The derivative of erf."""
+    return (2 / math.sqrt(math.pi)) * np.exp(-np.square(inside_bell(x)))
 
 
 erf.defvjp(lambda g, _y, x: g * _bell(x))

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .arithmetic import divisor
 from .dtypes import wide
 from .elementwise import astype
 from .reduce import _AXES, _freedom, _gap_at, _keep, _named, var
@@ -28,7 +29,7 @@ def std(x, /, axis=None, ddof=0, keepdims=False):
 def _std_vjp(g, y, x, axis=None, ddof=0, keepdims=False):
     y = _keep(y, x, axis)
     d = x - np.mean(x, axis=axis, keepdims=True)
-    return wide(_keep(g, x, axis)) / _freedom(x, axis, ddof) * (d / np.where(y == 0, 1, y))
+    return wide(_keep(g, x, axis)) / _freedom(x, axis, ddof) * (d / divisor(y))
 
 
 std.defvjp(_std_vjp)

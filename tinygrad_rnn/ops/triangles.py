@@ -65,7 +65,7 @@ def diag(x, /, k=0):
         return np.diagonal(x, k)
     if len(shape) != 1:
         raise ValueError(f"a vector or a matrix is needed, got shape {shape}")
-    size = shape[0] + abs(k)
+    size = len(x) + abs(k)
     return scatter([x], indices=[_positions((size, size), k)], shape=(size, size))
 
 

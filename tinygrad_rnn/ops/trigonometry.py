@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arithmetic import divisor
 from .registry import primitive
 
 
@@ -102,15 +103,14 @@ def hypot(a, b, /):
 
 
 hypot.defvjp(
-    lambda g, y, a, _b: g * (a / np.where(y == 0, 1, y)),
-    lambda g, y, _a, b: g * (b / np.where(y == 0, 1, y)),
+    lambda g, y, a, _b: g * (a / divisor(y)),
+    lambda g, y, _a, b: g * (b / divisor(y)),
 )
 
 
 def _over_squared_length(u, y, x):
     """``u / (x**2 + y**2)`` without overflow, and 0 at the origin, where u is 0 too."""
-    length = np.hypot(x, y)
-    length = np.where(length == 0, 1, length)
+    length = divisor(np.hypot(x, y))
     return u / length / length
 
 
