@@ -53,6 +53,7 @@ TESTS = {
     "ops/activations.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
     "ops/arithmetic.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
     "ops/decompositions.py": f"{VALUES} ops/test_linalg.py {PROPERTIES}",
+    "ops/determinants.py": f"{VALUES} ops/test_linalg.py {PROPERTIES}",
     "ops/einstein.py": f"{VALUES} ops/test_products.py {PROPERTIES}",
     "ops/elementwise.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
     "ops/index.py": f"{VALUES} {CONVENTIONS} {PROPERTIES}",

@@ -36,6 +36,11 @@ from .decompositions import (
     svd,
     svdvals,
 )
+from .determinants import (
+    cofactors,
+    det,
+    slogdet,
+)
 from .einstein import (
     contract,
     einsum,
@@ -61,13 +66,11 @@ from .index import (
     take_along_axis,
 )
 from .linalg import (
-    det,
     inv,
     linear,
     matmul,
     matrix_power,
     pinv,
-    slogdet,
     solve,
 )
 from .logarithms import (
@@ -217,6 +220,7 @@ __all__ = [
     "cbrt",
     "cholesky",
     "clip",
+    "cofactors",
     "column_stack",
     "composite",
     "concatenate",

@@ -1,4 +1,4 @@
-"""Matrix products, inverses and determinants; decompositions.py has the rest of linear algebra."""
+"""Matrix products and inverses; determinants.py and decompositions.py have the rest of linear algebra."""
 
 from __future__ import annotations
 
@@ -150,65 +150,6 @@ def _solve_vjp_a(g, y, a, _b):
 
 
 solve.defvjp(_solve_vjp_a, lambda g, _y, a, _b: _solved(a, g, len(_b.shape) == 1))
-
-
-@primitive(numpy=np.linalg.det, samples=_SQUARE, domain=_well_conditioned)
-def det(a, /):
-    """Determinants of square matrices (..., N, N).
-
-    The gradient is the matrix of cofactors. They come from the inverse; where one of the matrices is
-    singular, to rounding, they are computed one by one, in a time that grows with N**5.
-    """
-    return np.linalg.det(a)
-
-
-def _cofactors(a):
-    """The determinants that are left without each row and column, with alternating signs."""
-    n = a.shape[-1]
-    others = np.array([[k for k in range(n) if k != gap] for gap in range(n)], dtype=np.intp)
-    signs = (-1.0) ** np.arange(n)
-    rows = [
-        np.linalg.det(a[..., row[:, None], others[:, None, :]]) * (signs * sign).astype(a.dtype)
-        for row, sign in zip(others, signs, strict=True)
-    ]
-    return np.stack(rows, axis=-2)
-
-
-def _det_vjp(g, y, a):
-    try:
-        inverse = np.linalg.inv(a)
-    except np.linalg.LinAlgError:
-        return g[..., None, None] * _cofactors(a)
-    if a.size:
-        condition = np.max(np.abs(a), axis=(-2, -1)) * np.max(np.abs(inverse), axis=(-2, -1))
-        # y times the inverse is right there, too, but in its derivatives everything would cancel.
-        if np.any(condition * (8 * a.shape[-1] * float(np.finfo(a.dtype).eps)) > 1):
-            return g[..., None, None] * _cofactors(a)
-    return (g * y)[..., None, None] * inverse.mT
-
-
-det.defvjp(_det_vjp)
-
-
-@primitive(numpy=np.linalg.slogdet, samples=_SQUARE, domain=_well_conditioned, kinks=smooth, multiple=True)
-def slogdet(a, /):
-    """Sign of the determinant and logarithm of its size, ``(sign, logabsdet)``, where det would overflow.
-
-    At a singular matrix the backward pass is an error. The sign's derivative is 0.
-    """
-    return np.linalg.slogdet(a)
-
-
-def _slogdet_vjp(gs, _ys, a):
-    if gs[1] is None:
-        return a * 0
-    try:
-        return gs[1][..., None, None] * np.linalg.inv(a).mT
-    except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError("slogdet: no gradient at a singular matrix") from error
-
-
-slogdet.defvjp(_slogdet_vjp)
 
 
 def _tall_or_wide(rng, shape):

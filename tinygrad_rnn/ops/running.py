@@ -30,6 +30,11 @@ def _before(x):
     return np.concatenate([np.ones((*x.shape[:-1], min(x.shape[-1], 1)), x.dtype), running], axis=-1)
 
 
+def all_but_one(x):
+    """The product of all elements but each, along the last axis: of those before it, and those after it."""
+    return _before(x) * np.flip(_before(np.flip(x, -1)), -1)
+
+
 def _shifted(x, distance):
     """The element that lies a distance ahead, in the place of each; 0 beyond the end."""
     rest = np.zeros((*x.shape[:-1], min(distance, x.shape[-1])), x.dtype)
@@ -44,10 +49,7 @@ def prod(x, /, axis=None, keepdims=False):
 
 def _prod_vjp(g, _y, x, axis=None, keepdims=False):
     axes = _axes(len(x.shape), axis)
-    flat = _last(x, axes)
-    # All but one: those before it, and those after it.
-    others = _before(flat) * np.flip(_before(np.flip(flat, -1)), -1)
-    return _keep(g, x, axis) * _back(others, x.shape, axes)
+    return _keep(g, x, axis) * _back(all_but_one(_last(x, axes)), x.shape, axes)
 
 
 prod.defvjp(_prod_vjp)
