@@ -51,6 +51,26 @@ def default_generator(rng: np.random.Generator | int | None = None) -> np.random
     return rng if asked is None else asked(rng)
 
 
+@contextmanager
+def apart(tell: Callable[[np.random.Generator], object]) -> Iterator[None]:
+    """Hand out copies, one of each generator asked for, and tell of each: the generators do not move on."""
+    outer = _asked.get()
+    copies: dict[np.random.BitGenerator, np.random.Generator] = {}
+
+    def hand(rng: np.random.Generator) -> np.random.Generator:
+        rng = rng if outer is None else outer(rng)
+        if rng.bit_generator not in copies:
+            copies[rng.bit_generator] = made = copy.deepcopy(rng)
+            tell(made)
+        return copies[rng.bit_generator]
+
+    token = _asked.set(hand)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
 class Draws:
     """The generators that some code asked `default_generator` for: lets it draw the same numbers again.
 

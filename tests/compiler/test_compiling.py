@@ -133,7 +133,7 @@ def test_a_gru_keeps_little(backend: str) -> None:
     held = tg.Tape(y).memory().total
     parameters = sum(p.size for p in layer.parameters())
     assert held <= 8 * (B * T * (5 * H + I) + 5 * B * H + 2 * parameters)
-    program = layer.l0._engine._traced.popitem()[1].programs.popitem()[1]
+    program = layer.l0._tg_engine._traced.popitem()[1].programs.popitem()[1]
     assert len([v for v in program.plan.saved if v.features == (H,)]) == 4
     assert "concatenate" not in [i.name for i in program.plan.sunk]
 
@@ -563,7 +563,7 @@ def test_the_tape_holds_one_entry_and_lets_go_of_it() -> None:
 
 def test_buffers_go_back_to_the_pool() -> None:
     layer = tg.compile(lstm(), backend="numpy")
-    pool = layer.l0._engine.pool
+    pool = layer.l0._tg_engine.pool
     for _ in range(3):
         layer(drawn(2, 5, 3))[0].sum().backward()
         gc.collect()
@@ -822,8 +822,8 @@ def test_a_shallow_copy_is_compiled_for_itself() -> None:
 
 def test_another_backend_only_where_it_is_named() -> None:
     layer = tg.compile(lstm(), backend="numpy")
-    assert tg.compile(layer).l0._engine.backend == "numpy"
-    assert tg.compile(layer, backend="numba").l0._engine.backend == "numba"
+    assert tg.compile(layer).l0._tg_engine.backend == "numpy"
+    assert tg.compile(layer, backend="numba").l0._tg_engine.backend == "numba"
 
 
 def test_a_decorator() -> None:
@@ -911,7 +911,7 @@ def test_what_copying_leaves_in_a_class_is_no_change() -> None:
     cell = tg.compile(Fresh(), backend="numpy")
     _, h = nn.scan(cell, drawn(2, 4, 3))
     nn.scan(cell, drawn(2, 4, 3))
-    assert len(cell._engine._traced) == 1
+    assert len(cell._tg_engine._traced) == 1
     with pytest.warns(RuntimeWarning, match="itself recorded"):
         (h * h).sum().backward(create_graph=True)
     assert cell.w.grad is not None

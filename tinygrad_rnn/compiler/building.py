@@ -140,10 +140,16 @@ def workers(count: int) -> ThreadPoolExecutor:
         return pool
 
 
+def _shares(most: int, flops: int) -> int:
+    """Into how many parts it pays to cut some work."""
+    wanted = min(most, flops // _WORTH)
+    return min(wanted, threads()) if wanted > 1 else 1
+
+
 def spread(kernel: Callable[..., None], layout: Layout, flops: int, *arrays: Any) -> None:
     """Run a loop over time, the rows shared among threads: each runs all steps of its own."""
     rest = (layout.counts, layout.starts, layout.before, layout.batch, *arrays)
-    shares = max(1, min(threads(), layout.batch // 4, layout.rows * flops // _WORTH))
+    shares = _shares(layout.batch // 4, layout.rows * flops)
     if shares == 1:
         kernel(0, layout.batch, *rest)
         return
@@ -156,7 +162,7 @@ def spread(kernel: Callable[..., None], layout: Layout, flops: int, *arrays: Any
 
 def share(function: Callable[..., None], length: int, flops: int, *arguments: Any) -> None:
     """Call ``function(lo, hi, ...)`` for parts of a range, in several threads if it pays."""
-    shares = max(1, min(threads(), length // 8, flops // _WORTH))
+    shares = _shares(length // 8, flops)
     borders = [length * k // shares for k in range(shares + 1)]
     waiting = [
         workers(threads()).submit(function, lo, hi, *arguments) for lo, hi in itertools.pairwise(borders[1:])
@@ -202,7 +208,7 @@ def column_sums(a: np.ndarray) -> np.ndarray:
     """The sum of all rows."""
     from . import products
 
-    if a.size < _SMALL or a.dtype.char not in "fd":
+    if a.size < _SMALL:
         return np.add.reduce(a, axis=0)
     part, out = np.zeros((2, a.shape[1]), a.dtype)
     products.sum_rows(flat(a), part, out)

@@ -10,18 +10,21 @@ import numpy as np
 
 from .. import backpropagation, tape
 from ..nn.packing import Packing
-from ..nn.states import State, refilled, tensors_of
+from ..nn.states import refilled, tensors_of
 from ..nn.steps import name_of
 from ..ops.operations import Primitive
 from ..state import current_state, enable_grad
 from ..tape import Nary, Output, Place
 from ..tensors import Tensor, _make, as_tensor
+from .arriving import Given
 from .checking import arrived
+from .instructions import Unsupported
 from .layout import Lease
+from .programs import Program
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .engine import Engine, Traced
 
 
 class Call:
@@ -30,15 +33,17 @@ class Call:
     def __init__(
         self,
         engine: Engine,
-        program: Any,
+        program: Program,
         cell: Any,
-        like: State,
+        traced: Traced,
+        needs: tuple[bool, ...] | None,
+        given: Given,
         packing: Packing,
         reverse: bool,
-        states: int,
     ) -> None:
         self.engine, self.program, self.cell, self.around = engine, program, cell, engine.around
-        self.like, self.packing, self.reverse, self.states = like, packing, reverse, states
+        self.traced, self.needs, self.given = traced, needs, given
+        self.packing, self.reverse, self.states = packing, reverse, len(traced.step.states)
         self.layout = engine.layout(packing.counts)
 
     def __repr__(self) -> str:
@@ -83,17 +88,21 @@ class Call:
         if any(isinstance(g, Tensor) for g in gs):
             return self.recomputed(gs, args)
         x, *saved = saved
-        parameters = args[1 + self.states : -1]
-        step = self.program.plan.step
-        if gs[0] is None:
-            gy = np.zeros((self.layout.rows, *step.y.features), step.y.dtype)
-        else:
-            gy = self._rows(gs[0])
+        n = 1 + self.states
+        parameters = args[n:-1]
+        step, layout, pool = self.traced.step, self.layout, self.engine.pool
+        given, reached = self.traced.arriving(tuple([g is not None for g in gs]), layout.steps_count)
+        program, again = self.program, Lease(pool)
+        if given != self.given:
+            # Another half forward, too: each saves what its own way back reads. The next call begins with it.
+            other = self.engine.program(self.cell, self.traced, self.needs, layout.batch, given)
+            if not isinstance(other, Unsupported):  # else zeros stand for what does not arrive
+                program, self.traced.given = other, given
+                *_, saved = program.forward(layout, again, x, args[1:n], parameters)
+        gy = np.zeros((layout.rows, *step.y.features), step.y.dtype) if gs[0] is None else self._rows(gs[0])
         finals = [np.zeros((), s.dtype) if g is None else g for g, s in zip(gs[1:], step.states, strict=True)]
-        scratch = Lease(self.engine.pool)
-        gx, *others = self.program.backward(self.layout, scratch, saved, x, parameters, gy, finals)
+        gx, *others = program.backward(layout, Lease(pool), saved, x, parameters, gy, finals)
         found = [gx if gx is None else self._packed(gx), *others]
-        reached = self.program.reached(tuple([g is not None for g in gs]))
         return [g if there else None for g, there in zip(found, reached, strict=True)]
 
     def recomputed(self, gs: Sequence[Any], args: Sequence[Any]) -> list[Any]:
@@ -114,7 +123,12 @@ class Call:
         with enable_grad():
             sequence, *states = map(as_tensor, args[:n])
             y, final = self.engine.composed(
-                self.cell, sequence, refilled(self.like, states), self.packing, self.reverse, None
+                self.cell,
+                sequence,
+                refilled(self.traced.signature.like, states),
+                self.packing,
+                self.reverse,
+                None,
             )
         pairs = [(t.place, g) for t, g in zip((y, *tensors_of(final)), gs, strict=True) if g is not None]
         found = backpropagation.backward(pairs, retain_graph=True, lift=_make, since=since)

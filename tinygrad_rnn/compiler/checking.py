@@ -65,7 +65,12 @@ _BATCHES = ([3, 3, 2], [1, 1], [40, 40])
 
 
 def check(
-    cell: Any, step: Step, signature: Signature, program: Program, needs: Sequence[bool] | None
+    cell: Any,
+    step: Step,
+    signature: Signature,
+    program: Program,
+    needs: Sequence[bool] | None,
+    given: Sequence[bool],
 ) -> None:
     """Raise `Unsupported` if, for random numbers, compiled and composed loops differ, or forward for NaN.
 
@@ -79,6 +84,8 @@ def check(
         Made of the step.
     needs : sequence of bool, or None
         Of x and each parameter, whether the program gives its gradient; None for one without a way back.
+    given : sequence of bool
+        Of y and each final state, whether its cotangent arrives.
     """
     cell = twin(cell)
     parameters = Surroundings(cell).tensors()
@@ -92,7 +99,10 @@ def check(
         layout = _SpoiledLayout(counts, counts[0])
         inputs, rng = _inputs(signature, layout)
         ends = zip((layout.rows, *[layout.batch] * len(states)), (step.y, *step.new_states), strict=True)
-        gs = [rng.standard_normal((n, *v.features)).astype(v.dtype) for n, v in ends]
+        gs = [
+            rng.standard_normal((n, *v.features)).astype(v.dtype) if there else None
+            for (n, v), there in zip(ends, given, strict=True)
+        ]
         right = partial(_composed_results, cell, signature, parameters, layout, gs)
         _compare(names, right, partial(_results, program, needs, parameters, layout, gs), inputs)
     # Not backward: there, zeros that one of the forms knows to be zeros are NaN in the other.
@@ -150,7 +160,7 @@ def _compare(names: Sequence[str | None], composed: Results, compiled: Results, 
             if name is None:
                 continue
             error = _difference(wanted[k], found[k])
-            if error <= _TOLERANCE * _rounding(wanted[k]):
+            if error <= min(_TOLERANCE * _rounding(wanted[k]), _MOST):
                 continue
             arrays = [t.numpy() for t in inputs]
             moved = composed([_make((a * (1 + _rounding(a))).astype(a.dtype), None) for a in arrays])
@@ -164,6 +174,9 @@ def _compare(names: Sequence[str | None], composed: Results, compiled: Results, 
 
 _TOLERANCE = 1e4
 """Units in the last place by which results may differ."""
+
+_MOST = 0.1
+"""Of a result's size, by which it may differ in any case: float16 has no ten thousand units."""
 
 _ILL = 100
 """How often as much as it changes by rounding of the inputs a result may differ."""
@@ -181,7 +194,7 @@ def _text(error: Exception) -> str:
 
 def _results(
     program: Program, needs: Sequence[bool] | None, parameters: Sequence[Tensor], layout: Layout,
-    gs: Sequence[np.ndarray], inputs: Sequence[Tensor],
+    gs: Sequence[np.ndarray | None], inputs: Sequence[Tensor],
 ) -> list[Any]:  # fmt: skip
     """The same of the compiled loop."""
     x, *states = [t.numpy() for t in inputs]
@@ -190,7 +203,10 @@ def _results(
     y, finals, saved = program.forward(layout, lease, x, states, arrays)
     if needs is None:
         return [y, *finals]
-    return [y, *finals, *program.backward(layout, Lease(pool), saved, x, arrays, gs[0], gs[1:])]
+    gy, *gfinals = [
+        np.zeros(p.shape, p.dtype) if g is None else g for p, g in zip((y, *finals), gs, strict=True)
+    ]
+    return [y, *finals, *program.backward(layout, Lease(pool), saved, x, arrays, gy, gfinals)]
 
 
 def _composed_forward(
@@ -214,7 +230,7 @@ def _single_results(
 
 def _composed_results(
     cell: Any, signature: Signature, parameters: Sequence[Tensor], layout: Layout,
-    gs: Sequence[np.ndarray], inputs: Sequence[Tensor],
+    gs: Sequence[np.ndarray | None], inputs: Sequence[Tensor],
 ) -> list[np.ndarray]:  # fmt: skip
     """Output, states and, for cotangents of these, gradients of all inputs and parameters."""
     since = next(tape.clock)  # weights may be results: what they were made of is none of the loop's business
@@ -222,7 +238,7 @@ def _composed_results(
         state = refilled(signature.like, list(inputs[1:]))
         y, final = composed(cell, inputs[0], state, layout.counts.tolist(), False)
         outputs = [y, *tensors_of(final)]
-        roots = [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place is not None]
+        roots = [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place and g is not None]
         found = backpropagation.backward(roots, since=since)
         gradients = [
             np.zeros(t.shape, t.dtype) if g is None else np.asarray(g)

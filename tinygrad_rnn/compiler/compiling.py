@@ -25,23 +25,24 @@ BACKENDS = ("numba", "numpy")
 class CompiledCell:
     """What `compile` adds to a cell; `nn.scan` hands it the whole loop over time."""
 
-    _engine: Engine
+    _tg_engine: Engine
 
     def scan_packed(
         self, sequence: Tensor, state: State, packing: Packing, reverse: bool, all_states: bool = False
     ) -> tuple[Tensor, State] | None:
         """All steps over packed sequences; see `nn.scan.run`."""
         if not all_states:
-            return self._engine.scan(self, sequence, state, packing, reverse)
-        every, _ = self.derived(AllStates).scan_packed(sequence, state, packing, reverse)
+            return self._tg_engine.scan(self, sequence, state, packing, reverse)
+        every, _ = self._tg_derived(AllStates).scan_packed(sequence, state, packing, reverse)
         return AllStates.taken_apart(every, state, 2 + packing.even)
 
-    def derived(self, kind: Any) -> Any:
+    def _tg_derived(self, kind: Any) -> Any:
         """A cell that is made of this one, ``kind(cell)``, and compiled for itself."""
-        made = self._engine.derived
+        made = self._tg_engine.derived
         if kind not in made:
-            made[kind] = _compiled_cell(kind(self), self._engine.backend)
-        self._engine.latest_derived = made[kind]
+            made[kind] = _compiled_cell(kind(self), self._tg_engine.backend)
+            made[kind]._tg_engine.said = self._tg_engine.said
+        self._tg_engine.latest_derived = made[kind]
         return made[kind]
 
     def plan(self) -> Report:
@@ -49,8 +50,8 @@ class CompiledCell:
 
         Of the latest call; of one sequence of one step, if there was none.
         """
-        derived = self._engine.latest_derived
-        return self._engine.report(self) if derived is None else derived.plan()
+        derived = self._tg_engine.latest_derived
+        return self._tg_engine.report(self) if derived is None else derived.plan()
 
     def step(self, x: Any, state: State = None) -> tuple[Tensor, State]:
         """One step, for streams: ``(B, I)`` and a state to the output and the next state.
@@ -60,7 +61,7 @@ class CompiledCell:
         x = as_tensor(x)
         if state is None:
             state = self.initial_state(len(x))  # type: ignore[attr-defined]
-        return self._engine.single(self, x, state)
+        return self._tg_engine.single(self, x, state)
 
 
 class CompiledModule:
@@ -97,6 +98,13 @@ class _Wrapped(CompiledCell, Bare):
 
     def __repr__(self) -> str:
         return repr(self._cell)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Into the cell, but for what is the wrapper's own."""
+        if name in ("_cell", "_tg_engine"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._cell, name, value)
 
 
 def compile(target: Any = None, *, backend: str | None = None) -> Any:
@@ -175,14 +183,14 @@ def _is_cell(value: Any) -> bool:
 
 def _compiled_cell(cell: Any, backend: str | None) -> Any:
     if isinstance(cell, CompiledCell):
-        if backend in (None, cell._engine.backend):
+        if backend in (None, cell._tg_engine.backend):
             return cell
     else:
         try:
             _add(cell, CompiledCell)
         except TypeError:
             cell = _Wrapped(cell)
-    vars(cell)["_engine"] = Engine(backend or ("numba" if find_spec("numba") else "numpy"))
+    vars(cell)["_tg_engine"] = Engine(backend or ("numba" if find_spec("numba") else "numpy"))
     return cell
 
 

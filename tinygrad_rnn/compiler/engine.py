@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..arrays import get_default_dtype
 from ..nn.packing import Packing
-from ..nn.states import State, rebuilt, refilled, tensors_of
+from ..nn.states import State, as_state, refilled, tensors_of
 from ..nn.steps import name_of
 from ..sources import user_level
 from ..state import current_state
-from ..tensors import Tensor, _make, as_tensor
+from ..tensors import Tensor, _make
+from .arriving import Given, gradients_reached, pattern, restricted
+from .building import rows
 from .calls import Call
 from .checking import FAULT, check, check_single, composed
 from .instructions import Step, Unsupported
@@ -23,7 +26,7 @@ from .numpy_backend import NumpyWriter
 from .planning import split_step
 from .programs import Program, Single
 from .report import Report
-from .single import Ready, contiguous
+from .single import Ready
 from .surroundings import Surroundings
 from .tracing import Changing, Signature, trace
 from .writing import Writer
@@ -47,8 +50,10 @@ class Traced:
     ----------
     row_bytes : int
         Of one row of its widest value.
+    given : tuple of bool
+        For y and each state, whether the latest backward pass had a cotangent of it (see `pattern`).
     programs : dict
-        By gradients wanted, and whether the batch is large.
+        By gradients wanted, whether the batch is large, and cotangents given.
     singles : list of Single
         One, once a single step has been asked for.
     """
@@ -57,8 +62,18 @@ class Traced:
         self.step, self.signature = step, signature
         outputs = [o for i in step.forward for o in i.outputs if o.rowwise]
         self.row_bytes = max([math.prod(o.features) * o.dtype.itemsize for o in outputs], default=0)
+        self.given: Given = (True,) * (1 + len(step.states))
         self.programs: dict[Any, Program | Unsupported] = {}
         self.singles: list[Single | Unsupported] = []
+        self._arriving: dict[tuple[Given, int], tuple[Given, list[bool]]] = {}
+
+    def arriving(self, given: Given, steps: int) -> tuple[Given, list[bool]]:
+        """For cotangents that arrive, their `pattern`, and which gradients they reach in some steps."""
+        steps = min(steps, len(given))  # more than states: so many reach all that can be reached
+        if (given, steps) not in self._arriving:
+            reached = gradients_reached(self.step, given, steps)
+            self._arriving[given, steps] = pattern(self.step, given), reached
+        return self._arriving[given, steps]
 
 
 class Engine:
@@ -79,7 +94,7 @@ class Engine:
         self.pool = Pool()
         self._traced: dict[Any, Traced | Unsupported] = {}
         self._changing: list[Changing] = []
-        self._said: set[str] = set()
+        self.said: set[str] = set()
         self.around: Any = None
         self._ready: dict[Any, Ready] = {}
         self._layouts: dict[tuple[int, int], Layout] = {}
@@ -92,8 +107,8 @@ class Engine:
 
     def say(self, text: str) -> None:
         """Warn, but not twice of the same."""
-        if text not in self._said:
-            self._said.add(text)
+        if text not in self.said:
+            self.said.add(text)
             warnings.warn(text, RuntimeWarning, stacklevel=user_level())
 
     def composed(
@@ -120,7 +135,7 @@ class Engine:
         tensors, states = around.tensors(), tensors_of(state)
         key = (
             features, dtype, tuple([(s.shape[1:], s.dtype) for s in states]), _structure(state),
-            around.options, tuple([(t.shape, t.dtype) for t in tensors]),
+            around.options, tuple([(t.shape, t.dtype) for t in tensors]), get_default_dtype(),
         )  # fmt: skip
         if key not in self._traced:
             if len(self._changing) == _TRIES:
@@ -129,32 +144,31 @@ class Engine:
                 self._traced.clear()
             like = refilled(state, [_make(np.empty(0), None)] * len(states))
             signature = Signature((key[0], key[1]), key[2], like)
-            try:
-                step = trace(cell, signature, around.names)
-                self._traced[key] = Traced(step, signature)
-            except Unsupported as reason:
-                self._traced[key] = reason.with_traceback(None)
-                if isinstance(reason, Changing):
-                    self._changing.append(reason)
+            step = _tried(lambda: trace(cell, signature, around.names))
+            self._traced[key] = step if isinstance(step, Unsupported) else Traced(step, signature)
+            if isinstance(step, Changing):
+                self._changing.append(step)
         return self._traced[key], tensors
 
     def program(
-        self, cell: Any, traced: Traced, needs: tuple[bool, ...] | None, batch: int
+        self, cell: Any, traced: Traced, needs: tuple[bool, ...] | None, batch: int, given: Given
     ) -> Program | Unsupported:
         """The compiled form for some gradients wanted; with NumPy, for a small or a large batch.
 
         It is run beside the composed loop before it is used, and is none if that gives something else.
         """
         fused = self.backend == "numba" or traced.row_bytes * batch > _LARGE
-        if (needs, fused) not in traced.programs:
+        key = (needs, fused, given if needs else None)
+        if key not in traced.programs:
 
             def make() -> Program:
-                program = Program(split_step(traced.step, needs, fused), self._writer())
-                check(cell, traced.step, traced.signature, program, needs)
+                step = traced.step if all(given) or not needs else restricted(traced.step, given)
+                program = Program(split_step(step, needs, fused), self._writer())
+                check(cell, step, traced.signature, program, needs, given)
                 return program
 
-            traced.programs[needs, fused] = _tried(make)
-        return traced.programs[needs, fused]
+            traced.programs[key] = _tried(make)
+        return traced.programs[key]
 
     def report(self, cell: Any) -> Report:
         """The plan of the latest call, forward and backward."""
@@ -164,7 +178,8 @@ class Engine:
         traced, batch, steps = self._latest
         program: Program | Unsupported = Unsupported(traced)
         if isinstance(traced, Traced):
-            program = self.program(cell, traced, (True,) * (1 + len(traced.step.parameters)), batch)
+            every = (True,) * (1 + len(traced.step.parameters))
+            program = self.program(cell, traced, every, batch, traced.given)
         if not isinstance(program, Program):
             raise RuntimeError(f"{name_of(cell)} is not compiled: {program}")
         return Report(name_of(cell), program, batch, steps)
@@ -193,9 +208,9 @@ class Engine:
     def _prepared_single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step, with all that the next one like it finds ready."""
         now = current_state()
-        state = _as_tensors(state)
+        state = as_state(state)
         states = tensors_of(state)
-        _check_rows(x, states)
+        _check_batch(x, states)
         if now.watch is not None or not len(x):
             return composed(cell, x, state, [len(x)], False)
         traced, parameters = self.traced(cell, x.shape[1:], x.dtype, state)
@@ -212,7 +227,7 @@ class Engine:
             if len(self._ready) > 64:
                 self._ready.clear()
             self._ready[x.shape] = ready
-        y, new = ready.run(*[contiguous(t.numpy()) for t in inputs])
+        y, new = ready.run(*[rows(t.numpy()) for t in inputs])
         form.settle()
         return y, refilled(state, new)
 
@@ -267,11 +282,11 @@ class Engine:
         if now.recording and any(p is not None for p in places):
             wanted = [p is not None for p in places]
             needs = (wanted[0], *wanted[1 + len(step.states) :])
-        program = self.program(cell, traced, needs, counts[0])
+        given = traced.given
+        program = self.program(cell, traced, needs, counts[0], given)
         if isinstance(program, Unsupported):
             return self.composed(cell, sequence, state, packing, reverse, program)
-        like = traced.signature.like
-        call = Call(self, program, cell, like, packing, reverse, len(step.states))
+        call = Call(self, program, cell, traced, needs, given, packing, reverse)
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
 
@@ -286,12 +301,7 @@ def _tried(make: Callable[[], Form]) -> Form | Unsupported:
         return Unsupported(f"making it gave {type(error).__name__}: {error}; {FAULT}")
 
 
-def _as_tensors(state: State) -> State:
-    """A state of tensors, given one of tensors or arrays."""
-    return rebuilt(state, list(map(_as_tensors, state))) if isinstance(state, tuple) else as_tensor(state)
-
-
-def _check_rows(x: Tensor, states: Sequence[Any]) -> None:
+def _check_batch(x: Tensor, states: Sequence[Any]) -> None:
     """What a composed cell would find out by itself: kernels trust the shapes that they were compiled for."""
     for s in states:
         if s.shape[:1] != x.shape[:1]:

@@ -151,19 +151,19 @@ def single(w: Writer) -> str:
     w.prepared = {}
     w.namespace["make"] = _make
     w.begin("prepare(L, parameters)", {step.x: "x"})
-    w.write("scratch = L.new")
+    w.write("batch, scratch = L.batch, L.new")
     w.once(plan.loop)
     before, w.lines = w.lines, []
     constants = [name for v, name in w.names.items() if v is not step.x]
     locations = {v: Location("heads", f"i{s}") for s, v in enumerate(step.states)}
     locations[step.x] = Location("heads", "x")
     for s, v in enumerate(step.new_states):
-        w.allocate(f"n{s}", v, "L.batch", "L.new")
+        w.allocate(f"n{s}", v, "batch", "scratch")
         if w.home.get(v) == s:
             locations[v] = Location("heads", f"n{s}")
     made = step.y in {o for i in plan.loop for o in i.outputs}
     if made and step.y not in locations:
-        w.allocate("y", step.y, "L.batch", "L.new")
+        w.allocate("y", step.y, "batch", "scratch")
         locations[step.y] = Location("heads", "y")
     copies: Copies = [
         (v, Location("heads", f"n{s}")) for s, v in enumerate(step.new_states) if w.home.get(v) != s
@@ -173,6 +173,7 @@ def single(w: Writer) -> str:
     made_before = "".join(name + ", " for name in [*constants, *w.prepared.values()])
     states = [f"i{s}" for s in range(len(step.states))]
     news = [f"n{s}" for s in range(len(step.new_states))]
+    results = ["y" if n == y else f"make({n}, None)" for n in news]
     return "\n".join(
         [
             *before,
@@ -182,7 +183,7 @@ def single(w: Writer) -> str:
             f"    def run({', '.join(['x', *states])}):",
             *["    " + line for line in w.lines],
             f"        y = make({y if made else f'np.array({y})'}, None)",
-            f"        return y, ({', '.join(['y' if n == y else f'make({n}, None)' for n in news])},)",
+            f"        return y, ({''.join(r + ', ' for r in results)})",
             "",
             f"    return run, ({made_before})",
         ]

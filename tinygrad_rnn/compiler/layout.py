@@ -144,29 +144,29 @@ class Lease:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._taken: list[np.ndarray] = []
+        self._taken: dict[int, np.ndarray] = {}
 
     @property
     def shape(self) -> tuple[int]:
         """One number, of bytes: so it looks to a tape like an array that an entry holds."""
-        return (sum(a.nbytes for a in self._taken),)
+        return (sum(a.nbytes for a in self._taken.values()),)
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         array = self._pool.take(shape, dtype)
-        self._taken.append(array)
+        self._taken[id(array)] = array
         return array
 
     def kept(self, array: np.ndarray) -> np.ndarray:
         """The array, or a copy if its memory will go back."""
         if array.flags.owndata:
-            mine = any(array is a for a in self._taken)
+            mine = id(array) in self._taken
         else:  # whose ``base`` may be anything that has memory
-            mine = any(np.may_share_memory(array, a) for a in self._taken)
+            mine = any(np.may_share_memory(array, a) for a in self._taken.values())
         return array.copy() if mine else array
 
     def close(self) -> None:
-        taken, self._taken = self._taken, []
-        self._pool.give(taken)
+        taken, self._taken = self._taken, {}
+        self._pool.give(taken.values())
 
     def __del__(self) -> None:
         self.close()

@@ -210,13 +210,13 @@ class NumbaWriter(NumpyWriter):
 
     def into(self, i: Instruction, out: str, rows: str) -> str | None:
         kind = product_kind(i)
-        if rows == "L.rows" and kind and i.read[0].rowwise and not i.read[1].rowwise:
+        if _by_kernel(i, rows) and kind and i.read[0].rowwise and not i.read[1].rowwise:
             a, w = [self.name(v, rows) for v in i.inputs]
             return f"multiply({a}, {w}{'.T' if kind == 'linear' else ''}, {out})"
         return super().into(i, out, rows)
 
     def call(self, i: Instruction, rows: str) -> str:
-        if rows == "L.rows" and i.name == "matmul" and product_kind(i):
+        if _by_kernel(i, rows) and i.name == "matmul" and product_kind(i):
             turned = next((j for j in self.plan.sunk if i.inputs[0] in j.outputs), None)
             if (
                 turned is not None
@@ -225,7 +225,7 @@ class NumbaWriter(NumpyWriter):
                 and i.read[1].rowwise
             ):
                 return f"multiply_columns({self.names[turned.read[0]]}, {self.name(i.inputs[1], rows)})"
-        if rows == "L.rows" and i.name == "sum" and i.static == {"axis": 0} and len(i.read[0].shape) == 2:
+        if _by_kernel(i, rows) and i.name == "sum" and i.static == {"axis": 0} and len(i.read[0].shape) == 2:
             return f"column_sums({self.name(i.inputs[0], rows)})"
         return super().call(i, rows)
 
@@ -269,11 +269,16 @@ class NumbaWriter(NumpyWriter):
             self.write(f"{lent[:-1]} = spare.pop()", 2)
             self.write("except IndexError:")
             for buffer, v in stages.scratch.items():
-                self.allocate(buffer, v, "L.batch", "L.new", 2)
+                self.allocate(buffer, v, "batch", "scratch", 2)
         # What goes into a single step has been looked at by its caller.
         arguments = [
             self.prepare(a) if a.startswith("flat(") else a.removeprefix("rows(").rstrip(")") for a in handed
         ]
-        self.write(f"{name}(L.batch, {', '.join(arguments)})")
+        self.write(f"{name}(batch, {', '.join(arguments)})")
         if lent:
             self.write(f"spare.append(({lent}))")
+
+
+def _by_kernel(i: Instruction, rows: str) -> bool:
+    """Whether it runs on the rows of all steps, in a dtype that there are kernels for."""
+    return rows == "L.rows" and all(v.dtype.char in "fd" for v in (*i.read, *i.outputs))

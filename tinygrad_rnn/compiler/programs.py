@@ -29,7 +29,6 @@ class Program:
         self.source = halves.forward(w) + "\n\n" + halves.backward(w)
         exec(compile(self.source, "<compiled cell>", "exec"), w.namespace)
         self._forward, self._backward = w.namespace["forward"], w.namespace["backward"]
-        self._reached: dict[tuple[bool, ...], list[bool]] = {}
 
     def forward(
         self, layout: Layout, lease: Lease, x: Any, states: Sequence[Any], parameters: Sequence[Any]
@@ -66,27 +65,6 @@ class Program:
         """Carry cotangents of y and of the final states back to x, the first states and the parameters."""
         gx, first, gs = self._backward(layout, lease.take, saved, x, parameters, gy, gstates)
         return [g if g is None else lease.kept(g) for g in (gx, *first, *gs)]
-
-    def reached(self, given: tuple[bool, ...]) -> list[bool]:
-        """For x, the first states and the parameters, whether a loss depends on them.
-
-        Parameters
-        ----------
-        given : tuple of bool
-            For y and each final state, whether the loss depends on that.
-        """
-        if given not in self._reached:
-            step = self.plan.step
-            found = {v for v, there in zip((step.gy, *step.gstates), given, strict=True) if there}
-            count = -1
-            while len(found) != count:  # what reaches the state before a step reaches the step before
-                count = len(found)
-                for i in step.backward:
-                    if not found.isdisjoint(i.read):
-                        found.update(i.outputs)
-                found.update([g for g, old in zip(step.gstates, step.gold, strict=True) if old in found])
-            self._reached[given] = [v in found for v in (step.gx, *step.gold, *step.gparameters)]
-        return self._reached[given]
 
 
 class Single:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
+import numbers
+import re
 import sys
+import threading
 from functools import cache
 from pathlib import Path
-from types import CodeType, MappingProxyType
+from types import CodeType, GetSetDescriptorType, MappingProxyType, MemberDescriptorType
 from typing import Any
+
+INERT = (
+    numbers.Number, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, re.Pattern, CodeType,
+    MemberDescriptorType, GetSetDescriptorType, type(NotImplemented), type(threading.Lock()),
+    type(threading.RLock()),
+)  # fmt: skip
+"""What has no attributes, and nothing else in it that anybody could change."""
 
 PACKAGE = __name__.split(".")[0]
 

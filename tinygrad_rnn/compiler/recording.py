@@ -133,7 +133,7 @@ class Recording(Observer):
         self.leaf_shapes = [(t.shape, t.dtype) for t in leaves]
         self.outputs = [key_of(t.place) for t in (y, *new)]
         self.forward_count = len(self.raws)
-        self._results = (y, *new)
+        self._results: tuple[Tensor, ...] = (y, *new)
 
     def backward(self, rng: np.random.Generator) -> None:
         """Record the pullback of the step, for random cotangents."""
@@ -141,14 +141,16 @@ class Recording(Observer):
         gs = [_make(rng.standard_normal(t.shape).astype(t.dtype), Leaf(t.shape, t.dtype)) for t in (y, *new)]
         self.cotangents = [key_of(g.place) for g in gs]
         self.cotangent_shapes = [(g.shape, g.dtype) for g in gs]
-        self.found = self._pull(list(zip((y, *new), gs, strict=True)))
+        pulled = self._pull(list(zip((y, *new), gs, strict=True)))
+        self.found = {key: _end(g) for key, g in pulled.items()}
 
     def let_go(self) -> None:
         """Forget the arrays that were recorded, weights and their gradients above all."""
         for entry in self.entries:
             entry.release()
-        self._by_array.clear()
-        self._alive.clear()
+        for kept in (self._by_array, self._alive, self.results, self.arrays):
+            kept.clear()
+        self._results = ()
 
     def numbers(self) -> dict[Key, Any]:
         """By key, which input, cotangent or instruction a value comes from: the same in every recording."""
@@ -309,6 +311,16 @@ class Recording(Observer):
 
 
 _FORWARD = Recording.forward.__code__
+
+
+def _end(g: Tensor) -> Key | None:
+    """The key of the gradient that a pullback ends with; None, if it is 0 everywhere."""
+    if g.place is None and g.numpy().any():
+        raise Unsupported(
+            "a gradient comes out as the same numbers for all cotangents, as one by x or a state that is no "
+            "floating-point array may"
+        )
+    return key_of(g.place)
 
 
 def _checked(result: Any, states: Sequence[np.ndarray], like: Any) -> tuple[Tensor, list[Tensor]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import get_default_dtype
 from ..state import State as Recording
 from ..tensors import Tensor
 from .layout import Layout
@@ -38,6 +39,7 @@ class Ready:
         around: Surroundings,
     ) -> None:
         self.plain, self.around = plain, around
+        self._default_dtype = get_default_dtype()
         self._inputs = [(t.shape, t.dtype) for t in inputs]
         self._parameters = [(p, p.numpy()) for p in parameters]
         arrays = [a for _, a in self._parameters]
@@ -48,6 +50,8 @@ class Ready:
     def arrays(self, inputs: Sequence[Any], now: Recording) -> list[np.ndarray] | None:
         """The arrays of x and the states for `run`, if all is as it was, and nothing is to be recorded."""
         if len(inputs) != len(self._inputs) or now.watch is not None:
+            return None
+        if get_default_dtype() is not self._default_dtype:
             return None
         recording, found = now.recording, []
         for t, (shape, dtype) in zip(inputs, self._inputs):  # noqa: B905 (looked at, and each word takes time)
@@ -61,8 +65,3 @@ class Ready:
             if p._data is not a or (recording and p._place is not None):
                 return None
         return found
-
-
-def contiguous(a: np.ndarray) -> np.ndarray:
-    """The array as kernels take it: in C order, aligned and writable, so that all have one type."""
-    return a if a.flags.carray else np.array(a, order="C")

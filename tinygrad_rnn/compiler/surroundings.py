@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-import random
+import io
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +23,16 @@ import numpy as np
 from ..nn.module import Module
 from ..nn.steps import Bare
 from ..ops.operations import Operation
-from ..random import default_generator
 from ..tensors import Tensor
-from .reading import PACKAGE, is_library, is_operator, names_in, slots
+from .drawing import EVERYWHERE, is_generator
+from .reading import INERT, PACKAGE, is_library, is_operator, names_in, slots
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
 _NOTHING = object()
-_OWN = ("_parameters", "_children", "_parent", "_key", "_name", "_engine")
+_LOOKING = {"getattr", "vars", "__dict__", "__getattribute__", "attrgetter"}
+"""Names in code that reads attributes by names which it makes."""
+
+_OWN = ("_parameters", "_children", "_parent", "_key", "_name", "_tg_engine")
 """Attributes that say where a module stands, or are looked at by themselves."""
 
 
@@ -39,6 +43,8 @@ class Surroundings:
     ----------
     names : list of str
         Of the floating-point tensors: dotted paths from the cell.
+    generators : list of (str, generator)
+        Of random numbers, with their paths.
     options : tuple
         What a step is compiled for: plain values by type and value, of arrays their bytes, everything else
         by identity.
@@ -47,6 +53,7 @@ class Surroundings:
     def __init__(self, cell: Any) -> None:
         self.cell = cell
         self.names: list[str] = []
+        self.generators: list[tuple[str, Any]] = []
         self._tensors: list[tuple[Any, Any]] = []
         self._options: list[Any] = []
         # What is compared, each with its name; values are held, so that no other object gets their identity.
@@ -56,17 +63,31 @@ class Surroundings:
         self._single: list[tuple[str, Any, Any, Any]] = []
         self._arrays: list[tuple[str, np.ndarray, tuple[int, ...], bytes]] = []
         self._fixed: list[tuple[str, Tensor, np.ndarray]] = []
-        self._generators: list[Any] = []
+        self._hidden: list[tuple[str, Any]] = []
         self._spaces: list[tuple[str, Any]] = []
         self._classes: dict[type, Any] = {}
         self._sizes: list[tuple[str, Any, int]] = []
-        self._read: dict[str, None] = dict.fromkeys(("forward", "__call__"))
+        self._read: dict[str, None] = dict.fromkeys(("forward", "__call__", "_cell"))
         self._seen: dict[int, Any] = {}
         self._visit("", cell)
         self._visit_spaces()
+        if "random" in self._read:  # np.random
+            self.generators += [(m.__name__, m) for m in EVERYWHERE]
+        self._arrays = [a for a in self._arrays if self._named(a[0])]
         self._seen.clear()
         self.options = tuple(self._options)
+        self._filled = [(t, len(keys), values, keys[-1]) for _, t, keys, values in self._tables if keys]
+        self._empty = [t for _, t, keys, _ in self._tables if not keys]
         self._more = any((self._lists, self._sets, self._single, self._sizes, self._fixed, self._arrays))
+
+    def hidden(self) -> str | None:
+        """What code that it reaches can read, and nobody compare from call to call, if there is any."""
+        return next((f"{name}, of {type(o).__name__}" for name, o in self._hidden if self._named(name)), None)
+
+    def _named(self, path: str) -> bool:
+        """Whether the code names what lies at a path, or looks attributes up by names that it makes."""
+        names = [name for name in path.split(".") if name.isidentifier()]
+        return not self._read.keys().isdisjoint(_LOOKING) or self._read.keys() >= {*names[:1], *names[-1:]}
 
     def tensors(self) -> list[Tensor]:
         """The tensors as they are now."""
@@ -78,14 +99,14 @@ class Surroundings:
             return self.difference() is not None
         # Attributes alone, as in most cells: the same answer in less time, as every step of a stream asks.
         try:
-            for _, table, keys, values in self._tables:
-                if len(table) != len(values) or not all(map(is_, table.values(), values)):
+            for table, size, values, last in self._filled:
+                if len(table) != size or not all(map(is_, table.values(), values)):
                     return True
-                if keys and next(reversed(table)) != keys[-1]:  # a new name is the last
+                if next(reversed(table)) != last:  # a new name is the last
                     return True
         except RuntimeError:  # another thread adds to a dictionary just now
             return True
-        return False
+        return any(self._empty)
 
     def difference(self) -> str | None:
         """The name of something that has been added, removed, or set to something else, if there is any."""
@@ -121,14 +142,10 @@ class Surroundings:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Put everything back at the end: attributes, containers, variables, arrays, random generators."""
-        generators = [default_generator(), np.random, random, *self._generators]
-        states = [_state_of(g) for g in generators]
+        """Put everything back at the end: attributes, containers, variables and arrays."""
         try:
             yield
         finally:
-            for generator, state in zip(generators, states, strict=True):
-                _set_state(generator, state)
             if self.changed():
                 self._put_back()
 
@@ -163,12 +180,14 @@ class Surroundings:
     # ---- what there is
 
     def _visit(self, prefix: str, owner: Any) -> None:
-        if id(owner) in self._seen or isinstance(owner, (np.ndarray, Tensor, Operation)):
+        if id(owner) in self._seen or isinstance(owner, (np.ndarray, Tensor)):
             return
         self._seen[id(owner)] = owner
+        if isinstance(owner, Operation) and is_library(owner.forward.__module__):
+            return
         kind = type(owner)
-        if _is_generator(owner):
-            self._generators.append(owner)
+        if is_generator(owner):
+            self.generators.append((prefix.rstrip("."), owner))
         elif isinstance(owner, type):
             self._read["__init__"] = None
             self._visit_class(prefix, owner)
@@ -191,7 +210,11 @@ class Surroundings:
 
     def _visit_object(self, prefix: str, owner: Any) -> None:
         """Its class, what is in it, if it is a container, and its attributes."""
+        if isinstance(owner, (io.IOBase, weakref.ReferenceType)):
+            self._hidden.append((prefix.rstrip("."), owner))
         if not isinstance(owner, (dict, list, tuple, set, frozenset, deque)) and not _attributes(owner):
+            if not (isinstance(owner, INERT) or callable(owner) or not is_library(type(owner).__module__)):
+                self._hidden.append((prefix.rstrip("."), owner))
             return
         self._visit_class(prefix, type(owner))
         if isinstance(owner, Module):
@@ -210,7 +233,7 @@ class Surroundings:
         if type(owner).__module__.split(".")[0] in ("logging", "threading"):
             return
         if hasattr(owner, "__dict__"):
-            self._look(prefix, vars(owner), _OWN if isinstance(owner, Module) else ("_engine",))
+            self._look(prefix, vars(owner), _OWN if isinstance(owner, Module) else ("_tg_engine",))
         if isinstance(owner, partial):
             self._look(prefix, (owner.func, *owner.args))
             self._look(prefix, owner.keywords)
@@ -219,10 +242,10 @@ class Surroundings:
 
     def _visit_function(self, prefix: str, function: Any) -> None:
         code = function.__code__
-        self._read.update(dict.fromkeys(names_in(code)))
+        self._read.update(dict.fromkeys((*names_in(code), *code.co_freevars)))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             self._alone(prefix + name, _Variable(cell), "cell_contents")
-        for name in ("__defaults__", "__kwdefaults__"):
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
             if getattr(function, name):
                 self._alone(prefix + name, _Attributes(function), name)
         if vars(function):
@@ -236,6 +259,8 @@ class Surroundings:
     def _visit_class(self, prefix: str, kind: type) -> None:
         """Look at what the code reads by name, also the methods that are this package's; not at libraries."""
         bases = [base for base in kind.__mro__ if not is_library(base.__module__)]
+        if type(kind) is not type:
+            self._visit_class(prefix + "__class__.", type(kind))
         if bases:
             bases += [base for base in kind.__mro__ if base.__module__.startswith(PACKAGE)]
         for base in bases:
@@ -246,7 +271,9 @@ class Surroundings:
                     self._sizes.append((prefix + "__class__", space, len(space)))
 
     def _visit_module(self, prefix: str, module: ModuleType) -> None:
-        if not is_library(module.__name__):
+        if module in EVERYWHERE:
+            self.generators.append((module.__name__, module))
+        elif not is_library(module.__name__):
             self._spaces.append((prefix, vars(module)))
 
     def _visit_spaces(self) -> None:
@@ -296,13 +323,17 @@ class Surroundings:
                 self._tensors.append((owner, key))
         elif kind in _PLAIN or isinstance(value, (np.generic, np.dtype)):
             self._options.append((name, kind, repr(value)))
+            if kind is str and value.isidentifier():
+                self._read[value] = None  # getattr(self, self.activation)
         elif isinstance(value, np.ndarray):
             self._array(name, value)
+            if value.dtype.hasobject:
+                self._hidden.append((name, value))
         else:
             if kind in (dict, list, tuple, set, frozenset, deque):
                 keys = tuple(map(repr, value)) if kind is dict else len(value)
                 self._options.append((name, kind, keys))
-            elif not _is_generator(value):
+            elif not is_generator(value):
                 self._options.append((name, _Same(value)))
             self._visit(name + ".", value)
 
@@ -362,22 +393,3 @@ def _first_difference(table: Mapping[Any, Any], keys: list[Any], values: tuple[A
 
 def _attributes(owner: Any) -> bool:
     return hasattr(owner, "__dict__") or bool(slots(owner))
-
-
-def _is_generator(value: Any) -> bool:
-    return isinstance(value, (np.random.Generator, np.random.RandomState, random.Random))
-
-
-def _state_of(generator: Any) -> Any:
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    return generator.get_state() if hasattr(generator, "get_state") else generator.getstate()
-
-
-def _set_state(generator: Any, state: Any) -> None:
-    if isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    elif hasattr(generator, "set_state"):
-        generator.set_state(state)
-    else:
-        generator.setstate(state)

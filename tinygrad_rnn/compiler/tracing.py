@@ -6,6 +6,7 @@ recordings tells what depends on them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from ..nn.steps import Bare
-from ..tensors import Tensor
+from ..tape import Leaf
+from ..tensors import Tensor, _make
+from .drawing import Randomness
 from .instructions import Shape, Step, Unsupported
 from .recording import Recording
 from .surroundings import Surroundings
-from .unifying import looks_at_values, unified, where
+from .unifying import check_path, looks_at_values, unified, where
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,16 @@ def on_tape(tensors: Sequence[Tensor]) -> Iterator[None]:
 
 def twin(cell: Any) -> Any:
     """A copy of a cell to try things on, so that neither its generators nor anything else in it moves on."""
+    around = Surroundings(cell)
+    # A weight may be a result, which is not to be copied: in the twin it is a leaf.
+    results = [t for t in around.tensors() if t.place is not None and not t.is_leaf]
+    leaves = {id(t): _make(t._data.copy(), Leaf(t.shape, t.dtype)) for t in results}
     try:
-        copy = deepcopy(cell)
-    except Exception:  # whatever a class says that is not to be copied
-        return cell
+        copy = deepcopy(cell, leaves)
+    except Exception as error:  # whatever a class says that is not to be copied
+        raise Unsupported(f"it cannot be copied, to be tried out: {type(error).__name__}: {error}") from None
     # A tensor that is also found outside of the cell is one in the cell, and another one in its copy.
-    return copy if Surroundings(copy).names == Surroundings(cell).names else cell
+    return copy if Surroundings(copy).names == around.names else cell
 
 
 @contextmanager
@@ -156,11 +163,19 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     def recorded(probe: _Probe) -> Recording:
         return _record(function, signature, around, probe, opaque)
 
-    with around.kept(), on_tape(tensors), np.errstate(all="ignore"):
-        first = recorded(_PROBES[0])
+    hidden = around.hidden()
+    if hidden is not None:
+        raise Unsupported(f"it can read {hidden}, which cannot be compared from one call to the next")
+    randomness = Randomness(around.generators)
+
+    def refuse_changes(when: str = "") -> None:
         change = around.difference()
         if change is not None:
-            raise Changing(f"its step changes {change}, which no compiled step would do")
+            raise Changing(f"its step changes {change}{when}, which no compiled step would do")
+
+    with around.kept(), randomness.undone(), on_tape(tensors), np.errstate(all="ignore"):
+        first = recorded(_PROBES[0])
+        refuse_changes()
         halves = [recorded(p) for p in _PROBES if not p.backward]
         while True:
             recordings = [first, *[recorded(p) for p in _PROBES[1:] if p.backward]]
@@ -170,10 +185,11 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
             opaque |= news
             first = recorded(_PROBES[0])
         step = unified([*recordings, *halves], tensors, names)
-        _check_rows(function, signature, first)
-        change = around.difference()
-        if change is not None:
-            raise Changing(f"its step changes {change} for some values, which no compiled step would do")
+        _check_rows(function, signature, tensors)
+        refuse_changes(" for some values")
+        source = randomness.drawn_from()
+        if source is not None:
+            raise Unsupported(f"its step draws random numbers, from {source}")
     return step
 
 
@@ -199,14 +215,15 @@ def _record(
     arrays = [t._data.copy() for t in tensors]
     if probe.parameters is not None:
         some = rng.standard_normal(997)
-        arrays = [probe.parameters(a, np.resize(some, a.shape)).astype(a.dtype) for a in arrays]
-    copies = [a.copy() for a in arrays]
+        # In their own dtype: twice as wide, some copies of all weights would be more than a step needs.
+        arrays = [np.asarray(probe.parameters(a, np.resize(some.astype(a.dtype), a.shape))) for a in arrays]
+    before = [_digest(a) for a in arrays]
     recording = Recording(function, tensors, opaque)
     try:
         with _values(tensors, arrays):
             recording.forward(x, states, signature.like)
-            for t, name, array, copy in zip(tensors, around.names, arrays, copies, strict=True):
-                if t._data is not array or array.tobytes() != copy.tobytes():
+            for t, name, array, same in zip(tensors, around.names, arrays, before, strict=True):
+                if t._data is not array or _digest(array) != same:
                     raise Changing(f"its step changes {name}, which no compiled step would do")
             if probe.backward:
                 recording.backward(rng)
@@ -223,30 +240,41 @@ def _record(
     return recording
 
 
-def _check_rows(function: Any, signature: Signature, recording: Recording) -> None:
-    """Raise if changing one row of the inputs changes another row of the outputs."""
-    arrays, rng = _example(signature, _PROBES[0])
-    for k, array in enumerate(recording.arrays):
-        if not array.ndim or len(array) != recording.rows:
+def _digest(array: np.ndarray) -> bytes:
+    return hashlib.sha256(array.data).digest()
+
+
+_SAMPLE = np.array([4, 1, 1, 0, 3, 2])
+
+
+def _check_rows(function: Any, signature: Signature, tensors: Sequence[Tensor]) -> None:
+    """Raise if the step of other rows is not these rows of the step: in another order, one of them twice."""
+    arrays, _ = _example(signature, _PROBES[0])
+    one, other = [Recording(function, tensors, set()) for _ in range(2)]
+    one.forward(arrays[0], arrays[1:], signature.like)
+    for k, array in enumerate(one.arrays):
+        if not array.ndim or len(array) != one.rows:
             what = "output" if not k else "new state"
             raise Unsupported(f"its {what} has shape {array.shape}, with another first axis than x")
-    for a in arrays:
-        a[0] = 4 * rng.standard_normal(a.shape[1:])
-    changed = Recording(function, recording.tensors, set())
-    changed.forward(arrays[0], arrays[1:], signature.like)
-    if all(map(_same_rows, recording.arrays, changed.arrays)):
+    sample = [a[_SAMPLE] for a in arrays]
+    other.forward(sample[0], sample[1:], signature.like)
+    check_path(one, other)
+    if all(map(_same_rows, one.arrays, other.arrays)):
         return
-    pairs = zip(recording.results, changed.results, strict=True)
-    mixing = next((k for (k, old), (_, new) in pairs if not _same_rows(old, new)), None)
+    pairs = zip(one.results, other.results, strict=True)
+    mixing = next((k for (k, a), (_, b) in pairs if not _same_rows(a, b)), None)
     raise Unsupported(
-        "its rows are not independent: a change in one row of x or of the state changes others"
-        + (f", from {where(recording, mixing)} on" if mixing is not None else "")
+        "its rows are not independent: in a batch of some of the rows, they have other results"
+        + (f", from {where(one, mixing)} on" if mixing is not None else "")
     )
 
 
-def _same_rows(old: np.ndarray, new: np.ndarray) -> bool:
-    """Whether all rows but the first are the same; what has no rows has none to spare."""
-    tolerance = 100 * np.finfo(old.dtype).eps
-    if old.ndim and len(old) == _PROBES[0].rows:
-        old, new = old[1:], new[1:]
-    return np.allclose(old, new, rtol=tolerance, atol=tolerance, equal_nan=True)
+def _same_rows(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether the rows of the sample are the same as in the whole, and so is what has no rows."""
+    if one.ndim and len(one) == len(_SAMPLE):
+        one = one[_SAMPLE]
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    # A product's rows may be rounded otherwise elsewhere in a batch.
+    size = np.abs(one).max(initial=1, where=np.isfinite(one))
+    return np.allclose(one, other, rtol=0, atol=1000 * np.finfo(one.dtype).eps * size, equal_nan=True)

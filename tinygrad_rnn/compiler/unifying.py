@@ -116,7 +116,7 @@ def unified(recordings: Sequence[Recording], tensors: Sequence[Tensor], names: S
     numbers = [r.numbers() for r in recordings]
     others = list(zip(recordings, numbers, strict=True))[1:]
     for other, _ in others:
-        _check_path(first, other)
+        check_path(first, other)
     instructions = [
         _instruction(k, first, numbers[0], others, values, new) for k in range(first.forward_count)
     ]
@@ -135,7 +135,7 @@ def unified(recordings: Sequence[Recording], tensors: Sequence[Tensor], names: S
     return _assembled(first, inputs, parameters, names, cotangents, instructions, values)
 
 
-def _check_path(first: Recording, other: Recording) -> None:
+def check_path(first: Recording, other: Recording) -> None:
     """Raise if another recording has other operations in its forward half."""
     n, m = first.forward_count, other.forward_count
     for k in range(min(n, m)):
@@ -223,15 +223,8 @@ def _assembled(
     """The step, with what the pullback found for each of its inputs."""
     keys = {v: key for key, v in values.items()}
 
-    def cotangent(v: Value) -> Value | None:
-        g = first.found.get(keys[v])
-        if g is None or (g.place is None and not g.numpy().any()):
-            return None
-        if g.place is None:
-            raise Unsupported("a cotangent is a constant")
-        return values[key_of(g.place)]
-
-    gs = [cotangent(v) for v in (*inputs, *parameters)]
+    found = [first.found.get(keys[v]) for v in (*inputs, *parameters)]
+    gs = [None if key is None else values[key] for key in found]
     y, *new = [values[key] for key in first.outputs]
     n = first.forward_count
     return Step(

@@ -11,7 +11,7 @@ from ..ops import concatenate
 from ..state import scope
 from ..tensors import Tensor, as_tensor, tensor
 from .packing import Packing, pack
-from .states import State, map_state, tensors_of
+from .states import State, as_state, map_state, tensors_of
 from .steps import innermost
 
 
@@ -69,8 +69,9 @@ def scan(
                 f"scan: {type(cell).__name__} has no initial_state(batch): define it, or pass a state"
             )
         state = cell.initial_state(packing.batch)
+    state = as_state(state)
     for part in tensors_of(state):
-        if isinstance(part, Tensor) and part.shape[:1] != (packing.batch,):
+        if part.shape[:1] != (packing.batch,):
             raise ValueError(
                 f"scan expected a state of {packing.batch} rows, one per sequence of x {x.shape}, got "
                 f"{part.shape}"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..tensors import Tensor
+from ..tensors import Tensor, as_tensor
 
 State = Any
 """A tensor, or a tuple of states."""
@@ -168,6 +168,15 @@ def map_state(f: Callable[..., Any], *states: State) -> State:
     if isinstance(first, tuple):
         return rebuilt(first, [map_state(f, *parts) for parts in zip(*states, strict=True)])
     raise TypeError(f"a cell's state must be a tensor or a tuple of tensors, got {type(first).__name__}")
+
+
+def as_state(state: Any) -> State:
+    """A state of tensors, given one of tensors or arrays."""
+    if isinstance(state, (tuple, list)):
+        return rebuilt(state, list(map(as_state, state)))
+    if isinstance(state, (Tensor, np.ndarray)):
+        return as_tensor(state)
+    raise TypeError(f"a cell's state must be a tensor or a tuple of tensors, got {type(state).__name__}")
 
 
 def tensors_of(state: State) -> list[Any]:

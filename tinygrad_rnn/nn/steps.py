@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,16 @@ from .states import State, refilled, tensors_of
 class Bare:
     """A cell whose call opens no scope of its own: it would repeat the layer's in each step."""
 
-    __slots__ = ("_call", "_cell")
+    __slots__ = ("_cell",)
 
     def __init__(self, cell: Any) -> None:
         self._cell = cell
-        self._call = (
-            cell.forward if isinstance(cell, Module) and type(cell).__call__ is Module.__call__ else cell
-        )
+
+    @property
+    def _call(self) -> Any:
+        """Looked up at every step: a notebook may have defined another one meanwhile."""
+        cell = self._cell
+        return cell.forward if isinstance(cell, Module) and type(cell).__call__ is Module.__call__ else cell
 
     def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return self._call(x, state)
@@ -49,20 +53,24 @@ def name_of(cell: Any) -> str:
 class Masked(Bare):
     """A cell with one more part in its state, in front: a mask, that of h, which stays as it is."""
 
-    __slots__ = ("_takes",)
-
-    def __init__(self, cell: Any) -> None:
-        super().__init__(cell)
-        self._takes = "recurrent_mask" in inspect.signature(self._call).parameters
+    __slots__ = ()
 
     def __call__(self, x: Tensor, state: tuple[Any, State]) -> tuple[Tensor, tuple[Any, State]]:
-        mask, own = state
-        if self._takes:
-            y, new = self._call(x, own, recurrent_mask=mask)
+        (mask, own), call = state, self._call
+        if "recurrent_mask" in _parameters(call):
+            y, new = call(x, own, recurrent_mask=mask)
         else:
             h, *others = tensors_of(own)
-            y, new = self._call(x, refilled(own, [h * mask, *others]))
+            y, new = call(x, refilled(own, [h * mask, *others]))
         return y, (mask, new)
+
+
+def _parameters(function: Any) -> Collection[str]:
+    """Names of what a function takes."""
+    code = getattr(function, "__code__", None)
+    if code is None or hasattr(function, "__wrapped__"):
+        return inspect.signature(function).parameters
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 class Dropped(Bare):
@@ -82,7 +90,7 @@ class Dropped(Bare):
         self, sequence: Tensor, state: State, packing: Packing, reverse: bool, all_states: bool
     ) -> tuple[Tensor, State] | None:
         """See `scan.run`: a cell that can take the loop over does so with the mask in its state."""
-        derived = getattr(self._cell, "derived", None)
+        derived = getattr(self._cell, "_tg_derived", None)
         if derived is None:
             return None
         start = (tensor(self._mask[: packing.counts[0]]), state)

@@ -1,0 +1,131 @@
+"""Losses that depend on some of what a loop gives: the other cotangents do not arrive."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from comparing import BACKENDS
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.nn.states import tensors_of
+
+
+def drawn(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+class Cell(nn.Module):
+    """A cell with a weight, one or two states, and a step that is given to it."""
+
+    output_size = 4
+
+    def __init__(self, step: Any, states: int = 1) -> None:
+        self.step_function, self.states = step, states
+        self.w = nn.Parameter(drawn(4, 4) * 0.5, "float64")
+
+    def initial_state(self, batch: int) -> Any:
+        parts = tuple(tg.tensor(np.zeros((batch, 4))) for _ in range(self.states))
+        return parts if self.states > 1 else parts[0]
+
+    def forward(self, x: Any, state: Any) -> Any:
+        return self.step_function(self.w, x, state)
+
+
+def integrator(w: Any, x: Any, h: Any) -> Any:
+    return h * 2, h + x
+
+
+def delay(w: Any, x: Any, h: Any) -> Any:
+    return h @ w, x
+
+
+def overflowing_output(w: Any, x: Any, h: Any) -> Any:
+    h = np.tanh(x @ w + h)
+    return np.exp(30 * (x @ w)) * h, h
+
+
+def overflowing_state(w: Any, x: Any, state: Any) -> Any:
+    h, m = state
+    h = np.tanh(x @ w + h)
+    return h, (h, np.exp(m + 30 * (x @ w)))
+
+
+def turned(w: Any, x: Any, state: Any) -> Any:
+    """A cotangent that does not arrive has its rows along the second axis."""
+    h, m = state
+    z = (x @ w).T
+    h = np.tanh(z.T + h)
+    return h, (h, (z * 2 + m.T).T)
+
+
+def two_heads(w: Any, x: Any, state: Any) -> Any:
+    h, c = state
+    h = np.tanh(x @ w + h)
+    return h, (h, np.tanh(c + h))
+
+
+LOSSES = {
+    "output": lambda y, *states: (y * y + y).sum(),
+    "last state": lambda y, *states: (states[-1] * 3).sum(),
+    "first state": lambda y, *states: (states[0] * 3).sum(),
+    "both": lambda y, *states: y.sum() + (states[0] * 2).sum(),
+}
+CASES = [
+    (step, states, loss, steps)
+    for step, states, losses in (
+        (integrator, 1, ("output", "last state", "both")),
+        (delay, 1, ("output", "last state")),
+        (overflowing_output, 1, ("last state",)),
+        (overflowing_state, 2, ("output", "first state")),
+        (turned, 2, ("output", "first state", "both")),
+        (two_heads, 2, ("output", "last state", "both")),
+    )
+    for loss in losses
+    for steps in (1, 5)
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("step", "states", "loss", "steps"), CASES)
+def test_gradients_are_those_of_the_composed_cell(
+    step: Any, states: int, loss: str, steps: int, backend: str
+) -> None:
+    def gradients(cell: Any) -> Any:
+        cell.zero_grad()
+        x = tg.tensor(30 * drawn(2, steps, 4, seed=3), requires_grad=True)
+        start = cell.initial_state(2)
+        for part in tensors_of(start):
+            part.requires_grad = True
+        y, final = nn.scan(cell, x, start)
+        LOSSES[loss](y, *tensors_of(final)).backward()
+        leaves = (x, *tensors_of(start), *cell.parameters())
+        return [None if t.grad is None else t.grad.numpy() for t in leaves]
+
+    with np.errstate(all="ignore"):
+        wanted = gradients(Cell(step, states))
+        compiled = tg.compile(Cell(step, states), backend=backend)
+        for _ in range(2):  # the second call knows what arrives
+            for w, g in zip(wanted, gradients(compiled), strict=True):
+                assert (w is None) == (g is None)
+                if w is not None:
+                    assert np.isfinite(w).all()
+                    np.testing.assert_allclose(g, w, rtol=0, atol=1e-11 * max(1, np.abs(w).max()))
+        assert "Cell: 2 sequences" in str(compiled.plan())
+
+
+def test_losses_of_one_kind_cost_no_second_pass_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygrad_rnn.compiler.programs import Program
+
+    passes = []
+    forward = Program.forward
+    monkeypatch.setattr(Program, "forward", lambda *a: passes.append(1) or forward(*a))
+    compiled = tg.compile(Cell(overflowing_output), backend="numpy")
+    counts = []
+    for _ in range(3):
+        passes.clear()
+        with np.errstate(all="ignore"):
+            nn.scan(compiled, 30 * drawn(2, 5, 4))[1].sum().backward()
+        counts.append(len(passes))
+    assert counts[1:] == [1, 1]
+    assert counts[0] > 1
