@@ -1,4 +1,4 @@
-"""Two forms of one layer side by side: outputs, states and every gradient."""
+"""Two forms of one layer side by side: outputs, states and every gradient; and cells to try them on."""
 
 import copy
 import importlib.util
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import nn
 from tinygrad_rnn.compiler import building
 from tinygrad_rnn.nn.states import tensors_of
 
@@ -23,12 +24,41 @@ BACKENDS = ["numpy", NUMBA]
 TOLERANCE = {"float64": 1e-11, "float32": 1e-5}
 
 
+def drawn(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
 def randomised(module: Any, seed: int) -> Any:
     """A module with other random parameters: peepholes and gains, too."""
     rng = np.random.default_rng(seed)
     for p in module.parameters():
         p.assign_(rng.normal(0, 0.5, p.shape).astype(p.dtype))
     return module
+
+
+def lstm(**options: Any) -> nn.LSTM:
+    return randomised(nn.LSTM(3, 4, rng=0, dtype="float64", **options), 1)
+
+
+class Cell(nn.Module):
+    """A cell whose step is a function given to it."""
+
+    output_size = 3
+
+    def __init__(self, step: Any, size: int = 3) -> None:
+        self.w = nn.Parameter(drawn(size, size) * 0.5, "float64")
+        self.step_function = step
+
+    def initial_state(self, batch: int) -> Any:
+        return tg.tensor(np.zeros((batch, len(self.w))))
+
+    def forward(self, x: Any, h: Any) -> Any:
+        h = self.step_function(self, x, h)
+        return h, h
+
+
+def plain_step(cell: Any, x: Any, h: Any) -> Any:
+    return np.tanh(x + h @ cell.w)
 
 
 def compiled_twin(module: Any, backend: str) -> Any:
