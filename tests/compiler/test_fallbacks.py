@@ -1,11 +1,22 @@
 """What is not compiled runs as it is composed, and says why."""
 
+import types
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-from comparing import Cell, assert_same, drawn, everything, lstm
+from comparing import (
+    BACKENDS,
+    Cell,
+    assert_same,
+    compiled_twin,
+    drawn,
+    everything,
+    lstm,
+    plain_step,
+    randomised,
+)
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -195,3 +206,111 @@ def test_a_fault_of_the_compiler_does_not_reach_the_user(monkeypatch: pytest.Mon
     with tg.no_grad():
         y, _ = compiled.l0.step(drawn(2, 3))
     np.testing.assert_array_equal(y.numpy(), plain.l0(tg.tensor(drawn(2, 3)))[0].numpy())
+
+
+@pytest.mark.parametrize("options", [{"return_state": "all"}, {"recurrent_dropout": 0.5}])
+def test_cells_made_of_a_cell_follow_it(options: Any) -> None:
+    def other(cell: Any, x: Any, h: Any) -> Any:
+        h = np.tanh(x - h @ cell.w)
+        return h, h
+
+    def run(layer: Any) -> Any:
+        layer.recurrent_dropout.rng = np.random.default_rng(3)
+        return layer(drawn(2, 5, 3))[0].numpy()
+
+    layers = [nn.Recurrent(Cell(plain_step), **options) for _ in range(2)]
+    tg.compile(layers[1], backend="numpy")
+    before = run(layers[1])
+    for layer in layers:
+        layer.l0.forward = types.MethodType(other, layer.l0)
+    np.testing.assert_allclose(run(layers[1]), run(layers[0]), rtol=1e-11)
+    assert np.abs(run(layers[1]) - before).max() > 1e-3
+
+
+def test_a_cell_and_one_made_of_it_warn_once() -> None:
+    layer = tg.compile(nn.Recurrent(Cell(mixing)), backend="numpy")
+    with pytest.warns(RuntimeWarning, match="rows are not independent"):
+        layer(drawn(2, 5, 3))
+    layer.return_state = "all"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer(drawn(2, 5, 3))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float16", "longdouble"])
+def test_dtypes_without_kernels(dtype: str, backend: str) -> None:
+    """So many rows that a kernel would multiply them."""
+    layer = randomised(nn.LSTM(5, 3, dtype=dtype, rng=0), 1)
+    compiled = compiled_twin(layer, backend)
+    x, g = drawn(60, 20, 5).astype(dtype), drawn(60, 20, 3, seed=1).astype(dtype)
+    gradients = []
+    for model in (layer, compiled):
+        model(x)[0].backward(g)
+        gradients.append([p.grad.numpy() for p in model.parameters()])
+    for wanted, got in zip(*gradients, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=0.03 * np.abs(wanted).max())
+    assert "LSTMCell: 60 sequences" in str(compiled.l0.plan())
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_states_that_are_no_floating_point_numbers(dtype: str) -> None:
+    def cell(x: Any, state: Any) -> Any:
+        h, k = state
+        h = np.tanh(x + h)
+        return h, (h, k)
+
+    compiled = tg.compile(cell, backend="numpy")
+    start = (tg.tensor(np.zeros((2, 3))), tg.tensor(np.ones((2, 1), dtype)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        y, (_, k) = nn.scan(compiled, drawn(2, 5, 3), start)
+        compiled.step(drawn(2, 3), start)
+    np.testing.assert_allclose(y, nn.scan(cell, drawn(2, 5, 3), start)[0], rtol=1e-12)
+    assert k.dtype == dtype
+
+
+def test_cells_without_a_state() -> None:
+    def cell(x: Any, state: Any) -> Any:
+        return np.tanh(x), state
+
+    compiled = tg.compile(cell, backend="numpy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        y, state = compiled.step(drawn(2, 3), ())
+    np.testing.assert_allclose(y, np.tanh(drawn(2, 3)), rtol=1e-12)
+    assert state == ()
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("lengths", [None, [2, 5]])
+def test_states_may_be_arrays(lengths: Any, compile: bool) -> None:
+    cell: Any = Cell(plain_step)
+    if compile:
+        tg.compile(cell, backend="numpy")
+    x, h = drawn(2, 5, 3), drawn(2, 3, seed=1)
+    y, final = nn.scan(cell, x, h, lengths=lengths)
+    wanted = nn.scan(Cell(plain_step), x, tg.tensor(h), lengths=lengths)
+    for got, w in zip((y, final), wanted, strict=True):
+        np.testing.assert_allclose(got.numpy(), w.numpy(), rtol=1e-12)
+    with pytest.raises(TypeError, match="a cell's state must be a tensor or a tuple of tensors, got float"):
+        nn.scan(cell, x, 0.0, lengths=lengths)
+
+
+def test_attributes_of_a_wrapper_are_those_of_its_cell() -> None:
+    class Slotted:
+        __slots__ = ("gain",)
+
+        def __init__(self) -> None:
+            self.gain = 2.0
+
+        def __call__(self, x: Any, h: Any) -> Any:
+            h = np.tanh(x * self.gain + h)
+            return h, h
+
+    cell = Slotted()
+    compiled, x, h = tg.compile(cell, backend="numpy"), drawn(2, 5, 3), np.zeros((2, 3))
+    nn.scan(compiled, x, h)
+    compiled.gain = 3.0
+    assert cell.gain == 3.0
+    np.testing.assert_allclose(nn.scan(compiled, x, h)[0], nn.scan(cell, x, h)[0], rtol=1e-12)

@@ -2,7 +2,10 @@
 
 import collections
 import functools
+import io
+import itertools
 import random
+import threading
 import tracemalloc
 import types
 import warnings
@@ -107,7 +110,42 @@ def changed_global(name: str, value: Any) -> Any:
     return lambda cell: globals().__setitem__(name, value)
 
 
+class Scaled(type):
+    gain = 2.0
+
+
+class Meta(metaclass=Scaled):
+    def __call__(self, x: Any) -> Any:
+        return x * type(self).gain
+
+
+META = Meta()
+
+
+@tg.primitive
+def cubed(x: Any, /) -> Any:
+    return x * x * x
+
+
+cubed.defvjp(lambda g, y, x: g * 3 * x * x)
+
 CHANGES: dict[str, tuple[Any, Any]] = {
+    "code of a function": (
+        lambda: Cell(called(lambda c, x: twice(x))),
+        once(lambda: setattr(twice, "__code__", (lambda x: 3 * x).__code__)),
+    ),
+    "attribute by a name in another": (
+        lambda: Cell(called(lambda c, x: x * getattr(CONFIG, c.key)), key="gain"),
+        once(lambda: setattr(CONFIG, "gain", 4.0)),
+    ),
+    "attribute of a metaclass": (
+        lambda: Cell(called(lambda c, x: META(x))),
+        once(lambda: setattr(Scaled, "gain", 3.0)),
+    ),
+    "array of an object": (
+        lambda: Cell(called(lambda c, x: x * c.d.table), d=types.SimpleNamespace(table=np.ones(3))),
+        written(lambda c: c.d.table),
+    ),
     "operation": (
         lambda: Cell(lambda c, x, h: c.act(x + h @ c.w), act=tg.tanh),
         attribute("act", tg.sigmoid),
@@ -210,6 +248,7 @@ def test_a_change_is_seen(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FACTOR", "twice"):
         monkeypatch.setitem(globals(), name, globals()[name])
     monkeypatch.setattr(defaults, "__defaults__", defaults.__defaults__)
+    monkeypatch.setattr(twice, "__code__", twice.__code__)
     plain, compiled = make(), tg.compile(make(), backend="numpy")
     try:
         before = scanned(compiled, X)[0].numpy()
@@ -225,6 +264,53 @@ def test_a_change_is_seen(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(step, wanted[:, 0], rtol=1e-11)
     finally:
         globals().pop("abs", None)
+
+
+def test_another_gradient_rule_is_seen() -> None:
+    def gradient(cell: Any) -> Any:
+        cell.zero_grad()
+        scanned(cell, X)[0].sum().backward()
+        return cell.w.grad.numpy()
+
+    step = called(lambda c, x: cubed(x @ c.w))
+    plain, compiled = Cell(step), tg.compile(Cell(step), backend="numpy")
+    before = gradient(compiled)
+    cubed.defvjp(lambda g, y, x: g * 2 * x)
+    try:
+        wanted = gradient(plain)
+        np.testing.assert_allclose(gradient(compiled), wanted, rtol=1e-11)
+        assert np.abs(wanted - before).max() > 1e-3
+    finally:
+        cubed.defvjp(lambda g, y, x: g * 3 * x * x)
+
+
+def test_another_default_dtype_is_seen() -> None:
+    def step(cell: Any, x: Any, h: Any) -> Any:
+        return np.tanh(x @ cell.w + h) * tg.tensor([0.1, 0.2, 0.3]).astype("float64")
+
+    def values(cell: Any) -> Any:
+        return scanned(cell, X)[0].numpy()
+
+    x = X[:, 0]
+    cell, plain = tg.compile(Cell(step), backend="numpy"), Cell(step)
+    h = cell.initial_state(2)
+    try:
+        for dtype in ("float32", "float64"):
+            tg.set_default_dtype(dtype)
+            for _ in range(2):
+                with tg.no_grad():
+                    np.testing.assert_allclose(cell.step(x, h)[0], plain(tg.tensor(x), h)[0], rtol=1e-12)
+                np.testing.assert_allclose(values(cell), values(plain), rtol=1e-12)
+    finally:
+        tg.set_default_dtype("float32")
+
+
+def test_arrays_that_no_code_names_are_not_compared() -> None:
+    around = surroundings.Surroundings(Cell(called(lambda c, x: x * c.gains), gains=np.ones(3), table=X))
+    assert [name for name, *_ in around._arrays] == ["gains"]
+    computed = called(lambda c, x: x * getattr(c, f"gain{1}"))
+    around = surroundings.Surroundings(Cell(computed, gain1=np.ones(3), gain2=np.ones(3)))
+    assert [name for name, *_ in around._arrays] == ["gain1", "gain2"]
 
 
 def test_what_is_replaced_by_its_like_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,6 +443,27 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "list": (noted, "its step changes seen"),
     "array": (filled, "its step changes buffer"),
     "list, for many rows": (noted_when_large, "its step changes seen for some values"),
+    "rows in another order": (
+        plus(lambda c, x, h: h[::-1]),
+        "rows are not independent: .*from entry 3, getitem",
+    ),
+    "last row": (plus(lambda c, x, h: h[-1:]), "rows are not independent"),
+    "random numbers, seldom used": (
+        plus(lambda c, x, h: x if c.rng.random() < 1e-9 else h),
+        "its step draws random numbers, from rng",
+    ),
+    "random numbers of NumPy, seldom used": (
+        plus(lambda c, x, h: x if np.random.random() < 1e-9 else h),  # noqa: NPY002
+        "its step draws random numbers, from numpy.random",
+    ),
+    "random numbers of this package, seldom used": (
+        plus(lambda c, x, h: x if tg.default_generator().random() < 1e-9 else h),
+        r"its step draws random numbers, from tg.default_generator\(\)",
+    ),
+    "iterator": (plus(lambda c, x, h: h * (2 if next(c.count) > 1000 else 1)), "read count, of count"),
+    "file": (plus(lambda c, x, h: h * (1 + 0 * c.log.write("step"))), "read log, of StringIO"),
+    "bytes": (plus(lambda c, x, h: h * c.bytes[0]), "read bytes, of bytearray"),
+    "array of objects": (plus(lambda c, x, h: h * c.objects[0]), "read objects, of ndarray"),
     "random numbers of NumPy": (plus(lambda c, x, h: h * np.random.random()), "random numbers"),  # noqa: NPY002
 }
 
@@ -364,7 +471,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_depends_on_values_is_refused(kind: str) -> None:
     def make() -> Any:
-        return Cell(step, t=0, seen=[], buffer=np.zeros(2), mean=tg.tensor(drawn(3)))
+        return Cell(
+            step, t=0, seen=[], buffer=np.zeros(2), mean=tg.tensor(drawn(3)), rng=np.random.default_rng(3),
+            count=itertools.count(), log=io.StringIO(), bytes=bytearray(b"12"),
+            objects=np.array([2.0, None], object),
+        )  # fmt: skip
 
     step, reason = REFUSED[kind]
     plain, compiled = make(), tg.compile(make(), backend="numpy")
@@ -378,12 +489,15 @@ def test_what_depends_on_values_is_refused(kind: str) -> None:
     np.testing.assert_array_equal(compiled.mean.numpy(), drawn(3))
     with pytest.warns(RuntimeWarning, match=reason):
         got = scanned(compiled, X)[0].numpy()
-    if "random" not in kind:
+    if kind != "random numbers of NumPy":
         np.testing.assert_array_equal(got, scanned(plain, X)[0].numpy())
     assert compiled.seen == plain.seen
     assert compiled.t == plain.t
     np.testing.assert_array_equal(compiled.buffer, plain.buffer)
     np.testing.assert_array_equal(compiled.mean.numpy(), plain.mean.numpy())
+    assert compiled.rng.random() == plain.rng.random()
+    assert next(compiled.count) == next(plain.count)
+    assert compiled.log.getvalue() == plain.log.getvalue()
 
 
 def test_a_cell_that_changes_with_every_call_is_not_traced_every_time(
@@ -546,6 +660,35 @@ def test_recordings_let_go_of_weights_and_their_gradients() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8 * weights, "all nine at once would be twice as much and more"
+
+
+def test_other_threads_draw_no_number_twice() -> None:
+    """Tracing leaves the generators alone that all threads share."""
+    tg.manual_seed(0)
+    seen, done = [], threading.Event()
+
+    def draw() -> None:
+        while not done.is_set():
+            seen.append((tg.default_generator().random(), np.random.random(), random.random()))  # noqa: NPY002
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        for _ in range(5):
+            scanned(tg.compile(Cell(lambda c, x, h: np.tanh(x + h @ c.w)), backend="numpy"), X)
+    finally:
+        done.set()
+        thread.join()
+    for numbers in zip(*seen, strict=True):
+        assert len(set(numbers)) == len(numbers)
+
+
+def test_what_cannot_be_copied_is_not_tried() -> None:
+    cell = tg.compile(Cell(lambda c, x, h: np.tanh(x + h @ c.w), lock=threading.Lock()), backend="numpy")
+    with pytest.warns(RuntimeWarning, match="it cannot be copied, to be tried out: TypeError: .*lock"):
+        y, _ = scanned(cell, X)
+    wanted, _ = scanned(Cell(lambda c, x, h: np.tanh(x + h @ c.w)), X)
+    np.testing.assert_array_equal(y.numpy(), wanted.numpy())
 
 
 class Summed:
