@@ -314,3 +314,15 @@ def test_attributes_of_a_wrapper_are_those_of_its_cell() -> None:
     compiled.gain = 3.0
     assert cell.gain == 3.0
     np.testing.assert_allclose(nn.scan(compiled, x, h)[0], nn.scan(cell, x, h)[0], rtol=1e-12)
+
+
+def test_models_whose_class_refuses_subclasses() -> None:
+    class Registered(nn.Module):
+        def __init_subclass__(cls, *, name: str) -> None:
+            """Asks for a word that nobody else knows."""
+
+    model = nn.Module.__new__(Registered)
+    model.layer = nn.Recurrent(Cell(plain_step), return_state=False)
+    assert tg.compile(model, backend="numpy") is model
+    model.layer(drawn(2, 5, 3))
+    assert "Cell: 2 sequences" in str(model.layer.l0.plan())

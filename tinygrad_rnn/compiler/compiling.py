@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache, partial
 from importlib.util import find_spec
 from inspect import CO_VARARGS, isfunction
@@ -117,9 +118,10 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     Parameters
     ----------
     target : cell, layer or model
-        A cell is anything that `nn.scan` takes: ``cell(x_t, state) -> (y_t, state)``. One that is a function
-        is returned in a wrapper, anything else itself; ``plan()`` and ``step()`` are new on it, unless it has
-        methods of these names. Without a target, a decorator: ``@tg.compile(backend="numpy")``.
+        A cell is anything that `nn.scan` takes: ``cell(x_t, state) -> (y_t, state)``. A function, or an object
+        that takes no new methods, is returned in a wrapper, anything else itself, and its class becomes a
+        subclass of the same name; ``plan()`` and ``step()`` are new on it, unless it has methods of these
+        names. Without a target, a decorator: ``@tg.compile(backend="numpy")``.
     backend : {"numba", "numpy"}, optional
         numba (extra ``fast``) if it is installed. Its kernels are kept on disk, in the folder that the
         environment variable ``TINYGRAD_RNN_CACHE`` names, or in the user's cache. What is compiled already
@@ -129,15 +131,23 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     -------
     target
         Compiled when it is first called, and anew for other shapes of features and other dtypes; other batch
-        sizes and lengths cost nothing. What cannot be compiled (Python branches on values, random numbers in
-        the step, rows that depend on each other) runs as it did, after one warning that says what is in the
-        way; so does a backward pass that is itself recorded, and, without a warning, anything under
-        `detect_anomaly` or an `Observer`.
+        sizes and lengths cost nothing. What cannot be compiled (Python branches on values and comparisons,
+        random numbers in the step, rows that depend on each other) runs as it did, after one warning that
+        says what is in the way; so does a backward pass that is itself recorded, and, without a warning,
+        anything under `detect_anomaly` or an `Observer`.
 
     Raises
     ------
     ValueError
         For a module without a recurrent cell, and for an unknown backend.
+
+    Notes
+    -----
+    The step is tried on a copy of the cell, with 1, 6, 9 and 300 rows: what it does for one other number of
+    rows alone is not seen. What it prints or sends away is printed or sent when it is tried, and no more.
+    Tensors that it does not find through its attributes but through functions, classes or modules cannot be
+    copied with it: for some milliseconds of the first call they have other values, so no other thread should
+    use them then. What modules of installed packages hold is taken to stay as it is.
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
@@ -162,7 +172,8 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
         compiled = _compiled_cell(cell, backend)
         if compiled is not cell:
             setattr(owner, name, compiled)
-    _add(target, CompiledModule)
+    with suppress(TypeError):  # of a class that refuses subclasses: faster, but without plan() and step()
+        _add(target, CompiledModule)
     return target
 
 
