@@ -118,10 +118,10 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     Parameters
     ----------
     target : cell, layer or model
-        A cell is anything that `nn.scan` takes: ``cell(x_t, state) -> (y_t, state)``. A function, or an object
-        that takes no new methods, is returned in a wrapper, anything else itself, and its class becomes a
-        subclass of the same name; ``plan()`` and ``step()`` are new on it, unless it has methods of these
-        names. Without a target, a decorator: ``@tg.compile(backend="numpy")``.
+        A cell is anything that `nn.scan` takes: ``cell(x_t, state) -> (y_t, state)``. A function, or an
+        object that takes no new methods, is returned in a wrapper, anything else itself, and its class
+        becomes a subclass of the same name; ``plan()`` and ``step()`` are new on it, unless it has methods of
+        these names. Without a target, a decorator: ``@tg.compile(backend="numpy")``.
     backend : {"numba", "numpy"}, optional
         numba (extra ``fast``) if it is installed. Its kernels are kept on disk, in the folder that the
         environment variable ``TINYGRAD_RNN_CACHE`` names, or in the user's cache. What is compiled already
