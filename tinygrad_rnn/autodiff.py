@@ -288,7 +288,8 @@ def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
     map_tree(note, xs, paths_of(xs, "xs"))
     if len(set(lengths)) != 1 or 0 in lengths:
         raise ValueError(f"per_example_grad needs arrays of one length, 1 at least; got lengths {lengths}")
-    one, (length,) = grad(loss), set(lengths)
+    one = grad(loss)
+    (length,) = set(lengths)
     gradients = [one(params, map_tree(lambda a, k=k: a[k], xs)) for k in range(length)]
     return map_tree(lambda *parts: ops.stack(parts), *gradients)
 
