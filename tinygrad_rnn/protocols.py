@@ -54,8 +54,11 @@ class Protocols:
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if function in NUMPY:
-            args, kwargs = _from_numpy(function, args, kwargs)
-            return NUMPY[function](*args, **kwargs)
+            operation = NUMPY[function]
+            n = operation.arity or 1
+            if len(args) != n or not operation.static_set.issuperset(kwargs):
+                args, kwargs = _from_numpy(function, n, args, kwargs)
+            return operation(*args, **kwargs)
         if function in _SAME:
             same, words = _SAME[function]
             return same(*args, **{**words, **kwargs})
@@ -74,16 +77,12 @@ def plain(a: Any) -> Any:
 
 
 def _from_numpy(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    function: Callable[..., Any], n: int, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A NumPy function's arguments as its operation takes them: arrays first, the others by name.
+    """A NumPy function's arguments as its operation takes them: n arrays first, the others by name.
 
     What the operation does not have is left out where it says NumPy's default, and else refused by it.
     """
-    operation = NUMPY[function]
-    n = operation.arity or 1
-    if len(args) == n and all([name in operation.static_names for name in kwargs]):
-        return args, kwargs
     names, defaults = _parameters(function)
     if len(args) <= len(names):  # else it takes any number of them, or they are not known
         kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -103,7 +102,7 @@ def _from_numpy(
             raise TypeError(f"np.{function.__name__} got two values of {name!r}, under different names")
         else:
             chosen[name] = value
-    said = {name: value for name, value in said.items() if name in operation.static_names}
+    said = {name: value for name, value in said.items() if name in NUMPY[function].static_names}
     return args, {**said, **chosen}
 
 
