@@ -279,9 +279,11 @@ class Nary(Entry):
         dtype: Any,
         scope: Scope | None,
     ) -> None:
-        for place in parents:
-            if type(place) is Leaf and place.used is None:
-                place.use()
+        new = [place for place in parents if type(place) is Leaf and place.used is None]
+        if new:
+            use = (next(clock), user_line())
+            for leaf in new:
+                leaf.used = use
         self.number = next(clock)
         self.primitive = primitive
         self._parents = parents

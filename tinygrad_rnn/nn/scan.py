@@ -113,8 +113,9 @@ def run(
                 output = packing.last(packing.take_apart(output), reverse)
             if return_state == "all":
                 return output, _traced(packing, start, after, reverse)
-            idle = _rows(start, packing.counts[0], packing.batch, packing)
-            after = map_state(_joined, after, idle) if packing.counts[0] < packing.batch else after
+            if packing.counts[0] < packing.batch:
+                idle = _rows(start, packing.counts[0], packing.batch, packing)
+                after = map_state(_joined, after, idle)
             return output, after if packing.even else map_state(packing.unsort, after)
     loop = _backward if reverse else _forward
     history: list[State] | None = [] if return_state == "all" else None
