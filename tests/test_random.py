@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.random import Draws, apart
 
 
 def test_manual_seed_restarts_the_default_generator() -> None:
@@ -32,3 +33,17 @@ def test_passing_one_leaves_the_default_alone() -> None:
 def test_what_is_no_generator_is_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator, a seed or None, got"):
         tg.default_generator(wrong)
+
+
+def test_apart_hands_out_one_copy_of_each_generator_and_tells_of_it() -> None:
+    first, second = np.random.default_rng(1), np.random.default_rng(2)
+    before = [g.bit_generator.state for g in (first, second)]
+    told: list[np.random.Generator] = []
+    with apart(told.append):
+        numbers = [tg.default_generator(g).random() for g in (first, first, second)]
+        with Draws().noted():
+            numbers.append(tg.default_generator(first).random())
+    assert len(told) == 2
+    assert [g.bit_generator.state for g in (first, second)] == before
+    assert [first.random(), first.random(), second.random(), first.random()] == numbers
+    assert tg.default_generator(first) is first
