@@ -147,7 +147,8 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     rows alone is not seen. What it prints or sends away is printed or sent when it is tried, and no more.
     Tensors that it does not find through its attributes but through functions, classes or modules cannot be
     copied with it: for some milliseconds of the first call they have other values, so no other thread should
-    use them then. What modules of installed packages hold is taken to stay as it is.
+    use them then. What modules of installed packages hold is taken to stay as it is. Outputs share memory
+    with what the way back reads: write into copies of their arrays.
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
