@@ -10,7 +10,7 @@ import sys
 import threading
 from functools import cache
 from pathlib import Path
-from types import CodeType, GetSetDescriptorType, MappingProxyType, MemberDescriptorType
+from types import CodeType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 INERT = (
@@ -65,8 +65,8 @@ def is_library(name: str | None) -> bool:
     return top != "__main__" and not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
-def is_operator(space: Any, name: str) -> bool:
+def is_operator(owner: Any, name: str) -> bool:
     """Whether Python calls a method of this name, of a user's class, for an operator, a lookup or a loop."""
-    if not (name[:2] == "__" == name[-2:] and isinstance(space, MappingProxyType)):
+    if not (name[:2] == "__" == name[-2:] and isinstance(owner, type)):
         return False
-    return name not in _MAKING and not is_library(space["__module__"])
+    return name not in _MAKING and not is_library(owner.__module__)

@@ -11,11 +11,11 @@ import hashlib
 import io
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from operator import is_
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,11 @@ from ..nn.module import Module
 from ..nn.steps import Bare
 from ..ops.operations import Operation
 from ..tensors import Tensor
+from . import watching
 from .drawing import EVERYWHERE, is_generator
 from .reading import INERT, PACKAGE, is_library, is_operator, names_in, slots
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
-_NOTHING = object()
 _LOOKING = {"getattr", "vars", "__dict__", "__getattribute__", "attrgetter"}
 """Names in code that reads attributes by names which it makes."""
 
@@ -56,29 +56,22 @@ class Surroundings:
         self.generators: list[tuple[str, Any]] = []
         self._tensors: list[tuple[Any, Any]] = []
         self._options: list[Any] = []
-        # What is compared, each with its name; values are held, so that no other object gets their identity.
-        self._tables: list[tuple[str, dict[Any, Any], list[Any], tuple[Any, ...]]] = []
-        self._lists: list[tuple[str, Any, tuple[Any, ...]]] = []
-        self._sets: list[tuple[str, set[Any], set[Any]]] = []
-        self._single: list[tuple[str, Any, Any, Any]] = []
-        self._arrays: list[tuple[str, np.ndarray, tuple[int, ...], bytes]] = []
-        self._fixed: list[tuple[str, Tensor, np.ndarray]] = []
+        self._tables: list[watching.Table] = []
+        self._others: list[watching.Watched] = []
+        self._arrays: list[watching.Numbers] = []
         self._hidden: list[tuple[str, Any]] = []
-        self._spaces: list[tuple[str, Any]] = []
-        self._classes: dict[type, Any] = {}
-        self._sizes: list[tuple[str, Any, int]] = []
+        self._spaces: dict[type | ModuleType, str] = {}
         self._read: dict[str, None] = dict.fromkeys(("forward", "__call__", "_cell"))
         self._seen: dict[int, Any] = {}
         self._visit("", cell)
         self._visit_spaces()
         if "random" in self._read:  # np.random
             self.generators += [(m.__name__, m) for m in EVERYWHERE]
-        self._arrays = [a for a in self._arrays if self._named(a[0])]
+        self._others += [a for a in self._arrays if self._named(a.name)]
         self._seen.clear()
         self.options = tuple(self._options)
-        self._filled = [(t, len(keys), values, keys[-1]) for _, t, keys, values in self._tables if keys]
-        self._empty = [t for _, t, keys, _ in self._tables if not keys]
-        self._more = any((self._lists, self._sets, self._single, self._sizes, self._fixed, self._arrays))
+        self._filled = [(t.table, len(t.keys), t.values, t.keys[-1]) for t in self._tables if t.keys]
+        self._empty = [t.table for t in self._tables if not t.keys]
 
     def hidden(self) -> str | None:
         """What code that it reaches can read, and nobody compare from call to call, if there is any."""
@@ -95,50 +88,30 @@ class Surroundings:
 
     def changed(self) -> bool:
         """Whether something has been added, removed, or set to something else."""
-        if self._more:
-            return self.difference() is not None
-        # Attributes alone, as in most cells: the same answer in less time, as every step of a stream asks.
         try:
+            # Attributes, which are all that most cells have, in less time: every step of a stream asks.
             for table, size, values, last in self._filled:
                 if len(table) != size or not all(map(is_, table.values(), values)):
                     return True
                 if next(reversed(table)) != last:  # a new name is the last
                     return True
+            for table in self._empty:
+                if table:
+                    return True
+            for watched in self._others:
+                if watched.changed():
+                    return True
         except RuntimeError:  # another thread adds to a dictionary just now
             return True
-        return any(self._empty)
+        return False
 
     def difference(self) -> str | None:
         """The name of something that has been added, removed, or set to something else, if there is any."""
         try:
-            for name, table, keys, values in self._tables:
-                if (
-                    len(table) != len(values)
-                    or not all(map(is_, table.values(), values))
-                    or list(table) != keys
-                ):
-                    return name + _first_difference(table, keys, values)
-            for name, items, values in self._lists:
-                if len(items) != len(values) or not all(map(is_, items, values)):
-                    return name
-            for name, members, copy in self._sets:
-                if members != copy:
-                    return name
-            for name, owner, key, value in self._single:
-                if owner.get(key, _NOTHING) is not value:
-                    return name
-            for name, space, size in self._sizes:
-                if len(space) != size:
-                    return name
-            for name, tensor, array in self._fixed:
-                if tensor._data is not array:
-                    return name
-            for name, array, shape, data in self._arrays:
-                if array.shape != shape or array.tobytes() != data:
-                    return name
+            found = [watched.difference() for watched in (*self._tables, *self._others)]
         except RuntimeError:  # another thread adds to a dictionary just now
             return "a dictionary"
-        return None
+        return next(filter(None, found), None)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -147,35 +120,8 @@ class Surroundings:
             yield
         finally:
             if self.changed():
-                self._put_back()
-
-    def _put_back(self) -> None:
-        for _, table, keys, values in self._tables:
-            before = dict(zip(keys, values, strict=True))
-            for key in [k for k in table if k not in before]:
-                del table[key]
-            table.update(before)
-        for _, items, values in self._lists:
-            if len(items) != len(values) or not all(map(is_, items, values)):
-                items.clear()
-                items.extend(values)
-        for _, members, copy in self._sets:
-            if members != copy:
-                members.clear()
-                members.update(copy)
-        for _, owner, key, value in self._single:
-            if owner.get(key, _NOTHING) is not value:
-                if isinstance(owner, MappingProxyType):
-                    setattr(next(c for c, space in self._classes.items() if space is owner), key, value)
-                elif value is _NOTHING:
-                    del owner[key]
-                else:
-                    owner[key] = value
-        for _, tensor, array in self._fixed:
-            tensor._data = array
-        for _, array, shape, data in self._arrays:
-            if array.tobytes() != data and array.flags.writeable and not array.dtype.hasobject:
-                array[...] = np.frombuffer(data, array.dtype).reshape(shape)
+                for watched in (*self._tables, *self._others):
+                    watched.put_back()
 
     # ---- what there is
 
@@ -229,7 +175,7 @@ class Surroundings:
             )
             self._look(prefix, {id(e): e for e in owner if type(e) not in _PLAIN})
             if isinstance(owner, set):
-                self._sets.append((prefix.rstrip("."), owner, set(owner)))
+                self._others.append(watching.Members(prefix.rstrip("."), owner))
         if type(owner).__module__.split(".")[0] in ("logging", "threading"):
             return
         if hasattr(owner, "__dict__"):
@@ -238,16 +184,16 @@ class Surroundings:
             self._look(prefix, (owner.func, *owner.args))
             self._look(prefix, owner.keywords)
         for name in slots(owner):
-            self._alone(prefix + name, _Attributes(owner), name)
+            self._alone(prefix + name, watching.Attributes(owner), name)
 
     def _visit_function(self, prefix: str, function: Any) -> None:
         code = function.__code__
         self._read.update(dict.fromkeys((*names_in(code), *code.co_freevars)))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            self._alone(prefix + name, _Variable(cell), "cell_contents")
+            self._alone(prefix + name, watching.Variable(cell), "cell_contents")
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             if getattr(function, name):
-                self._alone(prefix + name, _Attributes(function), name)
+                self._alone(prefix + name, watching.Attributes(function), name)
         if vars(function):
             self._look(prefix, vars(function))
         if not is_library(function.__module__):
@@ -264,49 +210,50 @@ class Surroundings:
         if bases:
             bases += [base for base in kind.__mro__ if base.__module__.startswith(PACKAGE)]
         for base in bases:
-            if base not in self._classes:
-                self._classes[base] = space = vars(base)
-                self._spaces.append((prefix, space))
+            if base not in self._spaces:
+                self._spaces[base] = prefix
                 if not is_library(base.__module__):
-                    self._sizes.append((prefix + "__class__", space, len(space)))
+                    self._others.append(watching.Size(prefix + "__class__", base))
 
     def _visit_module(self, prefix: str, module: ModuleType) -> None:
         if module in EVERYWHERE:
             self.generators.append((module.__name__, module))
         elif not is_library(module.__name__):
-            self._spaces.append((prefix, vars(module)))
+            self._spaces[module] = prefix
 
     def _visit_spaces(self) -> None:
         """What the functions found read of the classes and modules found; of what that finds, the same."""
-        done: set[tuple[int, str]] = set()
+        done: set[tuple[Any, str]] = set()
         while True:
             new = [
-                (prefix, space, name)
-                for prefix, space in self._spaces
-                for name in space
-                if (name in self._read or is_operator(space, name)) and (id(space), name) not in done
+                (prefix, owner, name)
+                for owner, prefix in self._spaces.items()
+                for name in vars(owner)
+                if (name in self._read or is_operator(owner, name)) and (owner, name) not in done
             ]
             if not new:
                 break
-            for prefix, space, name in new:
-                done.add((id(space), name))
-                if isinstance(space, MappingProxyType) and is_library(space["__module__"]):
-                    self._visit(prefix + name, space[name])
+            for prefix, owner, name in new:
+                done.add((owner, name))
+                if not isinstance(owner, type):
+                    self._alone(prefix + name, vars(owner), name)
+                elif is_library(owner.__module__):
+                    self._visit(prefix + name, vars(owner)[name])
                 else:
-                    self._alone(prefix + name, space, name)
+                    self._alone(prefix + name, watching.ClassAttributes(owner), name)
 
     def _alone(self, name: str, owner: Any, key: Any) -> None:
-        value = owner.get(key, _NOTHING)
-        self._single.append((name, owner, key, value))
-        if value is not _NOTHING and value is not None:
+        entry = watching.Entry(name, owner, key)
+        self._others.append(entry)
+        if entry.value is not watching.NOTHING and entry.value is not None:
             self._one(name, owner, key)
 
     def _look(self, prefix: str, owner: Any, skip: tuple[str, ...] = ()) -> None:
         """All values of a dictionary, a list or a tuple."""
         if isinstance(owner, dict):
-            self._tables.append((prefix, owner, list(owner), tuple(owner.values())))
+            self._tables.append(watching.Table(prefix, owner))
         elif not isinstance(owner, tuple):
-            self._lists.append((prefix.rstrip("."), owner, tuple(owner)))
+            self._others.append(watching.Items(prefix.rstrip("."), owner))
         for key in list(owner) if isinstance(owner, dict) else range(len(owner)):
             if key not in skip:
                 self._one(f"{prefix}{key}", owner, key)
@@ -316,7 +263,7 @@ class Surroundings:
         kind = type(value)
         if isinstance(value, Tensor):
             if value.dtype.kind != "f":
-                self._fixed.append((name, value, value._data))
+                self._others.append(watching.ArrayOf(name, value))
                 self._array(name, value._data)
             elif not any(o[k] is value for o, k in self._tensors):
                 self.names.append(name)
@@ -338,9 +285,9 @@ class Surroundings:
             self._visit(name + ".", value)
 
     def _array(self, name: str, array: np.ndarray) -> None:
-        data = array.tobytes()
-        self._options.append((name, array.shape, array.dtype.str, hashlib.sha256(data).digest()))
-        self._arrays.append((name, array, array.shape, data))
+        numbers = watching.Numbers(name, array)
+        self._options.append((name, array.shape, array.dtype.str, hashlib.sha256(numbers.data).digest()))
+        self._arrays.append(numbers)
 
 
 class _Same:
@@ -354,41 +301,6 @@ class _Same:
 
     def __hash__(self) -> int:
         return id(self.value)
-
-
-class _Attributes:
-    """Attributes of an object as a dictionary has its values: for those that no dictionary holds."""
-
-    def __init__(self, owner: Any) -> None:
-        self.owner = owner
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return getattr(self.owner, key, default)
-
-    def __getitem__(self, key: Any) -> Any:
-        return getattr(self.owner, key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        setattr(self.owner, key, value)
-
-    def __delitem__(self, key: Any) -> None:
-        delattr(self.owner, key)
-
-
-class _Variable(_Attributes):
-    """A closed-over variable, which may have no value yet."""
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        try:
-            return self.owner.cell_contents
-        except ValueError:
-            return default
-
-
-def _first_difference(table: Mapping[Any, Any], keys: list[Any], values: tuple[Any, ...]) -> str:
-    before = dict(zip(keys, values, strict=True))
-    different = [k for k in [*table, *before] if table.get(k, _NOTHING) is not before.get(k, _NOTHING)]
-    return str(different[0]) if different else "order"
 
 
 def _attributes(owner: Any) -> bool:

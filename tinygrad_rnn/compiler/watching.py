@@ -1,0 +1,224 @@
+"""What may change between two calls of a cell: one class for each kind of thing that is watched.
+
+Things are compared by identity, and held, so that no other object gets the identity of one that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, MutableSequence
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from ..tensors import Tensor
+
+NOTHING = object()
+"""The value of what has none."""
+
+
+class Watched:
+    """Something as it was when it was first looked at.
+
+    Attributes
+    ----------
+    name : str
+        Its path from the cell.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def changed(self) -> bool:
+        """Whether it is not as it was."""
+        raise NotImplementedError
+
+    def difference(self) -> str | None:
+        """The name of what has changed in it, if something has."""
+        return self.name if self.changed() else None
+
+    def put_back(self) -> None:
+        """Make it as it was."""
+        raise NotImplementedError
+
+
+class Table(Watched):
+    """A dictionary, such as that of an object's attributes, and all its values."""
+
+    __slots__ = ("keys", "table", "values")
+
+    def __init__(self, prefix: str, table: dict[Any, Any]) -> None:
+        super().__init__(prefix)
+        self.table, self.keys, self.values = table, list(table), tuple(table.values())
+
+    def changed(self) -> bool:
+        return (
+            len(self.table) != len(self.values)
+            or not all(map(is_, self.table.values(), self.values))
+            or list(self.table) != self.keys
+        )
+
+    def difference(self) -> str | None:
+        if not self.changed():
+            return None
+        before = self._before()
+        keys = [*self.table, *before]
+        different = [k for k in keys if self.table.get(k, NOTHING) is not before.get(k, NOTHING)]
+        return self.name + (str(different[0]) if different else "order")
+
+    def put_back(self) -> None:
+        before = self._before()
+        for key in [k for k in self.table if k not in before]:
+            del self.table[key]
+        self.table.update(before)
+
+    def _before(self) -> dict[Any, Any]:
+        return dict(zip(self.keys, self.values, strict=True))
+
+
+class Items(Watched):
+    """What is in a list, or in a deque."""
+
+    __slots__ = ("items", "values")
+
+    def __init__(self, name: str, items: MutableSequence[Any]) -> None:
+        super().__init__(name)
+        self.items, self.values = items, tuple(items)
+
+    def changed(self) -> bool:
+        return len(self.items) != len(self.values) or not all(map(is_, self.items, self.values))
+
+    def put_back(self) -> None:
+        if self.changed():
+            self.items.clear()
+            self.items.extend(self.values)
+
+
+class Members(Watched):
+    """What is in a set."""
+
+    __slots__ = ("before", "members")
+
+    def __init__(self, name: str, members: set[Any]) -> None:
+        super().__init__(name)
+        self.members, self.before = members, set(members)
+
+    def changed(self) -> bool:
+        return self.members != self.before
+
+    def put_back(self) -> None:
+        if self.changed():
+            self.members.clear()
+            self.members.update(self.before)
+
+
+class Entry(Watched):
+    """One value of a dictionary, or of what has its values as one does; it may have none."""
+
+    __slots__ = ("key", "owner", "value")
+
+    def __init__(self, name: str, owner: MutableMapping[Any, Any] | Attributes, key: Any) -> None:
+        super().__init__(name)
+        self.owner, self.key, self.value = owner, key, owner.get(key, NOTHING)
+
+    def changed(self) -> bool:
+        return self.owner.get(self.key, NOTHING) is not self.value
+
+    def put_back(self) -> None:
+        if not self.changed():
+            return
+        if self.value is NOTHING:
+            del self.owner[self.key]
+        else:
+            self.owner[self.key] = self.value
+
+
+class Attributes:
+    """Attributes of an object as a dictionary has its values: for those that no dictionary holds."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return getattr(self.owner, key, default)
+
+    def __getitem__(self, key: Any) -> Any:
+        return getattr(self.owner, key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        setattr(self.owner, key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        delattr(self.owner, key)
+
+
+class ClassAttributes(Attributes):
+    """Those of a class, as they stand in it: functions, not methods."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return vars(self.owner).get(key, default)
+
+    def __getitem__(self, key: Any) -> Any:
+        return vars(self.owner)[key]
+
+
+class Variable(Attributes):
+    """A closed-over variable, which may have no value yet."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        try:
+            return self.owner.cell_contents
+        except ValueError:
+            return default
+
+
+class Size(Watched):
+    """The number of a class's attributes: a new one may come before that of a base."""
+
+    __slots__ = ("size", "space")
+
+    def __init__(self, name: str, owner: type) -> None:
+        super().__init__(name)
+        self.space, self.size = vars(owner), len(vars(owner))
+
+    def changed(self) -> bool:
+        return len(self.space) != self.size
+
+    def put_back(self) -> None:
+        """Nothing: what is new in a class stays there."""
+
+
+class ArrayOf(Watched):
+    """Which array a tensor has that stays out of gradients."""
+
+    __slots__ = ("array", "tensor")
+
+    def __init__(self, name: str, tensor: Tensor) -> None:
+        super().__init__(name)
+        self.tensor, self.array = tensor, tensor._data
+
+    def changed(self) -> bool:
+        return self.tensor._data is not self.array
+
+    def put_back(self) -> None:
+        self.tensor._data = self.array
+
+
+class Numbers(Watched):
+    """What is in an array, by its bytes."""
+
+    __slots__ = ("array", "data", "shape")
+
+    def __init__(self, name: str, array: np.ndarray) -> None:
+        super().__init__(name)
+        self.array, self.shape, self.data = array, array.shape, array.tobytes()
+
+    def changed(self) -> bool:
+        return self.array.shape != self.shape or self.array.tobytes() != self.data
+
+    def put_back(self) -> None:
+        a = self.array
+        if a.tobytes() != self.data and a.flags.writeable and not a.dtype.hasobject:
+            a[...] = np.frombuffer(self.data, a.dtype).reshape(self.shape)
