@@ -9,7 +9,7 @@ from comparing import BACKENDS, Cell, compiled_twin, drawn, lstm, plain_step, ra
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.compiler import engine
+from tinygrad_rnn.compiler import single
 from tinygrad_rnn.nn.states import tensors_of
 
 
@@ -143,7 +143,7 @@ def test_single_steps_of_a_layer(backend: str) -> None:
 
 
 def test_a_single_step_that_gives_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Wrong(engine.Single):
+    class Wrong(single.Single):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             right = self.prepare
@@ -154,7 +154,7 @@ def test_a_single_step_that_gives_something_else_is_not_used(monkeypatch: pytest
 
             self.prepare = prepare
 
-    monkeypatch.setattr(engine, "Single", Wrong)
+    monkeypatch.setattr(single, "Single", Wrong)
     plain, compiled = lstm().l0, tg.compile(lstm().l0, backend="numpy")
     x = tg.tensor(drawn(2, 3))
     with tg.no_grad():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -182,6 +182,19 @@ _ILL = 100
 """How often as much as it changes by rounding of the inputs a result may differ."""
 
 FAULT = "this is a fault of tg.compile, please report it"
+
+
+Form = TypeVar("Form")
+
+
+def tried(make: Callable[[], Form]) -> Form | Unsupported:
+    """What a function makes, or why it could not: then the composed cell runs, whosever fault it is."""
+    try:
+        return make()
+    except Unsupported as reason:
+        return reason.with_traceback(None)
+    except Exception as error:
+        return Unsupported(f"making it gave {type(error).__name__}: {error}; {FAULT}")
 
 
 def _rounding(a: np.ndarray) -> float:

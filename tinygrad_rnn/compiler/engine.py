@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..arrays import get_default_dtype
 from ..nn.packing import Packing
-from ..nn.states import State, as_state, refilled, tensors_of
+from ..nn.states import State, refilled, tensors_of
 from ..nn.steps import name_of
 from ..sources import user_level
 from ..state import current_state
 from ..tensors import Tensor, _make
 from .arriving import Given, gradients_reached, pattern, restricted
-from .building import rows
 from .calls import Call
-from .checking import FAULT, check, check_single, composed
+from .checking import check, composed, tried
 from .instructions import Step, Unsupported
 from .layout import Layout, Pool
 from .numpy_backend import NumpyWriter
 from .planning import split_step
 from .programs import Program, Single
 from .report import Report
-from .single import Ready
+from .single import SingleSteps
 from .surroundings import Surroundings
 from .tracing import Changing, Signature, trace
 from .writing import Writer
-
-Form = TypeVar("Form")
 
 _MANY = 64
 """Traces that are kept, of a cell whose options are changed ever again."""
@@ -54,8 +51,8 @@ class Traced:
         For y and each state, whether the latest backward pass had a cotangent of it (see `pattern`).
     programs : dict
         By gradients wanted, whether the batch is large, and cotangents given.
-    singles : list of Single
-        One, once a single step has been asked for.
+    single : Single, Unsupported or None
+        The form of a single step, once one has been asked for.
     """
 
     def __init__(self, step: Step, signature: Signature) -> None:
@@ -64,7 +61,7 @@ class Traced:
         self.row_bytes = max([math.prod(o.features) * o.dtype.itemsize for o in outputs], default=0)
         self.given: Given = (True,) * (1 + len(step.states))
         self.programs: dict[Any, Program | Unsupported] = {}
-        self.singles: list[Single | Unsupported] = []
+        self.single: Single | Unsupported | None = None
         self._arriving: dict[tuple[Given, int], tuple[Given, list[bool]]] = {}
 
     def arriving(self, given: Given, steps: int) -> tuple[Given, list[bool]]:
@@ -87,6 +84,8 @@ class Engine:
         Compiled cells that are made of this one, by their kind.
     latest_derived : CompiledCell or None
         The one of them that made the latest call, if it was one of them.
+    single : callable
+        ``single(cell, x, state) -> (y, state)``: one step (see `SingleSteps`).
     """
 
     def __init__(self, backend: str) -> None:
@@ -96,11 +95,11 @@ class Engine:
         self._changing: list[Changing] = []
         self.said: set[str] = set()
         self.around: Any = None
-        self._ready: dict[Any, Ready] = {}
         self._layouts: dict[tuple[int, int], Layout] = {}
         self._latest: tuple[Traced | Unsupported, int, int] | None = None
         self.derived: dict[Any, Any] = {}
         self.latest_derived: Any = None
+        self.single = SingleSteps(self).step
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
         return Engine(self.backend)  # a copied cell may be changed, and is then compiled anew
@@ -144,7 +143,7 @@ class Engine:
                 self._traced.clear()
             like = refilled(state, [_make(np.empty(0), None)] * len(states))
             signature = Signature((key[0], key[1]), key[2], like)
-            step = _tried(lambda: trace(cell, signature, around.names))
+            step = tried(lambda: trace(cell, signature, around.names))
             self._traced[key] = step if isinstance(step, Unsupported) else Traced(step, signature)
             if isinstance(step, Changing):
                 self._changing.append(step)
@@ -163,11 +162,11 @@ class Engine:
 
             def make() -> Program:
                 step = traced.step if all(given) or not needs else restricted(traced.step, given)
-                program = Program(split_step(step, needs, fused), self._writer())
+                program = Program(split_step(step, needs, fused), self.writer())
                 check(cell, step, traced.signature, program, needs, given)
                 return program
 
-            traced.programs[key] = _tried(make)
+            traced.programs[key] = tried(make)
         return traced.programs[key]
 
     def report(self, cell: Any) -> Report:
@@ -194,56 +193,8 @@ class Engine:
         x = _make(np.zeros((1, cell.input_size), tensors_of(state)[0].dtype), None)
         self._latest = (self.traced(cell, x.shape[1:], x.dtype, state)[0], 1, 1)
 
-    def single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step."""
-        plain = type(state) is tuple
-        ready = self._ready.get(x._data.shape)
-        if ready is not None and ready.plain is plain:
-            arrays = ready.arrays((x, *state) if plain else (x, state), current_state())
-            if arrays is not None and ready.around.cell is cell and not ready.around.changed():
-                y, new = ready.run(*arrays)
-                return y, new if plain else new[0]
-        return self._prepared_single(cell, x, state)
-
-    def _prepared_single(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step, with all that the next one like it finds ready."""
-        now = current_state()
-        state = as_state(state)
-        states = tensors_of(state)
-        _check_batch(x, states)
-        if now.watch is not None or not len(x):
-            return composed(cell, x, state, [len(x)], False)
-        traced, parameters = self.traced(cell, x.shape[1:], x.dtype, state)
-        tracked = now.recording and any(t.place is not None for t in (x, *states, *parameters))
-        form = traced if tracked or isinstance(traced, Unsupported) else self._single_form(cell, traced)
-        if not isinstance(form, Single):
-            results = composed(cell, x, state, [len(x)], False)
-            self.refuse(cell, None if tracked else form)  # type: ignore[arg-type]
-            return results
-        inputs = [x, *states]
-        assert self.around is not None
-        ready = Ready(form, parameters, inputs, type(state) is tuple, self.around)
-        if ready.lasting:
-            if len(self._ready) > 64:
-                self._ready.clear()
-            self._ready[x.shape] = ready
-        y, new = ready.run(*[rows(t.numpy()) for t in inputs])
-        form.settle()
-        return y, refilled(state, new)
-
-    def _single_form(self, cell: Any, traced: Traced) -> Single | Unsupported:
-        """The compiled form of a single step, compared with the composed one before it is used."""
-        if not traced.singles:
-
-            def make() -> Single:
-                form = Single(split_step(traced.step, None, True, hoist=False), self._writer())
-                check_single(cell, traced.step, traced.signature, form)
-                return form
-
-            traced.singles.append(_tried(make))
-        return traced.singles[0]
-
-    def _writer(self) -> type[Writer]:
+    def writer(self) -> type[Writer]:
+        """What writes the source of programs."""
         if self.backend == "numpy":
             return NumpyWriter
         from .numba_backend import NumbaWriter
@@ -289,25 +240,6 @@ class Engine:
         call = Call(self, program, cell, traced, needs, given, packing, reverse)
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
-
-
-def _tried(make: Callable[[], Form]) -> Form | Unsupported:
-    """What a function makes, or why it could not: then the composed cell runs, whosever fault it is."""
-    try:
-        return make()
-    except Unsupported as reason:
-        return reason.with_traceback(None)
-    except Exception as error:
-        return Unsupported(f"making it gave {type(error).__name__}: {error}; {FAULT}")
-
-
-def _check_batch(x: Tensor, states: Sequence[Any]) -> None:
-    """What a composed cell would find out by itself: kernels trust the shapes that they were compiled for."""
-    for s in states:
-        if s.shape[:1] != x.shape[:1]:
-            raise ValueError(
-                f"step: x {x.shape} has {len(x)} rows, and the state has another number, {s.shape}"
-            )
 
 
 def _structure(state: State) -> Any:

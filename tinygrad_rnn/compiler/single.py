@@ -3,16 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import get_default_dtype
+from ..nn.states import State, as_state, refilled, tensors_of
 from ..state import State as Recording
+from ..state import current_state
 from ..tensors import Tensor
+from .building import rows
+from .checking import check_single, composed, tried
+from .instructions import Unsupported
 from .layout import Layout
+from .planning import split_step
 from .programs import Single
 from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from .engine import Engine, Traced
+
+_MANY = 64
+"""Shapes of x that single steps are kept ready for."""
+
+
+class SingleSteps:
+    """The single steps of an engine's cell, made ready by the shape of x."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._ready: dict[tuple[int, ...], Ready] = {}
+
+    def step(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step."""
+        plain = type(state) is tuple
+        ready = self._ready.get(x._data.shape)
+        if ready is not None and ready.plain is plain:
+            arrays = ready.arrays((x, *state) if plain else (x, state), current_state())
+            if arrays is not None and ready.around.cell is cell and not ready.around.changed():
+                y, new = ready.run(*arrays)
+                return y, new if plain else new[0]
+        return self._prepared(cell, x, state)
+
+    def _prepared(self, cell: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step, with all that the next one like it finds ready."""
+        now, engine = current_state(), self._engine
+        state = as_state(state)
+        states = tensors_of(state)
+        _check_batch(x, states)
+        if now.watch is not None or not len(x):
+            return composed(cell, x, state, [len(x)], False)
+        traced, parameters = engine.traced(cell, x.shape[1:], x.dtype, state)
+        tracked = now.recording and any(t.place is not None for t in (x, *states, *parameters))
+        form = traced if tracked or isinstance(traced, Unsupported) else self._form(cell, traced)
+        if not isinstance(form, Single):
+            results = composed(cell, x, state, [len(x)], False)
+            engine.refuse(cell, None if tracked else form)  # type: ignore[arg-type]
+            return results
+        inputs = [x, *states]
+        assert engine.around is not None
+        ready = Ready(form, parameters, inputs, type(state) is tuple, engine.around)
+        if ready.lasting:
+            if len(self._ready) > _MANY:
+                self._ready.clear()
+            self._ready[x.shape] = ready
+        y, new = ready.run(*[rows(t.numpy()) for t in inputs])
+        form.settle()
+        return y, refilled(state, new)
+
+    def _form(self, cell: Any, traced: Traced) -> Single | Unsupported:
+        """The compiled form of a single step, compared with the composed one before it is used."""
+        if traced.single is None:
+
+            def make() -> Single:
+                form = Single(split_step(traced.step, None, True, hoist=False), self._engine.writer())
+                check_single(cell, traced.step, traced.signature, form)
+                return form
+
+            traced.single = tried(make)
+        return traced.single
 
 
 class Ready:
@@ -65,3 +134,12 @@ class Ready:
             if p._data is not a or (recording and p._place is not None):
                 return None
         return found
+
+
+def _check_batch(x: Tensor, states: Sequence[Any]) -> None:
+    """What a composed cell would find out by itself: kernels trust the shapes that they were compiled for."""
+    for s in states:
+        if s.shape[:1] != x.shape[:1]:
+            raise ValueError(
+                f"step: x {x.shape} has {len(x)} rows, and the state has another number, {s.shape}"
+            )
