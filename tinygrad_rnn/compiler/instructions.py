@@ -178,8 +178,8 @@ Instructions = list[Instruction]
 
 
 @dataclass(eq=False, slots=True)
-class Step:
-    """A cell's step: what goes in, what is done, what comes out.
+class Ends:
+    """What goes into a cell's step, and what comes out.
 
     Attributes
     ----------
@@ -187,12 +187,10 @@ class Step:
         The inputs; ``names`` are the names of the parameters.
     y, new_states
         The outputs.
-    forward : list of Instruction
     gy, gstates
         Cotangents of y and of the new states.
     gx, gold, gparameters
         Cotangents of x, of the states that went in, and of the parameters; None where there is none.
-    backward : list of Instruction
     """
 
     x: Value
@@ -201,10 +199,16 @@ class Step:
     names: tuple[str, ...]
     y: Value
     new_states: tuple[Value, ...]
-    forward: list[Instruction]
     gy: Value
     gstates: tuple[Value, ...]
     gx: Value | None
     gold: tuple[Value | None, ...]
     gparameters: tuple[Value | None, ...]
-    backward: list[Instruction]
+
+
+@dataclass(eq=False, slots=True)
+class Step(Ends):
+    """A cell's step: its ends, and what is done between them."""
+
+    forward: Instructions
+    backward: Instructions

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import ops
 from .forms import product_kind
-from .instructions import ROWS, Instruction, Instructions, Step, Unsupported, Value
+from .instructions import ROWS, Ends, Instruction, Instructions, Step, Unsupported, Value
 from .parting import cut_apart, taken_apart, with_joins_again
 from .passes import (
     demoted,
@@ -34,7 +34,8 @@ class Plan:
 
     Attributes
     ----------
-    step : Step
+    ends : Ends
+        Of the step, as they are after the passes.
     once : list of Instruction
         On parameters and constants alone: once, before anything else.
     hoisted : list of Instruction
@@ -53,7 +54,7 @@ class Plan:
         What the forward half computes and the backward half reads.
     """
 
-    step: Step
+    ends: Ends
     once: Instructions
     hoisted: Instructions
     loop: Instructions
@@ -84,18 +85,18 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
     backward = both[len(forward) :]
     new_states = tuple([same.get(v, v) for v in step.new_states])
     y = same.get(step.y, step.y)
-    gold: list[Value | None] = []
-    wanted: list[Value | None] = []
+    gold: list[Value | None] = [None] * len(step.states)
+    wanted: list[Value | None] = [None] * (1 + len(step.parameters))
     if needs is not None:
         gold = [same.get(v, v) if v else None for v in step.gold]
         gs = [same.get(v, v) if v else None for v in (step.gx, *step.gparameters)]
         wanted = [g if need else None for g, need in zip(gs, needs, strict=True)]
         backward = live(backward, [*gold, *wanted])
     if hoist:
-        ends = {step.x, *step.states, y, *new_states}
+        at_hand = {step.x, *step.states, y, *new_states}
         forward = taken_apart(forward, _levels(step, forward), numbers)
         backward = cut_apart(backward, gold, wanted, numbers)
-        backward = with_joins_again(backward, forward, ends, numbers)
+        backward = with_joins_again(backward, forward, at_hand, numbers)
     levels = _levels(step, forward)
     read_back = {v for i in backward for v in i.read}
     if hoist:
@@ -122,9 +123,12 @@ def split_step(step: Step, needs: Sequence[bool] | None, fused: bool, hoist: boo
     made = {o for i in (*hoisted, *loop, *after) for o in i.outputs}
     saved = {v for i in (*local, *back, *sunk) for v in i.read if v in made}
     saved |= {v for v in (*gold, *wanted) if v in made}
-    result = Plan(
-        _with(step, y, new_states, gold, wanted), once + more, hoisted, loop, after, local, back, sunk, saved
-    )
+    gx, *gparameters = wanted
+    ends = Ends(
+        step.x, step.states, step.parameters, step.names, y, new_states, step.gy, step.gstates,
+        gx, tuple(gold), tuple(gparameters),
+    )  # fmt: skip
+    result = Plan(ends, once + more, hoisted, loop, after, local, back, sunk, saved)
     _check_stored(result)
     return result
 
@@ -200,19 +204,10 @@ def _with_rows(instructions: Instructions) -> list[Value]:
     return [o for i in instructions for o in i.outputs if ROWS in o.shape]
 
 
-def _with(step: Step, y: Value, new_states: Any, gold: Any, wanted: Any) -> Step:
-    """The step with the values that stand for its results after the passes."""
-    gx, *gparameters = wanted or [None] * (1 + len(step.parameters))
-    return Step(
-        step.x, step.states, step.parameters, step.names, y, new_states, step.forward, step.gy, step.gstates,
-        gx, tuple(gold) or (None,) * len(step.states), tuple(gparameters), step.backward,
-    )  # fmt: skip
-
-
 def _check_stored(p: Plan) -> None:
     """Raise if something that has to be stored for all steps has no rows along its first axis."""
     stored = {
-        *p.saved, p.step.y, *p.step.new_states,
+        *p.saved, p.ends.y, *p.ends.new_states,
         *(v for i in p.loop for v in i.read if v in {o for j in p.hoisted for o in j.outputs}),
         *(v for i in p.sunk for v in i.read if v in {o for j in p.back for o in j.outputs}),
     }  # fmt: skip

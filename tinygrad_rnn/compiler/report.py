@@ -34,7 +34,7 @@ def _features(v: Value) -> int:
 def _when(program: Program) -> Iterator[tuple[str, Instruction]]:
     """All instructions of a plan, and when each runs."""
     plan = program.plan
-    carried = depending(plan.back, plan.step.gstates)
+    carried = depending(plan.back, plan.ends.gstates)
     yield from (("once", i) for i in plan.once)
     yield from (("hoisted", i) for i in plan.hoisted)
     for i in plan.loop:
@@ -80,7 +80,7 @@ class Report:
         self.name, self.batch, self.steps = name, batch, steps
         how = "each loop one kernel of numba" if len(program.kernels) == 2 else "loops of NumPy calls"
         self.remarks = [how, *program.notes]
-        names = dict(zip(plan.step.parameters, plan.step.names, strict=True))
+        names = dict(zip(plan.ends.parameters, plan.ends.names, strict=True))
         rows = {"once": 1, **dict.fromkeys(("hoisted", "after", "local", "sunk"), batch * steps)}
         self.rows: list[tuple[str, str, int, int, int]] = []
         for when, i in _when(program):
@@ -121,10 +121,10 @@ class Report:
 
 def _kept(program: Program, batch: int, steps: int) -> dict[str, int]:
     """Bytes of what the backward half reads of the forward one: of states, before and after each step."""
-    plan, step = program.plan, program.plan.step
+    plan, ends = program.plan, program.plan.ends
     read = {v for i in (*plan.local, *plan.back, *plan.sunk) for v in i.read}
     states = {
-        v: s.name for s, *both in zip(step.states, step.states, step.new_states, strict=True) for v in both
+        v: s.name for s, *both in zip(ends.states, ends.states, ends.new_states, strict=True) for v in both
     }
     found = {}
     for v in read & {*plan.saved, *states}:

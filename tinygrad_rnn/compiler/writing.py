@@ -79,7 +79,7 @@ class Writer:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.step = plan, plan.step
+        self.plan, self.ends = plan, plan.ends
         self.namespace: dict[str, Any] = {"np": np, "sigmoid": _sigmoid}
         self.names: dict[Value, str] = {}
         self.numbers: dict[Constant | Instruction, int] = {}
@@ -90,7 +90,7 @@ class Writer:
         # The same value in a second state is copied there.
         self.home: dict[Value, int] = {}
         made_in_loop = {o for i in plan.loop for o in i.outputs}
-        for s, v in enumerate(self.step.new_states):
+        for s, v in enumerate(self.ends.new_states):
             if v in made_in_loop:
                 self.home.setdefault(v, s)
 
@@ -99,10 +99,10 @@ class Writer:
     def begin(self, head: str, names: dict[Value, str]) -> None:
         """Start a function, which knows some values and the parameters."""
         self.lines = [f"def {head}:"]
-        parameters = [f"p{k}" for k in range(len(self.step.parameters))]
+        parameters = [f"p{k}" for k in range(len(self.ends.parameters))]
         if parameters:
             self.write(f"{', '.join(parameters)}, = parameters")
-        self.names = {**names, **dict(zip(self.step.parameters, parameters, strict=True))}
+        self.names = {**names, **dict(zip(self.ends.parameters, parameters, strict=True))}
 
     def write(self, line: str, indent: int = 1) -> None:
         self.lines.append("    " * indent + line)
@@ -131,10 +131,10 @@ class Writer:
 
     def all_rows(self, v: Value) -> str:
         """An expression for the rows of all steps of a value."""
-        if v is self.step.x:
+        if v is self.ends.x:
             return "x"
-        if v in self.step.states:
-            return f"L.read_rows(h{self.step.states.index(v)})"
+        if v in self.ends.states:
+            return f"L.read_rows(h{self.ends.states.index(v)})"
         if v in self.home:
             return f"h{self.home[v]}[L.batch:]"
         return array_name(v)
