@@ -15,6 +15,8 @@ from .stages import REDUCTIONS, NotFused, Stages, width
 from .writing import Copies, Location
 
 Results = Sequence[tuple[Value | None, Location]]
+Handed = tuple[str, str]
+"""How a kernel is handed an array, "rows", "flat", "pack", or "" for as it is; and the array."""
 
 
 class _Kernel:
@@ -23,14 +25,14 @@ class _Kernel:
     Attributes
     ----------
     memory : Memory
-    weights : dict of str to str
+    weights : dict of Handed to str
         What the caller has to hand over for the matrices of products, and the kernel's names.
     """
 
     def __init__(self, stages: Stages, names: dict[Value, str], packed: bool) -> None:
         self.stages, self.packed = stages, packed
         self.memory = Memory(stages, names)
-        self.weights: dict[str, str] = {}
+        self.weights: dict[Handed, str] = {}
 
     def write(self, back: bool) -> str:
         """The kernel's source."""
@@ -65,9 +67,9 @@ class _Kernel:
         target = self.stages.locations[i.outputs[0]]
         name = self.memory.names[w]
         if self.packed:
-            function, handed = "product", f"pack({name}{'.T' if linear else ''})"
+            function, handed = "product", ("pack", f"{name}.T" if linear else name)
         else:
-            function, handed = "dots" if linear else "product_in_place", f"flat({name})"
+            function, handed = "dots" if linear else "product_in_place", ("flat", name)
         weights = self.weights.setdefault(handed, f"W{len(self.weights)}")
         return (
             f"{function}({self.memory.rows(source)}, {weights}, {self.memory.rows(target)}, end - lo, "
@@ -247,21 +249,21 @@ class NumbaWriter(NumpyWriter):
         self.namespace[name] = building.build(source, stages.dtype)
         self.kernels[name] = source
         stored = {at.array for at in (*stages.locations.values(), *[at for _, at in copies])}
-        arrays = [
-            f"rows({a})" if a in ("x", "gy") else a if a in stored else f"flat({a})"
-            for a in kernel.memory.arrays
+        handed: list[Handed] = [
+            ("rows" if a in ("x", "gy") else "" if a in stored else "flat", a) for a in kernel.memory.arrays
         ]
-        handed = [*arrays, *kernel.weights]
+        handed += kernel.weights
         if self.prepared is None:
             for buffer, v in stages.scratch.items():
                 self.allocate(buffer, v, "L.batch", "take" if back else "scratch")
             products = sum(2 * width(i.outputs[0]) * width(i.read[0]) for i in body if stages.product(i))
             flops = products + 10 * sum(width(o) for i in body for o in i.outputs)
-            self.write(f"spread({name}, L, {flops}, {', '.join(handed)})")
+            arguments = [f"{how}({a})" if how else a for how, a in handed]
+            self.write(f"spread({name}, L, {flops}, {', '.join(arguments)})")
             return
         self._write_once(name, stages, handed)
 
-    def _write_once(self, name: str, stages: Stages, handed: Sequence[str]) -> None:
+    def _write_once(self, name: str, stages: Stages, handed: Sequence[Handed]) -> None:
         """The call of a kernel for one step: nothing is made anew that can be kept from call to call."""
         lent = "".join(buffer + ", " for buffer in stages.scratch)
         if lent:  # by one thread at a time
@@ -271,9 +273,7 @@ class NumbaWriter(NumpyWriter):
             for buffer, v in stages.scratch.items():
                 self.allocate(buffer, v, "batch", "scratch", 2)
         # What goes into a single step has been looked at by its caller.
-        arguments = [
-            self.prepare(a) if a.startswith("flat(") else a.removeprefix("rows(").rstrip(")") for a in handed
-        ]
+        arguments = [self.prepare(f"flat({a})") if how == "flat" else a for how, a in handed]
         self.write(f"{name}(batch, {', '.join(arguments)})")
         if lent:
             self.write(f"spare.append(({lent}))")
