@@ -292,7 +292,7 @@ def test_another_default_dtype_is_seen() -> None:
     def values(cell: Any) -> Any:
         return scanned(cell, X)[0].numpy()
 
-    x = X[:, 0]
+    x = X[:, 0].copy()
     cell, plain = tg.compile(Cell(step), backend="numpy"), Cell(step)
     h = cell.initial_state(2)
     try:
