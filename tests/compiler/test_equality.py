@@ -321,6 +321,12 @@ def multiplied(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
     return x * q, (p, q, c)
 
 
+def mirrored(cell: Any, x: Any, a: Any, b: Any, c: Any) -> Any:
+    """A view of what comes in, which is taken for all steps at once and read in the loop."""
+    view = x[:, ::-1]
+    return view * a, (tg.sigmoid(a), np.tanh(view), c)
+
+
 class Threefold(RandomCell):
     """A cell with three states, whose step is a function."""
 
@@ -337,7 +343,7 @@ class Threefold(RandomCell):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("step", [shuffled, turned, joined, multiplied])
+@pytest.mark.parametrize("step", [shuffled, turned, joined, multiplied, mirrored])
 def test_nothing_is_overwritten_that_is_still_read(step: Any, backend: str) -> None:
     composed = Threefold(step)
     compiled = compiled_twin(composed, backend)

@@ -248,9 +248,11 @@ class NumbaWriter(NumpyWriter):
         name = "kernel_back" if back else "kernel"
         self.namespace[name] = building.build(source, stages.dtype)
         self.kernels[name] = source
-        stored = {at.array for at in (*stages.locations.values(), *[at for _, at in copies])}
+        places = stages.locations
+        written = {places[v].array for v in stages.made_by if v in places} | {at.array for _, at in copies}
+        read = {at.array for at in places.values()} - written  # it may be a view of something else
         handed: list[Handed] = [
-            ("rows" if a in ("x", "gy") else "" if a in stored else "flat", a) for a in kernel.memory.arrays
+            ("rows" if a in read else "" if a in written else "flat", a) for a in kernel.memory.arrays
         ]
         handed += kernel.weights
         if self.prepared is None:
