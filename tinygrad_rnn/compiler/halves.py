@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..tensors import _make
 from .forms import may_share, ufunc_name
 from .instructions import Value
@@ -147,44 +149,43 @@ def single(w: Writer) -> str:
 
     The plan's hoisted part must be empty.
     """
-    plan, ends = w.plan, w.ends
+    ends = w.ends
     w.prepared = {}
     w.namespace["make"] = _make
     w.begin("prepare(L, parameters)", {ends.x: "x"})
     w.write("batch, scratch = L.batch, L.new")
-    w.once(plan.loop)
-    before, w.lines = w.lines, []
+    w.once(w.plan.loop)
     constants = [name for v, name in w.names.items() if v is not ends.x]
-    locations = {v: Location("heads", f"i{s}") for s, v in enumerate(ends.states)}
+    before = len(w.lines)
+    states = [f"i{s}" for s in range(len(ends.states))]
+    with w.block(f"def run({', '.join(['x', *states])}):"):
+        _run(w, states)
+    # What is made of the parameters beforehand is known only now.
+    made = [f"    {name} = {expression}" for expression, name in w.prepared.items()]
+    w.lines[before:before] = [*made, "    spare = []", ""]
+    w.lines.append("")
+    w.write(f"return run, ({''.join(name + ', ' for name in [*constants, *w.prepared.values()])})")
+    return "\n".join(w.lines)
+
+
+def _run(w: Writer, states: Sequence[str]) -> None:
+    """The body of ``run(x, *states) -> y, new states``."""
+    plan, ends = w.plan, w.ends
+    locations = {v: Location("heads", name) for v, name in zip(ends.states, states, strict=True)}
     locations[ends.x] = Location("heads", "x")
-    for s, v in enumerate(ends.new_states):
-        w.allocate(f"n{s}", v, "batch", "scratch")
+    news = [f"n{s}" for s in range(len(states))]
+    for s, (v, name) in enumerate(zip(ends.new_states, news, strict=True)):
+        w.allocate(name, v, "batch", "scratch")
         if w.home.get(v) == s:
-            locations[v] = Location("heads", f"n{s}")
+            locations[v] = Location("heads", name)
     made = ends.y in {o for i in plan.loop for o in i.outputs}
     if made and ends.y not in locations:
         w.allocate("y", ends.y, "batch", "scratch")
         locations[ends.y] = Location("heads", "y")
     copies: Copies = [
-        (v, Location("heads", f"n{s}")) for s, v in enumerate(ends.new_states) if w.home.get(v) != s
+        (v, Location("heads", news[s])) for s, v in enumerate(ends.new_states) if w.home.get(v) != s
     ]
     w.loop(plan.loop, locations, copies, back=False)
     y = locations[ends.y].array if ends.y in locations else w.names[ends.y]
-    made_before = "".join(name + ", " for name in [*constants, *w.prepared.values()])
-    states = [f"i{s}" for s in range(len(ends.states))]
-    news = [f"n{s}" for s in range(len(ends.new_states))]
-    results = ["y" if n == y else f"make({n}, None)" for n in news]
-    return "\n".join(
-        [
-            *before,
-            *[f"    {name} = {expression}" for expression, name in w.prepared.items()],
-            "    spare = []",
-            "",
-            f"    def run({', '.join(['x', *states])}):",
-            *["    " + line for line in w.lines],
-            f"        y = make({y if made else f'np.array({y})'}, None)",
-            f"        return y, ({''.join(r + ', ' for r in results)})",
-            "",
-            f"    return run, ({made_before})",
-        ]
-    )
+    w.write(f"y = make({y if made else f'np.array({y})'}, None)")
+    w.write(f"return y, ({''.join('y, ' if n == y else f'make({n}, None), ' for n in news)})")

@@ -269,11 +269,11 @@ class NumbaWriter(NumpyWriter):
         """The call of a kernel for one step: nothing is made anew that can be kept from call to call."""
         lent = "".join(buffer + ", " for buffer in stages.scratch)
         if lent:  # by one thread at a time
-            self.write("try:")
-            self.write(f"{lent[:-1]} = spare.pop()", 2)
-            self.write("except IndexError:")
-            for buffer, v in stages.scratch.items():
-                self.allocate(buffer, v, "batch", "scratch", 2)
+            with self.block("try:"):
+                self.write(f"{lent[:-1]} = spare.pop()")
+            with self.block("except IndexError:"):
+                for buffer, v in stages.scratch.items():
+                    self.allocate(buffer, v, "batch", "scratch")
         # What goes into a single step has been looked at by its caller.
         arguments = [self.prepare(f"flat({a})") if how == "flat" else a for how, a in handed]
         self.write(f"{name}(batch, {', '.join(arguments)})")

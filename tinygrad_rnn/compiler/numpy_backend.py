@@ -66,9 +66,9 @@ class _Loop:
             heads["n"] = "L.counts.tolist()"
         turned = "[::-1]" if back else ""
         steps = ", ".join([f"{v}{turned}" for v in heads.values()])
-        self.writer.write(f"for {', '.join(heads)}, in zip({steps}):")
-        for s in self.statements:
-            self.writer.write(s, 2)
+        with self.writer.block(f"for {', '.join(heads)}, in zip({steps}):"):
+            for s in self.statements:
+                self.writer.write(s)
 
     # ---- places
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,7 @@ class Writer:
         self.names: dict[Value, str] = {}
         self.numbers: dict[Constant | Instruction, int] = {}
         self.lines: list[str] = []
+        self._depth = 0
         self.kernels: dict[str, str] = {}
         self.notes: list[str] = []
         self.prepared: dict[str, str] | None = None
@@ -98,20 +100,30 @@ class Writer:
 
     def begin(self, head: str, names: dict[Value, str]) -> None:
         """Start a function, which knows some values and the parameters."""
-        self.lines = [f"def {head}:"]
+        self.lines, self._depth = [f"def {head}:"], 1
         parameters = [f"p{k}" for k in range(len(self.ends.parameters))]
         if parameters:
             self.write(f"{', '.join(parameters)}, = parameters")
         self.names = {**names, **dict(zip(self.ends.parameters, parameters, strict=True))}
 
-    def write(self, line: str, indent: int = 1) -> None:
-        self.lines.append("    " * indent + line)
+    def write(self, line: str) -> None:
+        self.lines.append("    " * self._depth + line)
 
-    def allocate(self, name: str, v: Value, rows: str, take: str, indent: int = 1) -> None:
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """What is written meanwhile stands under a head."""
+        self.write(head)
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    def allocate(self, name: str, v: Value, rows: str, take: str) -> None:
         """Write that a name is an array for some rows of a value."""
         self.namespace[f"t{v.dtype.char}"] = v.dtype
         shape = ", ".join([rows, *map(str, v.features)])
-        self.write(f"{name} = {take}(({shape},), t{v.dtype.char})", indent)
+        self.write(f"{name} = {take}(({shape},), t{v.dtype.char})")
 
     def name(self, v: Operand, rows: str) -> str:
         """How an operand is called in the source."""
