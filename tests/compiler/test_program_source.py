@@ -1,13 +1,15 @@
 """Generated source: the same for the same cell, and readable."""
 
+import ast
 import re
 from typing import Any
 
 import numpy as np
 import pytest
-from comparing import randomised
+from comparing import BACKENDS, randomised
 from test_equality import Passing, PeepholeLSTM
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler.numpy_backend import NumpyWriter
 from tinygrad_rnn.compiler.planning import Plan, split_step
@@ -47,6 +49,16 @@ def test_source_is_the_same_each_time_and_names_are_short(make: Any, fused: bool
     first, second = [Program(plan_of(randomised(make(), 1), fused), NumpyWriter).source for _ in range(2)]
     assert first == second
     assert not re.search(r"[a-z]_?\d{4}", first), "names with long numbers"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)
+def test_all_that_is_computed_is_read(make: Any, backend: str) -> None:
+    writer = tg.compile(make(), backend=backend)._tg_engine.writer()
+    for function in ast.parse(Program(plan_of(randomised(make(), 1)), writer).source).body:
+        names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+        made, read = [{n.id for n in names if isinstance(n.ctx, kind)} for kind in (ast.Store, ast.Load)]
+        assert {n for n in made - read if not re.match(r"[hpn]\d*$", n)} == set()
 
 
 @pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)

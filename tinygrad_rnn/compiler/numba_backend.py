@@ -204,11 +204,34 @@ class _Kernel:
 
 
 class NumbaWriter(NumpyWriter):
-    """A writer of loops that are kernels, where they can be."""
+    """A writer of loops that are kernels, where they can be.
+
+    Attributes
+    ----------
+    by_columns : dict of Instruction to Value
+        Products of a transposed array, as for the gradients of weights; and the array, read by columns.
+    spared : set of Instruction
+        Transpositions that nobody else needs.
+    """
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self.namespace.update(building.names())
+        turned = {i.outputs[0]: v for i in plan.sunk if i.name == "transpose" for v in i.read if v.rowwise}
+        self.by_columns = {
+            i: turned[i.read[0]]
+            for i in plan.sunk
+            if product_kind(i) == "matmul"
+            and i.read[0] in turned
+            and i.read[1].rowwise
+            and _by_kernel(i, "L.rows")
+        }
+        read = {plan.ends.gx, *plan.ends.gparameters}
+        read.update(v for i in plan.sunk for v in (i.read[1:] if i in self.by_columns else i.read))
+        self.spared = {i for i in plan.sunk if i.outputs[0] in turned and i.outputs[0] not in read}
+
+    def straight(self, instructions: Instructions, take: str | None, rows: str = "L.rows") -> None:
+        super().straight([i for i in instructions if i not in self.spared], take, rows)
 
     def into(self, i: Instruction, out: str, rows: str) -> str | None:
         kind = product_kind(i)
@@ -218,15 +241,8 @@ class NumbaWriter(NumpyWriter):
         return super().into(i, out, rows)
 
     def call(self, i: Instruction, rows: str) -> str:
-        if _by_kernel(i, rows) and i.name == "matmul" and product_kind(i):
-            turned = next((j for j in self.plan.sunk if i.inputs[0] in j.outputs), None)
-            if (
-                turned is not None
-                and turned.name == "transpose"
-                and turned.read[0].rowwise
-                and i.read[1].rowwise
-            ):
-                return f"multiply_columns({self.names[turned.read[0]]}, {self.name(i.inputs[1], rows)})"
+        if rows == "L.rows" and i in self.by_columns:
+            return f"multiply_columns({self.names[self.by_columns[i]]}, {self.name(i.inputs[1], rows)})"
         if _by_kernel(i, rows) and i.name == "sum" and i.static == {"axis": 0} and len(i.read[0].shape) == 2:
             return f"column_sums({self.name(i.inputs[0], rows)})"
         return super().call(i, rows)
