@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,8 +80,25 @@ def looks_at_values(one: Recording, other: Recording) -> list[tuple[int, int]]:
     return found
 
 
-def _same(a: Raw, b: Raw, rows: tuple[int, int]) -> tuple[list[Any], dict[str, Any], list[Shape]]:
-    """Inputs (constants unified), static arguments and output shapes that two raw instructions share."""
+class _Shared(NamedTuple):
+    """What two raw instructions share."""
+
+    inputs: list[Any]
+    """Of values their keys; constants."""
+    static: dict[str, Any]
+    shapes: list[Shape]
+    """Of the outputs."""
+    template: Any
+    """Of a `Pullback`."""
+
+    def forms(self) -> list[Any]:
+        """What must be the same for all numbers of rows; values are compared elsewhere."""
+        constants = [[i.rowwise, i.array] if isinstance(i, Constant) else None for i in self.inputs]
+        return [constants, list(self.static.values()), self.shapes]
+
+
+def _same(a: Raw, b: Raw, rows: tuple[int, int]) -> _Shared:
+    """What two raw instructions share, which must be of one operation."""
     if a.op.name != b.op.name or len(a.inputs) != len(b.inputs) or a.static.keys() != b.static.keys():
         raise _Differs
     inputs = []
@@ -91,48 +108,44 @@ def _same(a: Raw, b: Raw, rows: tuple[int, int]) -> tuple[list[Any], dict[str, A
         inputs.append(_unify_constant(x, y, rows) if kind == "constant" else x)
     static = {name: _unify(a.static[name], b.static[name], rows) for name in a.static}
     shapes = [_unify(s, t, rows) for (_, s, _), (_, t, _) in zip(a.outputs, b.outputs, strict=True)]
-    if isinstance(a.op, Pullback):
-        _unify(a.op.template, b.op.template, rows)
-    return inputs, static, shapes
+    template = _unify(a.op.template, b.op.template, rows) if isinstance(a.op, Pullback) else None
+    return _Shared(inputs, static, shapes, template)
 
 
 def unified(recordings: Sequence[Recording], tensors: Sequence[Tensor], names: Sequence[str]) -> Step:
     """The step that all recordings agree on; some of them may have a forward half alone."""
-    first = recordings[0]
-    values: dict[Key, Value] = {}
-
-    def new(key: Key, shape: Any, dtype: Any, role: str = "result", name: str = "") -> Value:
-        values[key] = value = Value(len(values) + 1, tuple(shape), dtype, role, name)
-        return value
-
-    inputs = [
-        new(key, (ROWS, *shape[1:]), dtype, "state" if k else "input", f"state{k - 1}" if k else "x")
+    first, *others = recordings
+    for other in others:
+        check_path(first, other)
+    step = _Assembly(first)
+    x, *states = [
+        step.new(key, (ROWS, *shape[1:]), dtype, "state" if k else "input", f"state{k - 1}" if k else "x")
         for k, (key, (shape, dtype)) in enumerate(zip(first.sources, first.leaf_shapes, strict=True))
     ]
     parameters = [
-        new(key_of(t.place), t.shape, t.dtype, "parameter", name)
+        step.new(key_of(t.place), t.shape, t.dtype, "parameter", name)
         for t, name in zip(tensors, names, strict=True)
     ]
-    numbers = [r.numbers() for r in recordings]
-    others = list(zip(recordings, numbers, strict=True))[1:]
-    for other, _ in others:
-        check_path(first, other)
-    instructions = [
-        _instruction(k, first, numbers[0], others, values, new) for k in range(first.forward_count)
-    ]
-    cotangents = [
-        new(key, (ROWS, *shape[1:]), dtype, "cotangent", f"gstate{k - 1}" if k else "gy")
+    numbered = [(r, r.numbers()) for r in others]
+    n = first.forward_count
+    forward = [step.instruction(k, numbered) for k in range(n)]
+    gy, *gstates = [
+        step.new(key, (ROWS, *shape[1:]), dtype, "cotangent", f"gstate{k - 1}" if k else "gy")
         for k, (key, (shape, dtype)) in enumerate(zip(first.cotangents, first.cotangent_shapes, strict=True))
     ]
-    ends = [[n.get(key, key) for key in r.outputs] for r, n in zip(recordings, numbers, strict=True)]
+    ends = [[numbers.get(key, key) for key in r.outputs] for r, numbers in [(first, step.numbers), *numbered]]
     if any(e != ends[0] for e in ends):
         raise Unsupported("what it returns is another result for other values (a branch in Python)")
-    others = [(r, n) for r, n in others if r.cotangents]
-    instructions += [
-        _instruction(k, first, numbers[0], others, values, new)
-        for k in range(first.forward_count, len(first.raws))
-    ]
-    return _assembled(first, inputs, parameters, names, cotangents, instructions, values)
+    whole = [(r, numbers) for r, numbers in numbered if r.cotangents]
+    backward = [step.instruction(k, whole) for k in range(n, len(first.raws))]
+    y, *new_states = [step.values[key] for key in first.outputs]
+    gx, *gs = step.gradients((x, *states, *parameters))
+    return Step(
+        x=x, states=tuple(states), parameters=tuple(parameters), names=tuple(names),
+        y=y, new_states=tuple(new_states), gy=gy, gstates=tuple(gstates),
+        gx=gx, gold=tuple(gs[: len(states)]), gparameters=tuple(gs[len(states) :]),
+        forward=forward, backward=backward,
+    )  # fmt: skip
 
 
 def check_path(first: Recording, other: Recording) -> None:
@@ -163,74 +176,79 @@ def where(recording: Recording, k: int) -> str:
     return text + (f" ({line})" if line else "")
 
 
-def _instruction(
-    k: int,
-    first: Recording,
-    numbers: dict[Key, Any],
-    others: Sequence[tuple[Recording, dict[Key, Any]]],
-    values: dict[Key, Value],
-    new: Any,
-) -> Instruction:
-    """Instruction number k, with its operands, as all recordings agree on it."""
-    raw = first.raws[k]
-    if any(kind == "value" and key not in values for kind, key in raw.inputs):
-        raise Unsupported(
-            f"{where(first, k)}, uses a tensor that is neither an input nor a parameter nor an attribute"
-        )
-    known: Any = None
-    template: Any = None
-    for other, its_numbers in others:
-        rows = (first.rows, other.rows)
+Numbered = tuple[Recording, dict[Key, Any]]
+"""A recording, and what its values come from (see `Recording.numbers`)."""
+
+
+class _Assembly:
+    """A step while it is put together from what other recordings share with the first.
+
+    Attributes
+    ----------
+    first : Recording
+    numbers : dict
+        Its own.
+    values : dict of Key to Value
+        The values so far, by the keys of the first recording.
+    """
+
+    def __init__(self, first: Recording) -> None:
+        self.first, self.numbers = first, first.numbers()
+        self.values: dict[Key, Value] = {}
+
+    def new(self, key: Key, shape: Any, dtype: Any, role: str = "result", name: str = "") -> Value:
+        """A value with the next number."""
+        self.values[key] = value = Value(len(self.values) + 1, tuple(shape), dtype, role, name)
+        return value
+
+    def instruction(self, k: int, others: Sequence[Numbered]) -> Instruction:
+        """Instruction number k, with its operands, as all recordings agree on it."""
+        raw = self.first.raws[k]
+        if any(kind == "value" and key not in self.values for kind, key in raw.inputs):
+            raise Unsupported(
+                f"{where(self.first, k)}, uses a tensor that is neither an input nor a parameter nor an "
+                f"attribute"
+            )
         try:
+            shared = self._shared(k, others)
+        except _Differs:
+            raise Unsupported(
+                f"{where(self.first, k)}, differs from call to call by more than its operands' values: a "
+                f"value that is computed off the tape (np.floor, comparisons, .numpy()), or from the number "
+                f"of rows; random numbers; or a branch in Python"
+            ) from None
+        operands = tuple([i if isinstance(i, Constant) else self.values[i] for i in shared.inputs])
+        outputs = tuple(
+            [self.new(key, shape, d) for (key, _, d), shape in zip(raw.outputs, shared.shapes, strict=True)]
+        )
+        op = raw.op
+        if isinstance(op, Pullback):
+            op = Pullback(op.primitive, op.k, shared.template)
+        return Instruction(op, operands, shared.static, outputs, raw.scope)
+
+    def _shared(self, k: int, others: Sequence[Numbered]) -> _Shared:
+        """What the first recording shares with all others, one with another number of rows among them."""
+        raw = self.first.raws[k]
+        known: _Shared | None = None
+        for other, numbers in others:
             if len(other.raws) <= k:
                 raise _Differs
-            inputs, static, shapes = _same(raw, other.raws[k], rows)
+            rows = (self.first.rows, other.rows)
+            found = _same(raw, other.raws[k], rows)
             for (kind, a), (_, b) in zip(raw.inputs, other.raws[k].inputs, strict=True):
-                if kind == "value" and numbers.get(a, a) != its_numbers.get(b, b):
+                if kind == "value" and self.numbers.get(a, a) != numbers.get(b, b):
                     raise _Differs
             if rows[0] == rows[1]:
                 continue
-            found = [list(map(_form, inputs)), list(static.values()), shapes]
             if known is None:
-                known = (inputs, static, shapes, found)
-                if isinstance(raw.op, Pullback):
-                    template = _unify(raw.op.template, other.raws[k].op.template, rows)
+                known = found
             else:  # min(len(x), 6) is the number of rows here, and not there
-                _unify(known[3], found, (-1, -1))
-        except _Differs:
-            raise Unsupported(
-                f"{where(first, k)}, differs from call to call by more than its operands' values: a value "
-                f"that is computed off the tape (np.floor, comparisons, .numpy()), or from the number of "
-                f"rows; random numbers; or a branch in Python"
-            ) from None
-    operands = tuple([i if isinstance(i, Constant) else values[i] for i in known[0]])
-    outputs = tuple(
-        [new(key, shape, dtype) for (key, _, dtype), shape in zip(raw.outputs, known[2], strict=True)]
-    )
-    op = raw.op if template is None else Pullback(raw.op.primitive, raw.op.k, template)
-    return Instruction(op, operands, known[1], outputs, raw.scope)
+                _unify(known.forms(), found.forms(), (-1, -1))
+        assert known is not None
+        return known
 
-
-def _form(operand: Any) -> Any:
-    """Of a constant, what it is for all numbers of rows; a value is compared elsewhere."""
-    return [operand.rowwise, operand.array] if isinstance(operand, Constant) else None
-
-
-def _assembled(
-    first: Recording, inputs: list[Value], parameters: list[Value], names: Sequence[str],
-    cotangents: list[Value], instructions: list[Instruction], values: dict[Key, Value],
-) -> Step:  # fmt: skip
-    """The step, with what the pullback found for each of its inputs."""
-    keys = {v: key for key, v in values.items()}
-
-    found = [first.found.get(keys[v]) for v in (*inputs, *parameters)]
-    gs = [None if key is None else values[key] for key in found]
-    y, *new = [values[key] for key in first.outputs]
-    n = first.forward_count
-    return Step(
-        x=inputs[0], states=tuple(inputs[1:]), parameters=tuple(parameters), names=tuple(names),
-        y=y, new_states=tuple(new), forward=instructions[:n],
-        gy=cotangents[0], gstates=tuple(cotangents[1:]),
-        gx=gs[0], gold=tuple(gs[1 : len(inputs)]), gparameters=tuple(gs[len(inputs) :]),
-        backward=instructions[n:],
-    )  # fmt: skip
+    def gradients(self, inputs: Sequence[Value]) -> list[Value | None]:
+        """What the pullback found for some inputs."""
+        keys = {v: key for key, v in self.values.items()}
+        found = [self.first.found.get(keys[v]) for v in inputs]
+        return [None if key is None else self.values[key] for key in found]
