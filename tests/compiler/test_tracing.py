@@ -314,6 +314,19 @@ def test_arrays_that_no_code_names_are_not_compared() -> None:
     assert [a.name for a in around._others if isinstance(a, Numbers)] == ["gain1", "gain2"]
 
 
+def test_a_difference_is_told_of_a_cell_that_is_a_list_itself() -> None:
+    class Gains(list):  # type: ignore[type-arg]
+        def __call__(self, x: Any, h: Any) -> Any:
+            return x * self[0], h
+
+    cell = Gains([1.0, 2.0])
+    around = surroundings.Surroundings(cell)
+    assert around.difference() is None
+    cell[1] = 3.0
+    assert around.changed()
+    assert around.difference() is not None
+
+
 def test_what_is_replaced_by_its_like_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     traced = []
     monkeypatch.setattr(

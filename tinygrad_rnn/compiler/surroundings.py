@@ -108,10 +108,13 @@ class Surroundings:
     def difference(self) -> str | None:
         """The name of something that has been added, removed, or set to something else, if there is any."""
         try:
-            found = [watched.difference() for watched in (*self._tables, *self._others)]
+            for watched in (*self._tables, *self._others):
+                name = watched.difference()
+                if name is not None:
+                    return name
         except RuntimeError:  # another thread adds to a dictionary just now
             return "a dictionary"
-        return next(filter(None, found), None)
+        return None
 
     @contextmanager
     def kept(self) -> Iterator[None]:
