@@ -5,6 +5,7 @@ Things are compared by identity, and held, so that no other object gets the iden
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import MutableMapping, MutableSequence
 from operator import is_
 from typing import Any
@@ -17,7 +18,7 @@ NOTHING = object()
 """The value of what has none."""
 
 
-class Watched:
+class Watched(ABC):
     """Something as it was when it was first looked at.
 
     Attributes
@@ -31,17 +32,17 @@ class Watched:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @abstractmethod
     def changed(self) -> bool:
         """Whether it is not as it was."""
-        raise NotImplementedError
 
     def difference(self) -> str | None:
         """The name of what has changed in it, if something has."""
         return self.name if self.changed() else None
 
+    @abstractmethod
     def put_back(self) -> None:
         """Make it as it was."""
-        raise NotImplementedError
 
 
 class Table(Watched):
