@@ -15,26 +15,33 @@ from .passes import depending
 Given = tuple[bool, ...]
 """For y and each final state, whether its cotangent arrives."""
 
-_ANY = 1 << 62
-"""A number of steps within which everything is reached that can be."""
 
+def reached(step: Step, given: Given, steps: int | None = None) -> tuple[set[Value], set[Value]]:
+    """The values of the backward half that cotangents reach at one of some steps, and at the first of them.
 
-def reached(step: Step, given: Given, steps: int) -> set[Value]:
-    """The values of the backward half that cotangents reach, at one of some steps."""
-    arrived = [v for v, there in zip((step.gy, *step.gstates), given, strict=True) if there]
-    found = depending(step.backward, arrived)
-    for _ in range(steps - 1):  # what reaches the state before a step reaches the step before
-        before = {g for g, old in zip(step.gstates, step.gold, strict=True) if old in found}
-        if before <= found:
-            break
-        found = depending(step.backward, found | before)
-    return found
+    At one of any number of steps, if that is None.
+    """
+    output = {step.gy} if given[0] else set()
+    carried = frozenset(g for g, there in zip(step.gstates, given[1:], strict=True) if there)
+    at_step: list[set[Value]] = []
+    known: dict[frozenset[Value], int] = {}
+    while carried not in known and len(at_step) != steps:
+        known[carried] = len(at_step)
+        at_step.append(depending(step.backward, output | carried))
+        # What reaches the state before a step reaches the step before.
+        carried = frozenset(g for g, old in zip(step.gstates, step.gold, strict=True) if old in at_step[-1])
+    everywhere = set().union(*at_step)
+    if steps is None or len(at_step) == steps:
+        return everywhere, at_step[-1] if at_step else set()
+    begin = known[carried]  # from here on it repeats itself
+    return everywhere, at_step[begin + (steps - 1 - begin) % (len(at_step) - begin)]
 
 
 def gradients_reached(step: Step, given: Given, steps: int) -> list[bool]:
     """For x, the first states and the parameters, whether a loss depends on them."""
-    found = reached(step, given, steps)
-    return [v in found for v in (step.gx, *step.gold, *step.gparameters)]
+    everywhere, first = reached(step, given, steps)
+    gold = [v in first for v in step.gold]
+    return [step.gx in everywhere, *gold, *[v in everywhere for v in step.gparameters]]
 
 
 def pattern(step: Step, given: Given) -> Given:
@@ -42,7 +49,7 @@ def pattern(step: Step, given: Given) -> Given:
 
     A final state's cotangent that does not arrive counts as 0 where those of the steps before it do.
     """
-    found = reached(step, given, _ANY)
+    found, _ = reached(step, given)
     if _cotangents(step) - found <= {step.gy, *step.gstates}:
         return (True,) * len(given)
     return tuple([v in found for v in (step.gy, *step.gstates)])
@@ -50,7 +57,7 @@ def pattern(step: Step, given: Given) -> Given:
 
 def restricted(step: Step, given: Given) -> Step:
     """The step without what no cotangent reaches."""
-    found = reached(step, given, _ANY)
+    found, _ = reached(step, given)
     absent = _cotangents(step) - found
 
     def operand(v: Operand) -> Operand:

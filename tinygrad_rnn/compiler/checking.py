@@ -16,6 +16,7 @@ from ..nn.steps import Bare
 from ..state import enable_grad, no_grad
 from ..tape import Output, Place, source_of
 from ..tensors import Tensor, _make
+from .arriving import Given
 from .instructions import Step, Unsupported
 from .layout import Layout, Lease, Pool
 from .programs import Program, Single
@@ -60,17 +61,14 @@ class _SpoiledLayout(Layout):
     new = staticmethod(lambda shape, dtype: spoil(np.empty(shape, dtype)))
 
 
+Results = Callable[[Sequence[Tensor]], Sequence[Any]]
+
 _BATCHES = ([3, 3, 2], [1, 1], [40, 40])
 """Rows of each step."""
 
 
 def check(
-    cell: Any,
-    step: Step,
-    signature: Signature,
-    program: Program,
-    needs: Sequence[bool] | None,
-    given: Sequence[bool],
+    cell: Any, step: Step, signature: Signature, program: Program, needs: Sequence[bool] | None
 ) -> None:
     """Raise `Unsupported` if, for random numbers, compiled and composed loops differ, or forward for NaN.
 
@@ -84,32 +82,61 @@ def check(
         Made of the step.
     needs : sequence of bool, or None
         Of x and each parameter, whether the program gives its gradient; None for one without a way back.
-    given : sequence of bool
-        Of y and each final state, whether its cotangent arrives.
     """
     cell = twin(cell)
     parameters = Surroundings(cell).tensors()
-    states = [v.name for v in step.states]
-    names: list[str | None] = ["output", *states]
-    if needs is not None:
-        wanted = [needs[0], *[True] * len(states), *needs[1:]]
-        sources = zip(wanted, ("x", *states, *step.names), strict=True)
-        names += [f"gradient of {name}" if there else None for there, name in sources]
+    names = _names(step, needs)
     for counts in _BATCHES:
         layout = _SpoiledLayout(counts, counts[0])
         inputs, rng = _inputs(signature, layout)
-        ends = zip((layout.rows, *[layout.batch] * len(states)), (step.y, *step.new_states), strict=True)
-        gs = [
-            rng.standard_normal((n, *v.features)).astype(v.dtype) if there else None
-            for (n, v), there in zip(ends, given, strict=True)
-        ]
+        gs = _cotangents(step, layout, rng)
         right = partial(_composed_results, cell, signature, parameters, layout, gs)
         _compare(names, right, partial(_results, program, needs, parameters, layout, gs), inputs)
     # Not backward: there, zeros that one of the forms knows to be zeros are NaN in the other.
     layout = _SpoiledLayout([3, 3], 3)
     right = partial(_composed_forward, cell, signature, layout)
     found = partial(_results, program, None, parameters, layout, ())
-    _compare(names[: 1 + len(states)], right, found, _with_nan(_inputs(signature, layout)[0]))
+    _compare(names[: 1 + len(step.states)], right, found, _with_nan(_inputs(signature, layout)[0]))
+
+
+def check_restricted(
+    step: Step, signature: Signature, whole: Program, program: Program, needs: Sequence[bool], given: Given
+) -> None:
+    """The same for a program whose cotangents do not all arrive, beside one that takes zeros for them.
+
+    It may be made within a backward pass, when the cell is no longer what it was in its forward pass.
+    """
+    names = _names(step, needs)
+    for counts in _BATCHES:
+        layout = _SpoiledLayout(counts, counts[0])
+        inputs, rng = _inputs(signature, layout)
+        parameters = [_make(rng.standard_normal(v.shape).astype(v.dtype), None) for v in step.parameters]
+        all_gs = _cotangents(step, layout, rng)
+        gs = [g if there else np.zeros_like(g) for g, there in zip(all_gs, given, strict=True)]
+        right, found = [partial(_results, p, needs, parameters, layout, gs) for p in (whole, program)]
+        _compare(names, partial(_filled, right, found), found, inputs)
+
+
+def _filled(right: Results, found: Results, inputs: Sequence[Tensor]) -> list[Any]:
+    """Results with others where they are NaN: there, zeros have met what has overflown."""
+    pairs = zip(right(inputs), found(inputs), strict=True)
+    return [w if w is None or f is None else np.where(np.isnan(w), f, w) for w, f in pairs]
+
+
+def _names(step: Step, needs: Sequence[bool] | None) -> list[str | None]:
+    """What a program gives; None for gradients that nobody wants."""
+    states = [v.name for v in step.states]
+    if needs is None:
+        return ["output", *states]
+    wanted = [needs[0], *[True] * len(states), *needs[1:]]
+    sources = zip(wanted, ("x", *states, *step.names), strict=True)
+    return ["output", *states, *[f"gradient of {name}" if there else None for there, name in sources]]
+
+
+def _cotangents(step: Step, layout: Layout, rng: np.random.Generator) -> list[np.ndarray]:
+    """Random ones of y and of the final states."""
+    ends = zip((layout.rows, *[layout.batch] * len(step.states)), (step.y, *step.new_states), strict=True)
+    return [rng.standard_normal((n, *v.features)).astype(v.dtype) for n, v in ends]
 
 
 def check_single(cell: Any, step: Step, signature: Signature, single: Single) -> None:
@@ -142,9 +169,6 @@ def _with_nan(inputs: Sequence[Tensor]) -> list[Tensor]:
     return [_make(a, None) for a in arrays]
 
 
-Results = Callable[[Sequence[Tensor]], Sequence[Any]]
-
-
 def _compare(names: Sequence[str | None], composed: Results, compiled: Results, inputs: Any) -> None:
     """Raise if two forms differ in results that have a name."""
     with np.errstate(all="ignore"):
@@ -157,7 +181,7 @@ def _compare(names: Sequence[str | None], composed: Results, compiled: Results, 
         except Exception as reason:
             raise Unsupported(f"its compiled loop gives {_text(reason)}: {FAULT}") from None
         for k, name in enumerate(names):
-            if name is None:
+            if name is None or wanted[k] is None:
                 continue
             error = _difference(wanted[k], found[k])
             if error <= min(_TOLERANCE * _rounding(wanted[k]), _MOST):
@@ -207,7 +231,7 @@ def _text(error: Exception) -> str:
 
 def _results(
     program: Program, needs: Sequence[bool] | None, parameters: Sequence[Tensor], layout: Layout,
-    gs: Sequence[np.ndarray | None], inputs: Sequence[Tensor],
+    gs: Sequence[np.ndarray], inputs: Sequence[Tensor],
 ) -> list[Any]:  # fmt: skip
     """The same of the compiled loop."""
     x, *states = [t.numpy() for t in inputs]
@@ -216,10 +240,7 @@ def _results(
     y, finals, saved = program.forward(layout, lease, x, states, arrays)
     if needs is None:
         return [y, *finals]
-    gy, *gfinals = [
-        np.zeros(p.shape, p.dtype) if g is None else g for p, g in zip((y, *finals), gs, strict=True)
-    ]
-    return [y, *finals, *program.backward(layout, Lease(pool), saved, x, arrays, gy, gfinals)]
+    return [y, *finals, *program.backward(layout, Lease(pool), saved, x, arrays, gs[0], gs[1:])]
 
 
 def _composed_forward(
@@ -243,7 +264,7 @@ def _single_results(
 
 def _composed_results(
     cell: Any, signature: Signature, parameters: Sequence[Tensor], layout: Layout,
-    gs: Sequence[np.ndarray | None], inputs: Sequence[Tensor],
+    gs: Sequence[np.ndarray], inputs: Sequence[Tensor],
 ) -> list[np.ndarray]:  # fmt: skip
     """Output, states and, for cotangents of these, gradients of all inputs and parameters."""
     since = next(tape.clock)  # weights may be results: what they were made of is none of the loop's business
@@ -251,7 +272,7 @@ def _composed_results(
         state = refilled(signature.like, list(inputs[1:]))
         y, final = composed(cell, inputs[0], state, layout.counts.tolist(), False)
         outputs = [y, *tensors_of(final)]
-        roots = [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place and g is not None]
+        roots = [(t.place, g) for t, g in zip(outputs, gs, strict=True) if t.place is not None]
         found = backpropagation.backward(roots, since=since)
         gradients = [
             np.zeros(t.shape, t.dtype) if g is None else np.asarray(g)

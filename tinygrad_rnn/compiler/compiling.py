@@ -40,9 +40,13 @@ class CompiledCell:
     def _tg_derived(self, kind: Any) -> Any:
         """A cell that is made of this one, ``kind(cell)``, and compiled for itself."""
         made = self._tg_engine.derived
-        if kind not in made:
+        known = made.get(kind)
+        if known is None or known._cell is not self:  # a shallow copy shares its original's engine
             made[kind] = _compiled_cell(kind(self), self._tg_engine.backend)
-            made[kind]._tg_engine.said = self._tg_engine.said
+            if known is None:
+                made[kind]._tg_engine.said = self._tg_engine.said
+            else:
+                made[kind]._tg_engine = known._tg_engine
         self._tg_engine.latest_derived = made[kind]
         return made[kind]
 

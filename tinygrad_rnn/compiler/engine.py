@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..state import current_state
 from ..tensors import Tensor, _make
 from .arriving import Given, gradients_reached, pattern, restricted
 from .calls import Call
-from .checking import check, composed, tried
+from .checking import check, check_restricted, composed, tried
 from .instructions import Step, Unsupported
 from .layout import Layout, Pool
 from .numpy_backend import NumpyWriter
@@ -35,6 +36,9 @@ _MANY = 64
 
 _TRIES = 3
 """Traces of a cell whose step changes what it is compiled for: it may have done so for the last time."""
+
+_VALUES = 8
+"""Values of its attributes that a cell is compiled for, for inputs of one kind."""
 
 _LARGE = 8192
 """Bytes of one step of the widest value, from which on NumPy does elementwise work inside the loop."""
@@ -66,7 +70,6 @@ class Traced:
 
     def arriving(self, given: Given, steps: int) -> tuple[Given, list[bool]]:
         """For cotangents that arrive, their `pattern`, and which gradients they reach in some steps."""
-        steps = min(steps, len(given))  # more than states: so many reach all that can be reached
         if (given, steps) not in self._arriving:
             reached = gradients_reached(self.step, given, steps)
             self._arriving[given, steps] = pattern(self.step, given), reached
@@ -93,6 +96,8 @@ class Engine:
         self.pool = Pool()
         self._traced: dict[Any, Traced | Unsupported] = {}
         self._changing: list[Changing] = []
+        self._values: Counter[Any] = Counter()
+        self._changed: str | None = None
         self.said: set[str] = set()
         self.around: Any = None
         self._layouts: dict[tuple[int, int], Layout] = {}
@@ -130,19 +135,31 @@ class Engine:
         around = self.around
         # A shallow copy of a cell has the engine of its original.
         if around is None or around.cell is not cell or around.changed():
-            around = self.around = Surroundings(cell)
+            if around is not None and around.cell is cell:
+                self._changed = around.difference()
+            found = tried(lambda: Surroundings(cell))
+            if isinstance(found, Unsupported):
+                return found, []
+            around = self.around = found
         tensors, states = around.tensors(), tensors_of(state)
-        key = (
+        kind = (
             features, dtype, tuple([(s.shape[1:], s.dtype) for s in states]), _structure(state),
-            around.options, tuple([(t.shape, t.dtype) for t in tensors]), get_default_dtype(),
+            tuple([(t.shape, t.dtype) for t in tensors]), get_default_dtype(),
         )  # fmt: skip
+        key = (kind, around.options)
         if key not in self._traced:
             if len(self._changing) == _TRIES:
                 return self._changing[-1], tensors
+            if self._values[kind] == _VALUES:
+                return Unsupported(
+                    f"{self._changed} has had {_VALUES} values by now, and each was compiled for itself: "
+                    f"make it a tensor, whose values may change"
+                ), tensors
+            self._values[kind] += 1
             if len(self._traced) >= _MANY:
                 self._traced.clear()
             like = refilled(state, [_make(np.empty(0), None)] * len(states))
-            signature = Signature((key[0], key[1]), key[2], like)
+            signature = Signature(kind[:2], kind[2], like)
             step = tried(lambda: trace(cell, signature, around.names))
             self._traced[key] = step if isinstance(step, Unsupported) else Traced(step, signature)
             if isinstance(step, Changing):
@@ -161,9 +178,16 @@ class Engine:
         if key not in traced.programs:
 
             def make() -> Program:
-                step = traced.step if all(given) or not needs else restricted(traced.step, given)
-                program = Program(split_step(step, needs, fused), self.writer())
-                check(cell, step, traced.signature, program, needs, given)
+                step, signature = traced.step, traced.signature
+                if all(given) or needs is None:
+                    program = Program(split_step(step, needs, fused), self.writer())
+                    check(cell, step, signature, program, needs)
+                    return program
+                whole = self.program(cell, traced, needs, batch, (True,) * len(given))
+                if isinstance(whole, Unsupported):
+                    raise whole
+                program = Program(split_step(restricted(step, given), needs, fused), self.writer())
+                check_restricted(step, signature, whole, program, needs, given)
                 return program
 
             traced.programs[key] = tried(make)

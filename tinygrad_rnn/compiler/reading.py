@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
+import dis
 import inspect
-import numbers
-import re
+import io
 import sys
-import threading
 from functools import cache
 from pathlib import Path
-from types import CodeType, GetSetDescriptorType, MemberDescriptorType
+from types import CodeType
 from typing import Any
-
-INERT = (
-    numbers.Number, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, re.Pattern, CodeType,
-    MemberDescriptorType, GetSetDescriptorType, type(NotImplemented), type(threading.Lock()),
-    type(threading.RLock()),
-)  # fmt: skip
-"""What has no attributes, and nothing else in it that anybody could change."""
 
 PACKAGE = __name__.split(".")[0]
 
@@ -31,6 +22,16 @@ def slots(owner: Any) -> list[str]:
         names = vars(base).get("__slots__", ())
         found += (names,) if isinstance(names, str) else names
     return [n for n in found if inspect.ismemberdescriptor(inspect.getattr_static(kind, n, None))]
+
+
+@cache
+def globals_in(code: CodeType) -> tuple[str, ...]:
+    """The global and built-in names that a function reads, also in the functions in it."""
+    found = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found += globals_in(part)
+    return tuple(dict.fromkeys(found))
 
 
 @cache
@@ -55,13 +56,48 @@ _MAKING = {
 }  # fmt: skip
 
 
+_CHANGING = (
+    "__next__",
+    "__setitem__",
+    "__ctypes_from_outparam__",
+    "write",
+    "set",
+    "put",
+    "append",
+    "add",
+    "send",
+)
+"""What things have that are read or written without a trace: iterators, buffers, queues, C's values."""
+
+
+def is_opaque(value: Any) -> bool:
+    """Whether it holds what may change, and nobody can compare: a file, an iterator, another array."""
+    if isinstance(value, io.IOBase) or not is_library(type(value).__module__):
+        return isinstance(value, io.IOBase)
+    return hasattr(value, "__array__") or (
+        not has_attributes(value) and any(hasattr(value, name) for name in _CHANGING)
+    )
+
+
+def has_attributes(owner: Any) -> bool:
+    """Whether it has any that can be looked at."""
+    return hasattr(owner, "__dict__") or bool(slots(owner))
+
+
+def is_library(name: Any) -> bool:
+    """Whether a module is one that nobody changes between two calls: all but the user's own.
+
+    Some of C's types have something else for their module's name: they are a library's.
+    """
+    return not isinstance(name, str) or _is_library(name)
+
+
 @cache
-def is_library(name: str | None) -> bool:
-    """Whether a module is one that nobody changes between two calls: all but the user's own."""
-    top = (name or "").split(".")[0]
+def _is_library(name: str) -> bool:
+    top = name.split(".")[0]
     if top in sys.stdlib_module_names or top == PACKAGE:
         return True
-    file = getattr(sys.modules.get(name or ""), "__file__", None) or ""
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
     return top != "__main__" and not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class Recording(Observer):
             result = self.cell(leaves[0], refilled(like, leaves[1:]))
         if self.refused is not None:
             raise self.refused
-        y, new = _checked(result, states, like)
+        y, new = _checked(result, states, like, partial(self._other_dtype, x.dtype))
         self.arrays = [t.numpy() for t in (y, *new)]
         for name, t in zip(("output", *["new state"] * len(new)), (y, *new), strict=True):
             if t.place is None:
@@ -134,6 +135,17 @@ class Recording(Observer):
         self.outputs = [key_of(t.place) for t in (y, *new)]
         self.forward_count = len(self.raws)
         self._results: tuple[Tensor, ...] = (y, *new)
+
+    def _other_dtype(self, x: Any, old: Any, new: Any) -> str:
+        """Where it comes from that a state has another dtype than the one before."""
+        text = f"a state of {old} comes back as {new}"
+        first = next((raw for raw in self.raws if raw.outputs[0][2] == new), None)
+        if first is not None:
+            line = describe(first.line)
+            text += f", first given by {first.op.name}" + (f" ({line})" if line else "")
+        if x == new:
+            text += f"; x is {x}, and should have the dtype of the state and the parameters"
+        return text
 
     def backward(self, rng: np.random.Generator) -> None:
         """Record the pullback of the step, for random cotangents."""
@@ -323,7 +335,9 @@ def _end(g: Tensor) -> Key | None:
     return key_of(g.place)
 
 
-def _checked(result: Any, states: Sequence[np.ndarray], like: Any) -> tuple[Tensor, list[Tensor]]:
+def _checked(
+    result: Any, states: Sequence[np.ndarray], like: Any, other_dtype: Callable[[Any, Any], str]
+) -> tuple[Tensor, list[Tensor]]:
     """A cell's result, provided that it has the form (y, state) and leaves the state's form as it was."""
     if not (isinstance(result, tuple) and len(result) == 2):
         raise Unsupported("it does not return a pair (y, state)")
@@ -331,8 +345,10 @@ def _checked(result: Any, states: Sequence[np.ndarray], like: Any) -> tuple[Tens
     if len(new) != len(states) or not all(isinstance(p, Tensor) for p in (y, *new)):
         raise Unsupported("its output and state are not tensors, as many as went in")
     for p, old in zip(new, states, strict=True):
-        if p.shape != old.shape or p.dtype != old.dtype:
-            raise Unsupported(f"a state {old.dtype}{old.shape} becomes {p.dtype}{p.shape}")
+        if p.shape != old.shape:
+            raise Unsupported(f"a state of shape {old.shape[1:]} in each row becomes one of {p.shape[1:]}")
+        if p.dtype != old.dtype:
+            raise Unsupported(other_dtype(old.dtype, p.dtype))
     before, after = _structure(like), _structure(result[1])
     if before != after:
         raise Unsupported(f"a state of the structure {before} becomes one of the structure {after}")

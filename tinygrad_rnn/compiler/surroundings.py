@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-import io
 import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from operator import is_
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,10 @@ from ..ops.operations import Operation
 from ..tensors import Tensor
 from . import watching
 from .drawing import EVERYWHERE, is_generator
-from .reading import INERT, PACKAGE, is_library, is_operator, names_in, slots
+from .reading import PACKAGE, globals_in, has_attributes, is_library, is_opaque, is_operator, names_in, slots
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 _LOOKING = {"getattr", "vars", "__dict__", "__getattribute__", "attrgetter"}
 """Names in code that reads attributes by names which it makes."""
 
@@ -45,6 +45,11 @@ class Surroundings:
         Of the floating-point tensors: dotted paths from the cell.
     generators : list of (str, generator)
         Of random numbers, with their paths.
+    foreign : list
+        Objects of other libraries, which a copy of the cell may share with it.
+    shared : dict
+        By identity, what it has to share: what code reaches past the cell, so that ``is`` holds; and arrays
+        that no code names.
     options : tuple
         What a step is compiled for: plain values by type and value, of arrays their bytes, everything else
         by identity.
@@ -58,16 +63,25 @@ class Surroundings:
         self._options: list[Any] = []
         self._tables: list[watching.Table] = []
         self._others: list[watching.Watched] = []
-        self._arrays: list[watching.Numbers] = []
-        self._hidden: list[tuple[str, Any]] = []
+        self.foreign: list[Any] = []
+        self.shared: dict[int, Any] = {}
+        self._attribute: str | None = "_cell"  # the last on the way; None for what code reaches past the cell
+        self._arrays: list[tuple[str | None, str, np.ndarray]] = []
+        self._hidden: list[tuple[str | None, str, Any]] = []
         self._spaces: dict[type | ModuleType, str] = {}
         self._read: dict[str, None] = dict.fromkeys(("forward", "__call__", "_cell"))
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, tuple[Any, str | None]] = {}
+        self._also: dict[str | None, set[str | None]] = {}
         self._visit("", cell)
         self._visit_spaces()
         if "random" in self._read:  # np.random
             self.generators += [(m.__name__, m) for m in EVERYWHERE]
-        self._others += [a for a in self._arrays if self._named(a.name)]
+        computed = not self._read.keys().isdisjoint(_LOOKING)
+        for attribute, name, array in self._arrays:
+            if computed or self._named(attribute):
+                self._watch_numbers(name, array)
+            else:
+                self.shared[id(array)] = array
         self._seen.clear()
         self.options = tuple(self._options)
         self._filled = [(t.table, len(t.keys), t.values, t.keys[-1]) for t in self._tables if t.keys]
@@ -75,12 +89,15 @@ class Surroundings:
 
     def hidden(self) -> str | None:
         """What code that it reaches can read, and nobody compare from call to call, if there is any."""
-        return next((f"{name}, of {type(o).__name__}" for name, o in self._hidden if self._named(name)), None)
+        named = [
+            f"{name}, of {type(o).__name__}" for attribute, name, o in self._hidden if self._named(attribute)
+        ]
+        return named[0] if named else None
 
-    def _named(self, path: str) -> bool:
-        """Whether the code names what lies at a path, or looks attributes up by names that it makes."""
-        names = [name for name in path.split(".") if name.isidentifier()]
-        return not self._read.keys().isdisjoint(_LOOKING) or self._read.keys() >= {*names[:1], *names[-1:]}
+    def _named(self, attribute: str | None) -> bool:
+        """Whether the code names an attribute, or another that leads to the same; it does name None."""
+        names = {attribute, *self._also.get(attribute, ())}
+        return None in names or not self._read.keys().isdisjoint(names)
 
     def tensors(self) -> list[Tensor]:
         """The tensors as they are now."""
@@ -129,9 +146,12 @@ class Surroundings:
     # ---- what there is
 
     def _visit(self, prefix: str, owner: Any) -> None:
-        if id(owner) in self._seen or isinstance(owner, (np.ndarray, Tensor)):
+        if isinstance(owner, (np.ndarray, Tensor)):
             return
-        self._seen[id(owner)] = owner
+        if id(owner) in self._seen:
+            self._also.setdefault(self._seen[id(owner)][1], set()).add(self._attribute)
+            return
+        self._seen[id(owner)] = owner, self._attribute
         if isinstance(owner, Operation) and is_library(owner.forward.__module__):
             return
         kind = type(owner)
@@ -141,6 +161,7 @@ class Surroundings:
             self._read["__init__"] = None
             self._visit_class(prefix, owner)
         elif isinstance(owner, ModuleType):
+            self.foreign.append(owner)
             self._visit_module(prefix, owner)
         elif kind is MethodType:
             self._visit(prefix, owner.__self__)
@@ -159,12 +180,23 @@ class Surroundings:
 
     def _visit_object(self, prefix: str, owner: Any) -> None:
         """Its class, what is in it, if it is a container, and its attributes."""
-        if isinstance(owner, (io.IOBase, weakref.ReferenceType)):
-            self._hidden.append((prefix.rstrip("."), owner))
-        if not isinstance(owner, (dict, list, tuple, set, frozenset, deque)) and not _attributes(owner):
-            if not (isinstance(owner, INERT) or callable(owner) or not is_library(type(owner).__module__)):
-                self._hidden.append((prefix.rstrip("."), owner))
+        if isinstance(owner, weakref.ReferenceType):
+            self._visit(prefix, owner())
             return
+        if isinstance(owner, MappingProxyType):
+            self.foreign.append(owner)
+            self._others.append(watching.Size(prefix.rstrip("."), owner))
+            for key in owner:
+                self._alone(f"{prefix}{key}", owner, key)
+            return
+        library = is_library(type(owner).__module__)
+        if not isinstance(owner, _CONTAINERS):
+            if library and not isinstance(owner, (Module, partial)):
+                self.foreign.append(owner)
+            if is_opaque(owner):
+                self._hidden.append((self._attribute, prefix.rstrip("."), owner))
+            if not has_attributes(owner):
+                return
         self._visit_class(prefix, type(owner))
         if isinstance(owner, Module):
             self._look(prefix, owner._parameters)
@@ -179,15 +211,17 @@ class Surroundings:
             self._look(prefix, {id(e): e for e in owner if type(e) not in _PLAIN})
             if isinstance(owner, set):
                 self._others.append(watching.Members(prefix.rstrip("."), owner))
-        if type(owner).__module__.split(".")[0] in ("logging", "threading"):
+        if str(type(owner).__module__).split(".")[0] in ("logging", "threading"):
             return
         if hasattr(owner, "__dict__"):
-            self._look(prefix, vars(owner), _OWN if isinstance(owner, Module) else ("_tg_engine",))
+            own = _OWN if isinstance(owner, Module) else ("_tg_engine",)
+            self._look(prefix, vars(owner), own, attributes=True)
         if isinstance(owner, partial):
             self._look(prefix, (owner.func, *owner.args))
             self._look(prefix, owner.keywords)
         for name in slots(owner):
-            self._alone(prefix + name, watching.Attributes(owner), name)
+            if not (library and name.startswith("_")):  # what a path has worked out of itself, say
+                self._alone(prefix + name, watching.Attributes(owner), name, attribute=name)
 
     def _visit_function(self, prefix: str, function: Any) -> None:
         code = function.__code__
@@ -198,10 +232,10 @@ class Surroundings:
             if getattr(function, name):
                 self._alone(prefix + name, watching.Attributes(function), name)
         if vars(function):
-            self._look(prefix, vars(function))
+            self._look(prefix, vars(function), attributes=True)
         if not is_library(function.__module__):
             known = function.__globals__
-            for name in names_in(code):
+            for name in globals_in(code):
                 if name in known or hasattr(builtins, name):  # a built-in name may be given to something else
                     self._alone(name, known, name)
 
@@ -211,12 +245,12 @@ class Surroundings:
         if type(kind) is not type:
             self._visit_class(prefix + "__class__.", type(kind))
         if bases:
-            bases += [base for base in kind.__mro__ if base.__module__.startswith(PACKAGE)]
+            bases += [base for base in kind.__mro__ if str(base.__module__).startswith(PACKAGE)]
         for base in bases:
             if base not in self._spaces:
                 self._spaces[base] = prefix
                 if not is_library(base.__module__):
-                    self._others.append(watching.Size(prefix + "__class__", base))
+                    self._others.append(watching.Size(prefix + "__class__", vars(base)))
 
     def _visit_module(self, prefix: str, module: ModuleType) -> None:
         if module in EVERYWHERE:
@@ -245,29 +279,38 @@ class Surroundings:
                 else:
                     self._alone(prefix + name, watching.ClassAttributes(owner), name)
 
-    def _alone(self, name: str, owner: Any, key: Any) -> None:
+    def _alone(self, name: str, owner: Any, key: Any, attribute: str | None = None) -> None:
+        """One value that the code names, or that of an attribute that it may name."""
         entry = watching.Entry(name, owner, key)
         self._others.append(entry)
         if entry.value is not watching.NOTHING and entry.value is not None:
-            self._one(name, owner, key)
+            self._one_of(attribute, name, owner, key)
 
-    def _look(self, prefix: str, owner: Any, skip: tuple[str, ...] = ()) -> None:
-        """All values of a dictionary, a list or a tuple."""
+    def _look(self, prefix: str, owner: Any, skip: tuple[str, ...] = (), attributes: bool = False) -> None:
+        """All values of a list, a tuple or a dictionary, which may be that of an object's attributes."""
         if isinstance(owner, dict):
             self._tables.append(watching.Table(prefix, owner))
         elif not isinstance(owner, tuple):
             self._others.append(watching.Items(prefix.rstrip("."), owner))
         for key in list(owner) if isinstance(owner, dict) else range(len(owner)):
             if key not in skip:
-                self._one(f"{prefix}{key}", owner, key)
+                self._one_of(key if attributes else self._attribute, f"{prefix}{key}", owner, key)
+
+    def _one_of(self, attribute: Any, name: str, owner: Any, key: Any) -> None:
+        """One value, and all that lies in it, which is reached by an attribute: the last on the way."""
+        outer, self._attribute = self._attribute, attribute
+        self._one(name, owner, key)
+        self._attribute = outer
 
     def _one(self, name: str, owner: Any, key: Any) -> None:
         value = owner[key]
         kind = type(value)
+        if self._attribute is None and kind not in _PLAIN:
+            self.shared[id(value)] = value
         if isinstance(value, Tensor):
             if value.dtype.kind != "f":
                 self._others.append(watching.ArrayOf(name, value))
-                self._array(name, value._data)
+                self._watch_numbers(name, value._data)
             elif not any(o[k] is value for o, k in self._tensors):
                 self.names.append(name)
                 self._tensors.append((owner, key))
@@ -276,21 +319,21 @@ class Surroundings:
             if kind is str and value.isidentifier():
                 self._read[value] = None  # getattr(self, self.activation)
         elif isinstance(value, np.ndarray):
-            self._array(name, value)
+            self._arrays.append((self._attribute, name, value))
             if value.dtype.hasobject:
-                self._hidden.append((name, value))
+                self._hidden.append((self._attribute, name, value))
         else:
-            if kind in (dict, list, tuple, set, frozenset, deque):
+            if kind in _CONTAINERS:
                 keys = tuple(map(repr, value)) if kind is dict else len(value)
                 self._options.append((name, kind, keys))
             elif not is_generator(value):
                 self._options.append((name, _Same(value)))
             self._visit(name + ".", value)
 
-    def _array(self, name: str, array: np.ndarray) -> None:
+    def _watch_numbers(self, name: str, array: np.ndarray) -> None:
         numbers = watching.Numbers(name, array)
         self._options.append((name, array.shape, array.dtype.str, hashlib.sha256(numbers.data).digest()))
-        self._arrays.append(numbers)
+        self._others.append(numbers)
 
 
 class _Same:
@@ -304,7 +347,3 @@ class _Same:
 
     def __hash__(self) -> int:
         return id(self.value)
-
-
-def _attributes(owner: Any) -> bool:
-    return hasattr(owner, "__dict__") or bool(slots(owner))

@@ -66,9 +66,14 @@ def twin(cell: Any) -> Any:
     results = [t for t in around.tensors() if t.place is not None and not t.is_leaf]
     leaves = {id(t): _make(t._data.copy(), Leaf(t.shape, t.dtype)) for t in results}
     try:
-        copy = deepcopy(cell, leaves)
-    except Exception as error:  # whatever a class says that is not to be copied
-        raise Unsupported(f"it cannot be copied, to be tried out: {type(error).__name__}: {error}") from None
+        copy = deepcopy(cell, {**around.shared, **leaves})
+    except Exception:  # a lock, a module, an open file: what is none of this library's can be shared
+        try:
+            copy = deepcopy(cell, {**{id(o): o for o in around.foreign}, **around.shared, **leaves})
+        except Exception as error:
+            raise Unsupported(
+                f"it cannot be copied, to be tried out: {type(error).__name__}: {error}"
+            ) from None
     # A tensor that is also found outside of the cell is one in the cell, and another one in its copy.
     return copy if Surroundings(copy).names == around.names else cell
 
@@ -154,6 +159,12 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
         With the reason, and the entry, if the step differs from call to call in more than its numbers, or
         if its rows are not independent; `Changing`, if it changes something.
     """
+    for features, dtype in signature.states:
+        if np.dtype(dtype).kind != "f":
+            raise Unsupported(
+                f"a part of its state, {features} in each row, is {np.dtype(dtype)}: only states of "
+                f"floating-point numbers are compiled"
+            )
     cell = twin(cell)
     around = Surroundings(cell)
     tensors = around.tensors()
@@ -171,7 +182,10 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     def refuse_changes(when: str = "") -> None:
         change = around.difference()
         if change is not None:
-            raise Changing(f"its step changes {change}{when}, which no compiled step would do")
+            raise Changing(
+                f"its step changes {change}{when}, which no compiled step would do (if only this once, the "
+                f"next call is compiled)"
+            )
 
     with around.kept(), randomness.undone(), on_tape(tensors), np.errstate(all="ignore"):
         first = recorded(_PROBES[0])
@@ -184,7 +198,13 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
                 break
             opaque |= news
             first = recorded(_PROBES[0])
-        step = unified([*recordings, *halves], tensors, names)
+        try:
+            step = unified([*recordings, *halves], tensors, names)
+        except Unsupported as reason:
+            source = randomness.drawn_from()
+            if source is not None:
+                raise Unsupported(f"its step draws random numbers, from {source}; {reason}") from None
+            raise
         _check_rows(function, signature, tensors)
         refuse_changes(" for some values")
         source = randomness.drawn_from()
@@ -236,7 +256,10 @@ def _record(
                 f"its x is {x.dtype}: only steps that compute with floating-point numbers are compiled. Look "
                 f"tokens up before the loop, for all steps at once (nn.Embedding)"
             ) from error
-        raise Unsupported(f"recording it gave {type(error).__name__}: {error}") from error
+        raise Unsupported(
+            f"on numbers that were made up to try it (huge ones and NaN among them) it gave "
+            f"{type(error).__name__}: {error}"
+        ) from error
     return recording
 
 

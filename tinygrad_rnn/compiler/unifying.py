@@ -215,7 +215,7 @@ class _Assembly:
             raise Unsupported(
                 f"{where(self.first, k)}, differs from call to call by more than its operands' values: a "
                 f"value that is computed off the tape (np.floor, comparisons, .numpy()), or from the number "
-                f"of rows; random numbers; or a branch in Python"
+                f"of rows, or a branch in Python"
             ) from None
         operands = tuple([i if isinstance(i, Constant) else self.values[i] for i in shared.inputs])
         outputs = tuple(

@@ -6,7 +6,7 @@ Things are compared by identity, and held, so that no other object gets the iden
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import MutableMapping, MutableSequence
+from collections.abc import Mapping, MutableMapping, MutableSequence
 from operator import is_
 from typing import Any
 
@@ -176,13 +176,13 @@ class Variable(Attributes):
 
 
 class Size(Watched):
-    """The number of a class's attributes: a new one may come before that of a base."""
+    """The number of values in what cannot be written into: a new class attribute may come before a base's."""
 
     __slots__ = ("size", "space")
 
-    def __init__(self, name: str, owner: type) -> None:
+    def __init__(self, name: str, space: Mapping[Any, Any]) -> None:
         super().__init__(name)
-        self.space, self.size = vars(owner), len(vars(owner))
+        self.space, self.size = space, len(space)
 
     def changed(self) -> bool:
         return len(self.space) != self.size

@@ -16,7 +16,17 @@ from .module import Module, Parameter
 from .options import changed, choice
 from .packing import as_batch, pack
 from .scan import run
-from .states import HiddenState, LayerStates, State, StateTuple, hidden_state, map_state, refilled, tensors_of
+from .states import (
+    HiddenState,
+    LayerStates,
+    State,
+    StateTuple,
+    as_state,
+    hidden_state,
+    map_state,
+    refilled,
+    tensors_of,
+)  # fmt: skip
 from .steps import Bare, Dropped
 
 Rng = np.random.Generator | int | None
@@ -46,7 +56,7 @@ class Recurrent(Module):
 
         class Leaky:
             def initial_state(self, batch):
-                return tg.tensor(np.zeros((batch, 8)))
+                return tg.tensor(np.zeros((batch, 8), "float32"))
 
             def __call__(self, x, h):
                 h = 0.9 * h + 0.1 * x
@@ -267,7 +277,7 @@ class Recurrent(Module):
     def _unpack(self, state: State, batch: int) -> list[State]:
         """The states of the single cells, layer by layer, forward before backward."""
         names = self._names()
-        fresh = [getattr(self, name).initial_state(batch) for name in names]
+        fresh = [as_state(getattr(self, name).initial_state(batch)) for name in names]
         if state is None:
             if not self.learn_initial_state:
                 return fresh
