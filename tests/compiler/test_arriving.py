@@ -129,3 +129,52 @@ def test_losses_of_one_kind_cost_no_second_pass_forward(monkeypatch: pytest.Monk
         counts.append(len(passes))
     assert counts[1:] == [1, 1]
     assert counts[0] > 1
+
+
+def test_a_half_may_be_made_when_the_cell_is_another_one() -> None:
+    """It is made of the step of the forward pass, and the calls that follow have it."""
+
+    def step(w: Any, x: Any, h: Any) -> Any:
+        h = np.tanh(x @ w + h) * cell.gain
+        return np.exp(30 * (x @ w)) * h, h
+
+    cell: Any = Cell(step)
+    cell.gain = 1.0
+    compiled = tg.compile(cell, backend="numpy")
+    x = tg.tensor(30 * drawn(2, 5, 4, seed=3), requires_grad=True)
+    with np.errstate(all="ignore"):
+        for gain in (2.0, 1.0):
+            _, state = nn.scan(compiled, x)
+            cell.gain = gain
+            x.grad = None
+            state.sum().backward()
+            assert np.isfinite(x.grad.numpy()).all()
+
+
+def swapping(w: Any, x: Any, state: Any) -> Any:
+    a, b = state
+    return b @ w, (x, a)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_none_for_what_a_loss_does_not_depend_on(loss: str, steps: int) -> None:
+    """States that change places: which of the first ones reach the last depends on the number of steps."""
+
+    def rotating(w: Any, x: Any, state: Any) -> Any:
+        a, b = state
+        return a @ w, (b * 2, a + x)
+
+    def gradients(cell: Any) -> Any:
+        x = tg.tensor(drawn(2, steps, 4), requires_grad=True)
+        start = tuple(tg.tensor(drawn(2, 4, seed=k), requires_grad=True) for k in (1, 2))
+        y, final = nn.scan(cell, x, start)
+        LOSSES[loss](y, *final).backward()
+        return [None if t.grad is None else t.grad.numpy() for t in (x, *start, cell.w)]
+
+    for step in (swapping, rotating):
+        wanted = gradients(Cell(step, 2))
+        for w, g in zip(wanted, gradients(tg.compile(Cell(step, 2), backend="numpy")), strict=True):
+            assert (w is None) == (g is None)
+            if w is not None:
+                np.testing.assert_allclose(g, w, rtol=1e-11)

@@ -211,6 +211,7 @@ def test_what_copying_leaves_in_a_class_is_no_change() -> None:
 
     cell = tg.compile(Fresh(), backend="numpy")
     _, h = nn.scan(cell, drawn(2, 4, 3))
+    assert not cell._tg_engine.around.changed()
     nn.scan(cell, drawn(2, 4, 3))
     assert len(cell._tg_engine._traced) == 1
     with pytest.warns(RuntimeWarning, match="itself recorded"):

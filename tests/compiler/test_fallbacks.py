@@ -1,5 +1,6 @@
 """What is not compiled runs as it is composed, and says why."""
 
+import copy
 import types
 import warnings
 from typing import Any
@@ -48,7 +49,7 @@ def counting_rows(cell: Any, x: Any, h: Any) -> Any:
     [
         (branching, "subtract"),
         (clamped, "entry 3, where"),
-        (mixing, r"rows are not independent: .*, from entry 1, mean \(.* in mixing.*\) on$"),
+        (mixing, r"rows are not independent, or .*, from entry 1, mean \(.* in mixing.*\) on$"),
         (noisy, "multiply"),
         (counting_rows, "divide"),
     ],
@@ -326,3 +327,83 @@ def test_models_whose_class_refuses_subclasses() -> None:
     assert tg.compile(model, backend="numpy") is model
     model.layer(drawn(2, 5, 3))
     assert "Cell: 2 sequences" in str(model.layer.l0.plan())
+
+
+def test_a_shallow_copy_gives_states_of_all_steps_of_its_own() -> None:
+    cell = Cell(lambda c, x, h: np.tanh(x + c.gain * (h @ c.w)))
+    cell.gain = 1.0
+    compiled = tg.compile(cell, backend="numpy")
+    other = copy.copy(compiled)
+    other.gain = 2.0
+    for _ in range(2):
+        for one in (compiled, other):
+            plain = Cell(cell.step_function)
+            plain.gain = one.gain
+            got, wanted = [nn.scan(c, drawn(2, 5, 3), return_state="all")[1].numpy() for c in (one, plain)]
+            np.testing.assert_allclose(got, wanted, rtol=1e-11)
+
+
+def test_initial_states_may_be_arrays() -> None:
+    class Summing:
+        def initial_state(self, batch: int) -> Any:
+            return np.zeros((batch, 3))
+
+        def __call__(self, x: Any, h: Any) -> Any:
+            h = np.tanh(h * 0.5 + x)
+            return h, h
+
+    wanted = nn.Recurrent(Summing())(drawn(2, 5, 3))[0].numpy()
+    layer = tg.compile(nn.Recurrent(Summing()), backend="numpy")
+    np.testing.assert_allclose(layer(drawn(2, 5, 3))[0].numpy(), wanted, rtol=1e-11)
+    state = None
+    for t in range(5):
+        y, state = layer.step(drawn(2, 5, 3)[:, t], state)
+        np.testing.assert_allclose(y.numpy(), wanted[:, t], rtol=1e-11)
+
+
+def guarded(cell: Any, x: Any, h: Any) -> Any:
+    if not np.isfinite(x.numpy()).all():
+        raise ValueError("x is not finite")
+    return np.tanh(x + h @ cell.w)
+
+
+@pytest.mark.parametrize(
+    ("step", "start", "reason"),
+    [
+        (
+            lambda c, x, h: np.tanh(x + h) * np.float64(2),
+            np.zeros((2, 3), "float32"),
+            r"a state of float32 comes back as float64, first given by multiply \(.*test_fallbacks.py",
+        ),
+        (
+            lambda c, x, h: np.tanh(x + h),
+            np.zeros((2, 3), "float32"),
+            "x is float64, and should have the dtype",
+        ),
+        (lambda c, x, h: h + 1, np.zeros((2, 3), "int64"), "a part of its state, .* in each row, is int64"),
+        (
+            guarded,
+            np.zeros((2, 3)),
+            "on numbers that were made up to try it .* it gave ValueError: x is not finite",
+        ),
+        (noisy, np.zeros((2, 3)), r"draws random numbers, from tg.default_generator\(\); entry .*, multiply"),
+    ],
+)
+def test_reasons_name_the_cause(step: Any, start: Any, reason: str) -> None:
+    x = drawn(2, 5, 3)
+    if "float64, first" in reason:
+        x = x.astype("float32")
+    with pytest.warns(RuntimeWarning, match=reason):
+        nn.scan(tg.compile(Cell(step), backend="numpy"), x, start)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_rows_that_depend_on_each_other_are_found(dtype: str) -> None:
+    w = drawn(3, 3).astype(dtype)
+
+    def cell(x: Any, h: Any) -> Any:
+        h = np.tanh(x @ w + h + 0.3 * h[-1:])
+        return h, h
+
+    with pytest.warns(RuntimeWarning, match="its rows are not independent, or rounding decides"):
+        nn.scan(tg.compile(cell, backend="numpy"), drawn(3, 6, 3).astype(dtype), np.zeros((3, 3), dtype))

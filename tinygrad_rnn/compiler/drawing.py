@@ -41,7 +41,8 @@ class Randomness:
                 yield
             finally:
                 for _, generator, state in self._states:
-                    _set_state(generator, state)
+                    if not _same(_state_of(generator), state):  # other threads may share it
+                        _set_state(generator, state)
 
     def drawn_from(self) -> str | None:
         """The name of a generator that has moved on meanwhile, if one has."""

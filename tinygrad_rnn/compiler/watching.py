@@ -182,10 +182,14 @@ class Size(Watched):
 
     def __init__(self, name: str, space: Mapping[Any, Any]) -> None:
         super().__init__(name)
-        self.space, self.size = space, len(space)
+        self.space, self.size = space, self._count(space)
+
+    @staticmethod
+    def _count(space: Mapping[Any, Any]) -> int:
+        return len(space) - ("__slotnames__" in space)  # which copying an object leaves in its class
 
     def changed(self) -> bool:
-        return len(self.space) != self.size
+        return self._count(self.space) != self.size
 
     def put_back(self) -> None:
         """Nothing: what is new in a class stays there."""
