@@ -100,3 +100,29 @@ def test_what_no_state_needs_waits_for_the_end_of_the_loop(backend: str) -> None
     assert [text.partition("(")[0] for text in after] == ["matmul", "softmax"]
     assert not [text for when, text, *_ in rows if when in ("looped", "fused") and ", v)" in text]
     assert next(row for row in rows if row[0] == "after")[2:] == (8, 8 * 7 * 8, 8 * 2 * 3 * 7)
+
+
+def test_sums_over_indices_and_what_has_no_rows_are_counted() -> None:
+    class Contracting(nn.Module):
+        output_size = 4
+
+        def __init__(self) -> None:
+            rng = np.random.default_rng(0)
+            self.w, self.u = [nn.Parameter(rng.standard_normal(s), "float64") for s in ((3, 4), (4, 4))]
+
+        def initial_state(self, batch: int) -> Any:
+            return tg.tensor(np.zeros((batch, 4)))
+
+        def forward(self, x: Any, h: Any) -> Any:
+            h = np.tanh(np.einsum("bi,ij->bj", x, self.w) + h @ (self.u / np.sqrt((self.u * self.u).sum())))
+            return h, h
+
+    cell = tg.compile(Contracting(), backend="numpy")
+    x = tg.tensor(np.random.default_rng(1).standard_normal((2, 5, 3)), requires_grad=True)
+    nn.scan(cell, x)[0].sum().backward()
+    rows = [(text, n, work) for _, text, n, _, work in cell.plan().rows]
+    (contracted,) = [(n, work) for text, n, work in rows if "'bi,ij->bj'" in text or "bi,ij->bj" in text]
+    assert contracted[1] == contracted[0] * 2 * 3 * 4
+    divisions = [(n, work) for text, n, work in rows if "(4, 4) = divide" in text]
+    assert divisions
+    assert set(divisions) == {(1, 16)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from ..listing import describe_static
 from ..ops.operations import Primitive
 from .forms import product_kind
-from .instructions import ROWS, Instruction, Operand, Value
+from .instructions import ROWS, Instruction, Operand, Pullback, Value
 from .passes import depending
 from .programs import Program
 
@@ -19,12 +20,26 @@ def flops(i: Instruction) -> int:
     """Floating-point operations for each row; a function such as tanh counts as one."""
     out = sum(_features(o) for o in i.outputs)
     if i.name in ("linear", "matmul"):
-        a = i.inputs[0]
-        inner = (a.shape if type(a) is Value else np.shape(a.array))[-1]
+        inner = _shape(i.inputs[0])[-1]
         return 2 * out * (1 if inner is ROWS else inner)  # a sum over rows has one term for each
+    if isinstance(i.op, Pullback) and i.op.primitive.name in ("linear", "matmul"):
+        # (M, N) by (N, K), whichever two of the three are given: M N K squared is the product of their sizes.
+        return 2 * math.isqrt(out * math.prod([_features(v) for v in i.read]))
+    if i.name == "contract":
+        terms = i.static["subscripts"].split("->")[0].split(",")
+        pairs = [
+            pair
+            for term, v in zip(terms, i.inputs, strict=True)
+            for pair in zip(term, _shape(v), strict=True)
+        ]
+        return len(terms) * math.prod([1 if n is ROWS else n for n in dict(pairs).values()])
     if i.name in ("sum", "mean", "var"):
         return sum(_features(v) for v in i.read)
     return 0 if (isinstance(i.op, Primitive) and i.op.view) or i.name in ("concatenate", "scatter") else out
+
+
+def _shape(v: Operand) -> Any:
+    return v.shape if type(v) is Value else np.shape(v.array)
 
 
 def _features(v: Value) -> int:
@@ -84,7 +99,8 @@ class Report:
         rows = {"once": 1, **dict.fromkeys(("hoisted", "after", "local", "sunk"), batch * steps)}
         self.rows: list[tuple[str, str, int, int, int]] = []
         for when, i in _when(program):
-            n = rows.get(when, batch)
+            with_rows = any(ROWS in _shape(v) for v in (*i.inputs, *i.outputs))
+            n = rows.get(when, batch) if with_rows else 1
             size = sum(o.dtype.itemsize * _features(o) * (n if o.rowwise else 1) for o in i.outputs)
             self.rows.append((when, _text(i, names), n, size, n * flops(i)))
         self.forward_flops, self.backward_flops = 0, 0
