@@ -142,6 +142,33 @@ def test_single_steps_of_a_layer(backend: str) -> None:
         tg.compile(lstm(bidirectional=True)).step(x[:, 0])
 
 
+@pytest.mark.parametrize("recording", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_layers": 3, "batch_first": False, "dropout": 0.5},
+        {"learn_initial_state": True, "proj_size": 2},
+        {"recurrent_dropout": 0.5, "return_sequences": False},
+    ],
+)
+def test_steps_of_a_layer_are_those_of_its_cells(options: Any, recording: bool) -> None:
+    """In evaluation, whatever the options: outputs and states of the shapes that the layer gives."""
+    layer = tg.compile(lstm(**options).eval(), backend="numpy")
+    x, state, wanted = drawn(2, 3, 3), None, None
+    with tg.enable_grad() if recording else tg.no_grad():
+        for t in range(3):
+            y, state = layer.step(x[:, t], state)
+            one = x[:, t : t + 1] if layer.batch_first else x[None, :, t]
+            output, wanted = layer(one, wanted)
+            if layer.return_sequences:
+                output = tg.squeeze(output, 1 if layer.batch_first else 0)
+            for got, right in zip((y, *state), (output, *wanted), strict=True):
+                assert type(got) is type(right)
+                assert got.requires_grad is recording
+                np.testing.assert_allclose(got.numpy(), right.numpy(), rtol=1e-12)
+
+
 def test_a_single_step_that_gives_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(single.Single):
         def __init__(self, *args: Any) -> None:

@@ -15,6 +15,7 @@ from ..nn.recurrent import Recurrent
 from ..nn.states import State
 from ..nn.steps import Bare
 from ..ops import expand_dims, squeeze
+from ..state import current_state
 from ..tensors import Tensor, as_tensor
 from .derived import AllStates
 from .engine import Engine
@@ -93,9 +94,25 @@ class CompiledModule:
         layer: Any = self
         if not getattr(layer, "return_state", False) or layer.bidirectional or layer.go_backwards:
             raise TypeError(f"step: this {type(self).__name__} does not go forwards from a state to the next")
+        x = as_tensor(x)
+        if x.ndim == 2 and _streams(layer):
+            after = []
+            for name, before in zip(layer._names(), layer._unpack(state, len(x)), strict=True):
+                cell = getattr(layer, name)
+                x, new = cell._tg_engine.single(cell, x, before)
+                after.append(new)
+            return x, layer._packed(after)
         time = 1 if layer.batch_first else 0
-        output, state = layer(expand_dims(as_tensor(x), time), state)
+        output, state = layer(expand_dims(x, time), state)
         return (squeeze(output, time) if layer.return_sequences else output), state
+
+
+def _streams(layer: Any) -> bool:
+    """Whether a layer's step is no more than its cells' single steps, one after the other."""
+    if not isinstance(layer, Recurrent) or layer.return_state is not True or current_state().recording:
+        return False
+    drops = layer.training and (layer.dropout.p or layer.recurrent_dropout.p)
+    return not drops and all(isinstance(getattr(layer, name), CompiledCell) for name in layer._names())
 
 
 class _Wrapped(CompiledCell, Bare):
