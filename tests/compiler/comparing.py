@@ -45,9 +45,11 @@ class Cell(nn.Module):
 
     output_size = 3
 
-    def __init__(self, step: Any, size: int = 3) -> None:
+    def __init__(self, step: Any, size: int = 3, **attributes: Any) -> None:
         self.w = nn.Parameter(drawn(size, size) * 0.5, "float64")
         self.step_function = step
+        for name, value in attributes.items():
+            setattr(self, name, value)
 
     def initial_state(self, batch: int) -> Any:
         return tg.tensor(np.zeros((batch, len(self.w))))
@@ -59,6 +61,17 @@ class Cell(nn.Module):
 
 def plain_step(cell: Any, x: Any, h: Any) -> Any:
     return np.tanh(x + h @ cell.w)
+
+
+def called(function: Any) -> Any:
+    return lambda cell, x, h: np.tanh(function(cell, x) + h @ cell.w)
+
+
+def scanned(cell: Any, x: Any) -> Any:
+    return nn.scan(cell, x, tg.tensor(np.zeros((len(x), 3))))
+
+
+X = drawn(2, 5, 3)
 
 
 def compiled_twin(module: Any, backend: str) -> Any:

@@ -1,26 +1,16 @@
-"""What a step may depend on: changes are seen, and what no list of instructions can say is refused."""
+"""What a step may depend on: changes are seen, and all is left as it was."""
 
 import collections
-import dataclasses
-import datetime
-import enum
 import functools
-import io
-import itertools
-import logging
-import pathlib
 import random
-import re
 import threading
 import tracemalloc
 import types
-import warnings
-import weakref
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-from comparing import assert_same
+from comparing import X, assert_same, called, drawn, scanned
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -28,10 +18,6 @@ from tinygrad_rnn.compiler import reading, surroundings, tracing
 from tinygrad_rnn.compiler.watching import Numbers
 from tinygrad_rnn.nn.states import tensors_of
 from tinygrad_rnn.ops.registry import REGISTRY
-
-
-def drawn(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 class Cell(nn.Module):
@@ -56,12 +42,6 @@ class Cell(nn.Module):
         h = self.step_function(self, x, h)
         return h, h
 
-
-def scanned(cell: Any, x: Any) -> Any:
-    return nn.scan(cell, x, tg.tensor(np.zeros((len(x), 3))))
-
-
-X = drawn(2, 5, 3)
 
 # ------------------------------------------------------------------------------------- changes are seen
 
@@ -88,10 +68,6 @@ SLOTTED = Slotted()
 
 def defaults(cell: Any, x: Any, h: Any, w: Any = WEIGHT, *, v: Any = WEIGHT) -> Any:
     return np.tanh(x @ w + h @ cell.w + x @ v)
-
-
-def called(function: Any) -> Any:
-    return lambda cell, x, h: np.tanh(function(cell, x) + h @ cell.w)
 
 
 def attribute(name: str, value: Any) -> Any:
@@ -358,241 +334,6 @@ def test_the_same_options_are_the_same_program() -> None:
     np.testing.assert_array_equal(results[0], results[2])
 
 
-# -------------------------------------------------------------------- what depends on values is refused
-
-
-def plus(function: Any) -> Any:
-    """A step with one more term."""
-    return lambda cell, x, h: np.tanh(x + h @ cell.w + function(cell, x, h))
-
-
-def swapped(cell: Any, x: Any, h: Any) -> Any:
-    a, b = (x, h) if (np.abs(x.numpy()) > 100).all() else (h, x)
-    return np.tanh((a - b) @ cell.w)
-
-
-def other_result(cell: Any, x: Any, h: Any) -> Any:
-    a, b = np.tanh(x + h @ cell.w), np.tanh(x - h)
-    return a if len(x) < 100 else b
-
-
-def caught(cell: Any, x: Any, h: Any) -> Any:
-    try:
-        gain = float(x.sum())
-    except Exception:
-        gain = 1.0
-    return np.tanh(gain * x + h @ cell.w)
-
-
-def counted(cell: Any, x: Any, h: Any) -> Any:
-    cell.t += 1
-    return np.tanh(x + h @ cell.w * (1.0 if cell.t < 1000 else 2.0))
-
-
-def noted(cell: Any, x: Any, h: Any) -> Any:
-    cell.seen.append(len(x))
-    return np.tanh(x + h @ cell.w)
-
-
-def kept(cell: Any, x: Any, h: Any) -> Any:
-    cell.last = x.numpy()
-    return np.tanh(x + h @ cell.w)
-
-
-def filled(cell: Any, x: Any, h: Any) -> Any:
-    cell.buffer += 1
-    return np.tanh(x + h @ cell.w)
-
-
-def assigned(cell: Any, x: Any, h: Any) -> Any:
-    cell.mean.assign_(0.9 * cell.mean.numpy())
-    return np.tanh(x + h @ cell.w + cell.mean)
-
-
-def written_into(cell: Any, x: Any, h: Any) -> Any:
-    cell.mean.data[...] *= 0.9
-    return np.tanh(x + h @ cell.w + cell.mean)
-
-
-def fresh(cell: Any, x: Any, h: Any) -> Any:
-    return np.tanh(x + h @ nn.Parameter(np.eye(3)))
-
-
-def noted_when_large(cell: Any, x: Any, h: Any) -> Any:
-    if len(x) > 100:
-        cell.seen.append(len(x))
-    return np.tanh(x + h @ cell.w)
-
-
-REFUSED: dict[str, tuple[Any, str]] = {
-    "weights by sign": (
-        lambda c, x, h: np.tanh(x + h @ tg.where(c.w > 0, c.w, 0.1 * c.w)),
-        "entry 2, where .*test_tracing.py",
-    ),
-    "norm of weights": (
-        plus(lambda c, x, h: h / np.sqrt((c.w.detach() ** 2).sum())),
-        "divide .*off the tape",
-    ),
-    "copy of weights": (plus(lambda c, x, h: h @ (c.w.numpy() * 1)), "matmul .*off the tape"),
-    "largest weight": (plus(lambda c, x, h: h / float(np.abs(c.w.numpy()).max())), "divide .*off the tape"),
-    "branch on a weight": (plus(lambda c, x, h: h if c.w.numpy()[0, 0] > 0 else 2 * x), "branch in Python"),
-    "rounded": (plus(lambda c, x, h: np.floor(x)), r"entry \d, add .*np.floor, comparisons"),
-    "guard": (plus(lambda c, x, h: x * (abs(x.numpy()).max() < 1e5)), "multiply"),
-    "guard against NaN": (plus(lambda c, x, h: h * (2 if np.isnan(x.numpy()).any() else 1)), "multiply"),
-    "guard against infinity": (plus(lambda c, x, h: h * (2 if np.isinf(x.numpy()).any() else 1)), "multiply"),
-    "where": (plus(lambda c, x, h: tg.where(x > 1e5, x, h)), "where"),
-    "one row": (plus(lambda c, x, h: h * (2 if len(x) == 1 else 1)), "number of rows"),
-    "few rows": (plus(lambda c, x, h: h if len(x) < 100 else -x), "number of rows"),
-    "six rows": (plus(lambda c, x, h: h[: min(len(x), 6)].sum() * 0), "entry .*(getitem|path)"),
-    "squeeze": (
-        lambda c, x, h: np.tanh(x.squeeze() + h.squeeze() @ c.w).reshape(len(x), -1),
-        "entry 1, squeeze",
-    ),
-    "swapped": (swapped, "entry 1, subtract"),
-    "other result": (other_result, "returns is another result"),
-    "bool()": (plus(lambda c, x, h: h if x.sum() else -h), r"by bool\(\), at .*test_tracing.py:\d+"),
-    "float()": (plus(lambda c, x, h: h * float(c.w.sum())), r"by float\(\), at"),
-    "int()": (plus(lambda c, x, h: h * int(x.sum())), r"by int\(\), at"),
-    "item()": (plus(lambda c, x, h: h * x.sum().item()), r"by item\(\), at"),
-    "tolist()": (plus(lambda c, x, h: h * x.tolist()[0][0]), r"by tolist\(\), at"),
-    "format": (plus(lambda c, x, h: h * len(f"{x.sum():.2f}")), "by a format, at"),
-    "text": (plus(lambda c, x, h: h * len(f"{x}")), r"by repr\(\), at"),
-    "caught": (caught, r"by float\(\), at"),
-    "tensor": (assigned, "its step changes mean"),
-    "values of a tensor": (written_into, "its step changes mean"),
-    "tensor made in the step": (fresh, "entry 1, matmul .*neither an input nor a parameter nor an attribute"),
-    "attribute": (kept, "its step changes last"),
-    "counter": (counted, "its step changes t,"),
-    "list": (noted, "its step changes seen"),
-    "array": (filled, "its step changes buffer"),
-    "list, for many rows": (noted_when_large, "its step changes seen for some values"),
-    "rows in another order": (
-        plus(lambda c, x, h: h[::-1]),
-        "rows are not independent, or .*from entry 3, getitem",
-    ),
-    "last row": (plus(lambda c, x, h: h[-1:]), "rows are not independent"),
-    "random numbers, seldom used": (
-        plus(lambda c, x, h: x if c.rng.random() < 1e-9 else h),
-        "its step draws random numbers, from rng",
-    ),
-    "random numbers of NumPy, seldom used": (
-        plus(lambda c, x, h: x if np.random.random() < 1e-9 else h),  # noqa: NPY002
-        "its step draws random numbers, from numpy.random",
-    ),
-    "random numbers of this package, seldom used": (
-        plus(lambda c, x, h: x if tg.default_generator().random() < 1e-9 else h),
-        r"its step draws random numbers, from tg.default_generator\(\)",
-    ),
-    "iterator": (plus(lambda c, x, h: h * (2 if next(c.count) > 1000 else 1)), "read count, of count"),
-    "file": (plus(lambda c, x, h: h * (1 + 0 * c.log.write("step"))), "read log, of StringIO"),
-    "bytes": (plus(lambda c, x, h: h * c.bytes[0]), "read bytes, of bytearray"),
-    "array of objects": (plus(lambda c, x, h: h * c.objects[0]), "read objects, of ndarray"),
-    "random numbers of NumPy": (plus(lambda c, x, h: h * np.random.random()), "random numbers"),  # noqa: NPY002
-}
-
-
-@pytest.mark.parametrize("kind", REFUSED)
-def test_what_depends_on_values_is_refused(kind: str) -> None:
-    def make() -> Any:
-        return Cell(
-            step, t=0, seen=[], buffer=np.zeros(2), mean=tg.tensor(drawn(3)), rng=np.random.default_rng(3),
-            count=itertools.count(), log=io.StringIO(), bytes=bytearray(b"12"),
-            objects=np.array([2.0, None], object),
-        )  # fmt: skip
-
-    step, reason = REFUSED[kind]
-    plain, compiled = make(), tg.compile(make(), backend="numpy")
-    before = dict(vars(compiled))
-    compiled.input_size = 3
-    with pytest.raises(RuntimeError, match=f"Cell is not compiled: .*{reason}"):
-        compiled.plan()
-    del compiled.input_size
-    assert vars(compiled) == before
-    assert compiled.seen == []
-    np.testing.assert_array_equal(compiled.mean.numpy(), drawn(3))
-    with pytest.warns(RuntimeWarning, match=reason):
-        got = scanned(compiled, X)[0].numpy()
-    if kind != "random numbers of NumPy":
-        np.testing.assert_array_equal(got, scanned(plain, X)[0].numpy())
-    assert compiled.seen == plain.seen
-    assert compiled.t == plain.t
-    np.testing.assert_array_equal(compiled.buffer, plain.buffer)
-    np.testing.assert_array_equal(compiled.mean.numpy(), plain.mean.numpy())
-    assert compiled.rng.random() == plain.rng.random()
-    assert next(compiled.count) == next(plain.count)
-    assert compiled.log.getvalue() == plain.log.getvalue()
-
-
-def test_a_cell_that_changes_with_every_call_is_not_traced_every_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    traced = []
-    monkeypatch.setattr(
-        "tinygrad_rnn.compiler.engine.trace", lambda *a: traced.append(a) or tracing.trace(*a)
-    )
-    cell = tg.compile(Cell(counted, t=0), backend="numpy")
-    with pytest.warns(RuntimeWarning, match="its step changes t"):
-        scanned(cell, X)
-    for _ in range(8):
-        scanned(cell, X)
-    assert len(traced) == 3
-    assert cell.t == 9 * X.shape[1]
-
-
-def prepared(cell: Any, x: Any, h: Any) -> Any:
-    if not hasattr(cell, "eye"):
-        cell.eye = np.eye(3)
-    return np.tanh(x @ cell.eye + h @ cell.w)
-
-
-def test_what_the_first_step_prepares_is_there_for_the_next_call() -> None:
-    cell = tg.compile(Cell(prepared), backend="numpy")
-    with pytest.warns(RuntimeWarning, match="its step changes eye"):
-        scanned(cell, X)
-    assert_same(Cell(prepared), cell, scanned, [X])
-    assert "looped back" in str(cell.plan())
-
-
-@pytest.mark.parametrize(
-    "term",
-    [
-        lambda c, x, h: h @ c.w.detach(),
-        lambda c, x, h: h @ c.w.numpy() * x,
-        lambda c, x, h: np.maximum(h, c.b.detach()),
-    ],
-)
-def test_detached_parameters_are_read_when_the_loop_runs(term: Any) -> None:
-    def make() -> Any:
-        return Cell(plus(term), b=nn.Parameter(drawn(3), "float64"))
-
-    plain, compiled = make(), tg.compile(make(), backend="numpy")
-    for seed in (1, 2):
-        assert_same(plain, compiled, scanned, [X])
-        for cell in (plain, compiled):
-            cell.w.assign_(drawn(3, 3, seed=seed))
-            cell.b.assign_(drawn(3, seed=seed))
-    plan = str(compiled.plan())
-    assert "looped back" in plan
-    assert "matmul'" not in plan  # gradient rules are followed, too
-
-
-def test_tensors_with_one_array_are_told_apart() -> None:
-    w = nn.Parameter(drawn(3, 3), "float64")
-    frozen = w.detach()
-
-    def cell(x: Any, h: Any) -> Any:
-        h = np.tanh(x @ frozen + h @ w.detach() + h @ w)
-        return h, h
-
-    compiled = tg.compile(cell, backend="numpy")
-    for seed in (1, 2):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            got = scanned(compiled, X)[0].numpy()
-        np.testing.assert_allclose(got, scanned(cell, X)[0].numpy(), rtol=1e-11)
-        w.assign_(drawn(3, 3, seed=seed))
-
-
 # ------------------------------------------------------------------------- what tracing leaves as it was
 
 
@@ -704,152 +445,6 @@ def test_other_threads_draw_no_number_twice() -> None:
         thread.join()
     for numbers in zip(*seen, strict=True):
         assert len(set(numbers)) == len(numbers)
-
-
-class Config(NamedTuple):
-    gain: Any
-
-
-class Kinds(enum.Enum):
-    WIDE = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    gain: float = 2.0
-    name: str = dataclasses.field(default="a", metadata={"unit": "V"})
-
-
-class Cached(Cell):
-    @functools.cached_property
-    def eye(self) -> Any:
-        return np.eye(3)
-
-
-MISSING, KEPT = object(), Settings()
-HARMLESS: dict[str, Any] = {
-    "named tuple": (lambda c, x: x * c.d.gain, lambda: Config(2.0)),
-    "enumeration": (lambda c, x: x * c.d.value, lambda: Kinds.WIDE),
-    "dataclass": (lambda c, x: x * getattr(c.d, "gain"), Settings),  # noqa: B009
-    "mapping": (lambda c, x: x * c.d["gain"], lambda: types.MappingProxyType({"gain": 2.0})),
-    "sentinel": (lambda c, x: x if c.d is MISSING else -x, lambda: MISSING),
-    "union": (lambda c, x: x if c.d else -x, lambda: int | None),
-    "path": (lambda c, x: x * len(str(c.d)), lambda: pathlib.Path("ab")),
-    "date": (lambda c, x: x * c.d.year, lambda: datetime.date(2, 1, 1)),
-    "pattern": (lambda c, x: x if c.d.match("a") else -x, lambda: re.compile("a")),
-    "lock": (lambda c, x: x if not c.d.acquire(blocking=False) else (c.d.release(), x)[1], threading.Lock),
-    "lock of a condition": (lambda c, x: x, threading.Condition),
-    "module": (lambda c, x: c.d.tanh(x), lambda: np),
-    "limits": (lambda c, x: x * c.d.bits, lambda: np.finfo("float32")),
-    "logger": (lambda c, x: x, lambda: logging.getLogger("a")),
-    "reference": (lambda c, x: x * c.d().gain, lambda: weakref.ref(KEPT)),
-    "file that nobody reads": (lambda c, x: x, io.StringIO),
-    "iterator that nobody reads": (lambda c, x: x, lambda: iter([1])),
-    "generator that nobody reads": (lambda c, x: x, lambda: (k for k in "a")),
-    "memory that nobody reads": (lambda c, x: x, lambda: memoryview(b"a")),
-    "function of C's": (lambda c, x: x if callable(c.d) else -x, lambda: np.random.default_rng(0).random),
-    "memory of a function": (lambda c, x: x * c.d(2), lambda: functools.lru_cache(abs)),
-    "choice by type": (lambda c, x: c.d(x), lambda: functools.singledispatch(lambda x: 2 * x)),
-}
-
-
-@pytest.mark.parametrize("kind", HARMLESS)
-def test_what_does_no_harm_is_compiled(kind: str) -> None:
-    step, make = HARMLESS[kind]
-    value = make()
-    plain, compiled = Cell(called(step), d=value), tg.compile(Cell(called(step), d=value), backend="numpy")
-    assert_same(plain, compiled, scanned, [X])
-    assert "Cell: 2 sequences" in str(compiled.plan())
-
-
-def test_names_of_attributes_are_no_names_of_globals() -> None:
-    """A script's own T and w, beside a cell that reads x.T and its w."""
-    cell = Cell(called(lambda c, x: (x.T * c.gain).T), gain=2.0)
-    function = cell.step_function
-    own = {**globals(), "T": iter([1]), "w": cell.w}
-    step = types.FunctionType(function.__code__, own, "step", None, function.__closure__)
-    around = surroundings.Surroundings(Cell(step, gain=2.0))
-    assert around.hidden() is None
-    assert around.names == ["w"]
-    assert not {"T", "w"}.intersection(watched.name for watched in around._others)
-
-
-def test_what_is_reached_in_two_ways_is_watched() -> None:
-    holder, model = types.SimpleNamespace(gain=np.ones(3)), types.SimpleNamespace(head=None)
-    model.head = types.SimpleNamespace(gain=np.ones(3))
-    shared = {"alpha": np.ones(3)}
-
-    def term(c: Any, x: Any) -> Any:
-        for array in c.tables.values():
-            x = x * array
-        return x * c.used.gain * c.part.gain
-
-    def make() -> Any:
-        return Cell(
-            called(term), unread=shared, tables=shared, other=holder, used=holder, model=model,
-            part=model.head, data=np.ones((5, 3)),
-        )  # fmt: skip
-
-    plain, compiled = make(), tg.compile(make(), backend="numpy")
-    for array in (holder.gain, model.head.gain, shared["alpha"]):
-        for _ in range(2):
-            assert_same(plain, compiled, scanned, [X])
-        array[...] = 3.0
-    assert_same(plain, compiled, scanned, [X])
-    assert "data" not in [watched.name for watched in compiled._tg_engine.around._others]
-
-
-def test_an_attribute_that_never_stops_changing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    traced = []
-    monkeypatch.setattr(
-        "tinygrad_rnn.compiler.engine.trace", lambda *a: traced.append(a) or tracing.trace(*a)
-    )
-    step = called(lambda c, x: x * c.alpha)
-    plain, compiled = Cell(step), tg.compile(Cell(step), backend="numpy")
-    for k in range(8):
-        plain.alpha = compiled.alpha = 0.5 + k
-        assert_same(plain, compiled, scanned, [X])
-    plain.alpha = compiled.alpha = 0.25
-    with pytest.warns(RuntimeWarning, match="alpha has had 8 values by now, .*: make it a tensor"):
-        got = scanned(compiled, X)[0].numpy()
-    np.testing.assert_array_equal(got, scanned(plain, X)[0].numpy())
-    compiled.alpha = 1.5
-    scanned(compiled, X)
-    assert "looped" in str(compiled.plan())  # one of the eight
-    assert len(traced) == 8
-
-
-def test_what_the_first_step_caches_is_there_for_the_next_call() -> None:
-    compiled = tg.compile(Cached(called(lambda c, x: x @ c.eye)), backend="numpy")
-    with pytest.warns(RuntimeWarning, match="its step changes eye, .*if only this once, the next call"):
-        scanned(compiled, X)
-    assert_same(Cached(called(lambda c, x: x @ c.eye)), compiled, scanned, [X])
-
-
-class Stuck:
-    def __deepcopy__(self, memo: Any) -> Any:
-        raise TypeError("there is one of me")
-
-
-def chained(length: int) -> Any:
-    link: Any = None
-    for _ in range(length):
-        link = types.SimpleNamespace(following=link)
-    return link
-
-
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (Stuck, "it cannot be copied, to be tried out: TypeError: there is one of me"),
-        (lambda: chained(400), "RecursionError"),
-    ],
-)
-def test_what_cannot_be_copied_or_looked_through_is_composed(make: Any, reason: str) -> None:
-    cell = tg.compile(Cell(called(lambda c, x: x), d=make()), backend="numpy")
-    with pytest.warns(RuntimeWarning, match=reason):
-        y, _ = scanned(cell, X)
-    np.testing.assert_array_equal(y.numpy(), scanned(Cell(called(lambda c, x: x)), X)[0].numpy())
 
 
 class Summed:

@@ -1,0 +1,167 @@
+"""What a cell may hold and reach without harm, and what is given up."""
+
+import dataclasses
+import datetime
+import enum
+import functools
+import io
+import logging
+import pathlib
+import re
+import threading
+import types
+import weakref
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from comparing import Cell, X, assert_same, called, scanned
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.compiler import surroundings, tracing
+
+
+class Config(NamedTuple):
+    gain: Any
+
+
+class Kinds(enum.Enum):
+    WIDE = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    gain: float = 2.0
+    name: str = dataclasses.field(default="a", metadata={"unit": "V"})
+
+
+class Cached(Cell):
+    @functools.cached_property
+    def eye(self) -> Any:
+        return np.eye(3)
+
+
+MISSING, KEPT = object(), Settings()
+HARMLESS: dict[str, Any] = {
+    "named tuple": (lambda c, x: x * c.d.gain, lambda: Config(2.0)),
+    "enumeration": (lambda c, x: x * c.d.value, lambda: Kinds.WIDE),
+    "dataclass": (lambda c, x: x * getattr(c.d, "gain"), Settings),  # noqa: B009
+    "mapping": (lambda c, x: x * c.d["gain"], lambda: types.MappingProxyType({"gain": 2.0})),
+    "sentinel": (lambda c, x: x if c.d is MISSING else -x, lambda: MISSING),
+    "union": (lambda c, x: x if c.d else -x, lambda: int | None),
+    "path": (lambda c, x: x * len(str(c.d)), lambda: pathlib.Path("ab")),
+    "date": (lambda c, x: x * c.d.year, lambda: datetime.date(2, 1, 1)),
+    "pattern": (lambda c, x: x if c.d.match("a") else -x, lambda: re.compile("a")),
+    "lock": (lambda c, x: x if not c.d.acquire(blocking=False) else (c.d.release(), x)[1], threading.Lock),
+    "lock of a condition": (lambda c, x: x, threading.Condition),
+    "module": (lambda c, x: c.d.tanh(x), lambda: np),
+    "limits": (lambda c, x: x * c.d.bits, lambda: np.finfo("float32")),
+    "logger": (lambda c, x: x, lambda: logging.getLogger("a")),
+    "reference": (lambda c, x: x * c.d().gain, lambda: weakref.ref(KEPT)),
+    "file that nobody reads": (lambda c, x: x, io.StringIO),
+    "iterator that nobody reads": (lambda c, x: x, lambda: iter([1])),
+    "generator that nobody reads": (lambda c, x: x, lambda: (k for k in "a")),
+    "memory that nobody reads": (lambda c, x: x, lambda: memoryview(b"a")),
+    "function of C's": (lambda c, x: x if callable(c.d) else -x, lambda: np.random.default_rng(0).random),
+    "memory of a function": (lambda c, x: x * c.d(2), lambda: functools.lru_cache(abs)),
+    "choice by type": (lambda c, x: c.d(x), lambda: functools.singledispatch(lambda x: 2 * x)),
+}
+
+
+@pytest.mark.parametrize("kind", HARMLESS)
+def test_what_does_no_harm_is_compiled(kind: str) -> None:
+    step, make = HARMLESS[kind]
+    value = make()
+    plain, compiled = Cell(called(step), d=value), tg.compile(Cell(called(step), d=value), backend="numpy")
+    assert_same(plain, compiled, scanned, [X])
+    assert "Cell: 2 sequences" in str(compiled.plan())
+
+
+def test_names_of_attributes_are_no_names_of_globals() -> None:
+    """A script's own T and w, beside a cell that reads x.T and its w."""
+    cell = Cell(called(lambda c, x: (x.T * c.gain).T), gain=2.0)
+    function = cell.step_function
+    own = {**globals(), "T": iter([1]), "w": cell.w}
+    step = types.FunctionType(function.__code__, own, "step", None, function.__closure__)
+    around = surroundings.Surroundings(Cell(step, gain=2.0))
+    assert around.hidden() is None
+    assert around.names == ["w"]
+    assert not {"T", "w"}.intersection(watched.name for watched in around._others)
+
+
+def test_what_is_reached_in_two_ways_is_watched() -> None:
+    holder, model = types.SimpleNamespace(gain=np.ones(3)), types.SimpleNamespace(head=None)
+    model.head = types.SimpleNamespace(gain=np.ones(3))
+    shared = {"alpha": np.ones(3)}
+
+    def term(c: Any, x: Any) -> Any:
+        for array in c.tables.values():
+            x = x * array
+        return x * c.used.gain * c.part.gain
+
+    def make() -> Any:
+        return Cell(
+            called(term), unread=shared, tables=shared, other=holder, used=holder, model=model,
+            part=model.head, data=np.ones((5, 3)),
+        )  # fmt: skip
+
+    plain, compiled = make(), tg.compile(make(), backend="numpy")
+    for array in (holder.gain, model.head.gain, shared["alpha"]):
+        for _ in range(2):
+            assert_same(plain, compiled, scanned, [X])
+        array[...] = 3.0
+    assert_same(plain, compiled, scanned, [X])
+    assert "data" not in [watched.name for watched in compiled._tg_engine.around._others]
+
+
+def test_an_attribute_that_never_stops_changing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = []
+    monkeypatch.setattr(
+        "tinygrad_rnn.compiler.engine.trace", lambda *a: traced.append(a) or tracing.trace(*a)
+    )
+    step = called(lambda c, x: x * c.alpha)
+    plain, compiled = Cell(step), tg.compile(Cell(step), backend="numpy")
+    for k in range(8):
+        plain.alpha = compiled.alpha = 0.5 + k
+        assert_same(plain, compiled, scanned, [X])
+    plain.alpha = compiled.alpha = 0.25
+    with pytest.warns(RuntimeWarning, match="alpha has had 8 values by now, .*: make it a tensor"):
+        got = scanned(compiled, X)[0].numpy()
+    np.testing.assert_array_equal(got, scanned(plain, X)[0].numpy())
+    compiled.alpha = 1.5
+    scanned(compiled, X)
+    assert "looped" in str(compiled.plan())  # one of the eight
+    assert len(traced) == 8
+
+
+def test_what_the_first_step_caches_is_there_for_the_next_call() -> None:
+    compiled = tg.compile(Cached(called(lambda c, x: x @ c.eye)), backend="numpy")
+    with pytest.warns(RuntimeWarning, match="its step changes eye, .*if only this once, the next call"):
+        scanned(compiled, X)
+    assert_same(Cached(called(lambda c, x: x @ c.eye)), compiled, scanned, [X])
+
+
+class Stuck:
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("there is one of me")
+
+
+def chained(length: int) -> Any:
+    link: Any = None
+    for _ in range(length):
+        link = types.SimpleNamespace(following=link)
+    return link
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Stuck, "it cannot be copied, to be tried out: TypeError: there is one of me"),
+        (lambda: chained(400), "RecursionError"),
+    ],
+)
+def test_what_cannot_be_copied_or_looked_through_is_composed(make: Any, reason: str) -> None:
+    cell = tg.compile(Cell(called(lambda c, x: x), d=make()), backend="numpy")
+    with pytest.warns(RuntimeWarning, match=reason):
+        y, _ = scanned(cell, X)
+    np.testing.assert_array_equal(y.numpy(), scanned(Cell(called(lambda c, x: x)), X)[0].numpy())
