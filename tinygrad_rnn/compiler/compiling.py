@@ -167,13 +167,13 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     The step is tried on a copy of the cell, with 1, 6, 9 and 300 rows: what it does for one other number of
     rows alone is not seen. What it prints or sends away is printed or sent when it is tried, and no more.
     Tensors that it does not find through its attributes but through functions, classes or modules cannot be
-    copied with it: for some milliseconds of the first call they have other values, so no other thread should
-    use them then. What modules of installed packages hold is taken to stay as it is; gradients (``w.grad``)
-    and globals by computed names (``globals()[key]``) that a step reads are not watched. Numbers and NumPy
-    arrays that the step reads are constants, looked at in every call and compiled anew when they change, for
-    up to eight values: what changes often, or is large, should be a tensor. Outputs share memory with what the way
-    back reads: write into copies of their arrays. A loss on the outputs alone counts a last state's gradient
-    as 0, which beside an overflow there is NaN.
+    copied with it: for some milliseconds of the first call they have other values, so no other thread
+    should use them then. What modules of installed packages hold is taken to stay as it is; gradients
+    (``w.grad``) and globals by computed names (``globals()[key]``) that a step reads are not watched.
+    Numbers and NumPy arrays that the step reads are constants, looked at in every call and compiled anew
+    when they change, for up to eight values: what changes often, or is large, should be a tensor. Outputs
+    share memory with what the way back reads: write into copies of their arrays. A loss on the outputs
+    alone counts a last state's gradient as 0, which beside an overflow there is NaN.
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
