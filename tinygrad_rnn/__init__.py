@@ -26,6 +26,7 @@ from .autodiff import (
 )
 from .checkpointing import checkpoint
 from .checks import gradcheck, gradgradcheck
+from .heap import keep_freed_memory as _keep_freed_memory
 from .listing import Tape
 from .observing import Observer
 from .ops import (
@@ -171,6 +172,8 @@ from .state import enable_grad, no_grad, scope
 from .tensors import Tensor, tensor
 
 __version__ = "0.1.0"
+
+_keep_freed_memory()
 
 _ROOMS = ("convert", "data", "draw", "nn", "optim", "tasks")
 
