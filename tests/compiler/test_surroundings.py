@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from comparing import Cell, X, assert_same, called, scanned
+from comparing import Cell, X, assert_same, called, drawn, scanned
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import nn
 from tinygrad_rnn.compiler import surroundings, tracing
 
 
@@ -112,6 +113,30 @@ def test_what_is_reached_in_two_ways_is_watched() -> None:
         array[...] = 3.0
     assert_same(plain, compiled, scanned, [X])
     assert "data" not in [watched.name for watched in compiled._tg_engine.around._others]
+
+
+def test_tensors_are_told_apart_by_name() -> None:
+    """Of equal shapes all: set anew in another order, or tied to another, they are still themselves."""
+
+    def plain(cell: Any, x: Any, h: Any) -> Any:
+        return np.tanh(x @ cell.a + 2 * h @ cell.b + 3 * x @ cell.c)
+
+    def change(cell: Any, name: str, other: str) -> None:
+        value = getattr(cell, other)
+        delattr(cell, name)
+        setattr(cell, name, value)
+
+    def parameter(seed: int) -> Any:
+        return nn.Parameter(drawn(3, 3, seed=seed), "float64")
+
+    a, b = parameter(1), parameter(2)
+    cells = [Cell(plain, a=a, b=b, c=a) for _ in range(2)]
+    composed, compiled = cells[0], tg.compile(cells[1], backend="numpy")
+    for name, other in [("a", "a"), ("b", "b"), ("c", "b"), ("a", "c"), ("b", "a")]:
+        assert_same(composed, compiled, scanned, [X])
+        for cell in cells:
+            change(cell, name, other)
+    assert_same(composed, compiled, scanned, [X])
 
 
 def test_an_attribute_that_never_stops_changing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

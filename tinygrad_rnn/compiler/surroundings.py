@@ -51,8 +51,8 @@ class Surroundings:
         By identity, what it has to share: what code reaches past the cell, so that ``is`` holds; and arrays
         that no code names.
     options : tuple
-        What a step is compiled for: plain values by type and value, of arrays their bytes, everything else
-        by identity.
+        What a step is compiled for: plain values by type and value, of arrays their bytes, which tensor
+        each name is, everything else by identity.
     """
 
     def __init__(self, cell: Any) -> None:
@@ -311,7 +311,11 @@ class Surroundings:
             if value.dtype.kind != "f":
                 self._others.append(watching.ArrayOf(name, value))
                 self._watch_numbers(name, value._data)
-            elif not any(o[k] is value for o, k in self._tensors):
+                return
+            held = [o[k] for o, k in self._tensors]
+            number = next((k for k, tensor in enumerate(held) if tensor is value), len(held))
+            self._options.append((name, number))  # which name is which tensor's, and which names are one's
+            if number == len(held):
                 self.names.append(name)
                 self._tensors.append((owner, key))
         elif kind in _PLAIN or isinstance(value, (np.generic, np.dtype)):
