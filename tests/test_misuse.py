@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import nn, optim
 from tinygrad_rnn.ops.registry import NUMPY, REGISTRY
 from tinygrad_rnn.tensors import Tensor
 
@@ -192,6 +192,16 @@ def _total(x: Tensor) -> Tensor:
     return x.sum()
 
 
+def _cell(result: Any) -> Any:
+    """A cell of one's own that returns what a function makes of its state."""
+
+    def step(x: Tensor, h: Tensor) -> Any:
+        return result(np.tanh(x + h))
+
+    step.initial_state = lambda batch: t(batch, 3)  # type: ignore[attr-defined]
+    return step
+
+
 def _unrecorded() -> Tensor:
     with tg.no_grad():
         return t(3).sum()
@@ -208,6 +218,7 @@ NAMES = {
     "reads": reads, "flags": flags, "flagged": flagged, "chosen": chosen, "veiled": veiled,
     "nothing": nothing, "pair": pair, "lone": lone,
     "writes": _writes, "total": _total, "X": np.array([0.5, -1.0, 2.0]), "partial": partial, "nn": nn,
+    "cell": _cell, "batch": np.ones((2, 4, 3)), "optim": optim,
     "inner": tg.inner, "setattr": setattr, "operator": operator,
 }  # fmt: skip
 
@@ -389,6 +400,9 @@ TABLE = [
     Bad("len(s)", TypeError, "len() 0-d no first axis x.item()"),
     Bad("list(s)", TypeError, "iteration 0-d no first axis x.item()"),
     Bad("pickle.dumps(x)", TypeError, "not pickled save"),
+    Bad("pickle.dumps(nn.LSTM(2, 2, rng=0))", TypeError, "not pickled module's state save()"),
+    Bad("pickle.dumps(tg.compile(nn.LSTM(2, 2, rng=0)))", TypeError, "not pickled module's state save()"),
+    Bad("pickle.dumps(tg.compile(nn.GRUCell(2, 2, rng=0)))", TypeError, "not pickled module's state save()"),
     Bad("copy.deepcopy(x * 2)", RuntimeError, "only leaves detach()"),
     Bad("x.astype('foo')", TypeError, "astype (2, 3) 'foo' np.float32"),
     Bad("tg.set_default_dtype(int)", TypeError, "set_default_dtype 'int' 'float32'"),
@@ -503,6 +517,11 @@ TABLE = [
     ],
     # functions of functions
     Bad("tg.grad(lambda x: x)(X)", ValueError, "grad one element (3,) jacobian elementwise_grad sum"),
+    *[
+        Bad(f"tg.{f}(lambda x: x)(X{', X' * (f == 'hvp')})", ValueError, f"{f} one element (3,) jacobian sum")
+        for f in ("value_and_grad", "hessian", "hvp")
+    ],
+    Bad("tg.per_example_grad(lambda p, x: p, X, X)", ValueError, "per_example_grad one element (3,) sum"),
     Bad("tg.grad(lambda x: x.numpy().sum())(X)", TypeError, "must return a tensor float64 .numpy() gradient"),
     Bad("tg.grad(total)(np.arange(3))", TypeError, "argument 0 floating-point int64 argnums"),
     Bad("tg.grad(total, 1)(X)", TypeError, "argnums argument 1 got 1 positional"),
@@ -619,6 +638,20 @@ TABLE = [
     # drawing
     Bad("tg.draw.network(3)", TypeError, "network parameters by name state_dict() int"),
     Bad("tg.draw.loss_curves(3)", TypeError, "loss_curves list of numbers int"),
+    # cells and layers
+    Bad("nn.Recurrent(cell(lambda h: (h, h)))(X)", ValueError, "Recurrent (batch, time, features) (3,)"),
+    Bad("nn.Recurrent(cell(lambda h: (h, h)))(batch[0])", ValueError, "Recurrent (4, 3) tuple input_size"),
+    Bad("nn.Recurrent(cell(lambda h: None))(batch)", TypeError, "step returned None pair (2, 3)"),
+    Bad("nn.scan(cell(lambda h: h), batch)", TypeError, "step returned tensor (2, 3) pair"),
+    Bad("nn.scan(cell(lambda h: (h, [h])), batch)", TypeError, "step [tensor before tensor (2, 3)"),
+    Bad("nn.scan(cell(lambda h: (h, h[:1])), batch)", ValueError, "step (1, 3) before (2, 3)"),
+    # optimisers
+    Bad("optim.Adam(nn.Linear(2, 2, rng=0))", TypeError, "Adam list of tensors Linear model.parameters()"),
+    Bad("optim.SGD(nn.Sequential(), 0.1)", TypeError, "SGD list of tensors Sequential model.parameters()"),
+    *[
+        Bad(f"optim.{f}(nn.LSTM(2, 2, rng=0), 1.0)", TypeError, f"{f} tensors LSTM model.parameters()")
+        for f in ("clip_grad_norm", "clip_grad_value")
+    ],
     # compiling
     Bad("tg.compile(3)", TypeError, "compile layer model cell(x_t, state) got 3"),
     Bad("tg.compile(lambda x: x)", TypeError, "compile cell(x_t, state) got <function"),

@@ -23,7 +23,8 @@ class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
       user's code that made the entry.
       A sum of cotangents that are finite, and is not itself, is named too: with the place that it is for.
     * Arrays that the tape has saved, indices and bounds among them, cannot be written into until the block
-      ends: ``w.data[...] = 0`` between forward and backward raises `ValueError` where it stands.
+      ends: ``w.data[...] = 0`` between forward and backward raises `ValueError` where it stands. It is NumPy
+      that raises it, as "assignment destination is read-only", and it knows nothing of this block.
     """
 
     def _next(self, now: State) -> State:

@@ -223,15 +223,20 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
         For a function that returns more than one element.
     """
 
-    _checked("value_and_grad", f, argnums)
+    return _value_and_grad("value_and_grad", f, argnums)
+
+
+def _value_and_grad(what: str, f: Function, argnums: Argnums) -> Function:
+    """The same, under the name of the function that a user called."""
+    _checked(what, f, argnums)
 
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         tracked = _Tracked(args, argnums)
         y = _call_for_one(f, tracked.args, kwargs)
         if y.size != 1:
             raise ValueError(
-                f"grad needs a function that returns one element, got shape {y.shape}; use jacobian, "
-                f"elementwise_grad, or sum the result"
+                f"{what} needs a function that returns one element, got shape {y.shape}; use jacobian (of "
+                f"jacobian, for second derivatives), elementwise_grad, or sum the result"
             )
         return tracked.value(y), tracked.pull(y, np.ones(y.shape, y.dtype), tracked.recorded)
 
@@ -246,8 +251,12 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     >>> tg.grad(lambda x: (x**3).sum())(np.array([1.0, 2.0]))
     array([ 3., 12.])
     """
-    _checked("grad", f, argnums)
-    both = value_and_grad(f, argnums)
+    return _gradient("grad", f, argnums)
+
+
+def _gradient(what: str, f: Function, argnums: Argnums = 0) -> Function:
+    """The same, under the name of the function that a user called."""
+    both = _value_and_grad(what, f, argnums)
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
@@ -288,7 +297,7 @@ def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
     map_tree(note, xs, paths_of(xs, "xs"))
     if len(set(lengths)) != 1 or 0 in lengths:
         raise ValueError(f"per_example_grad needs arrays of one length, 1 at least; got lengths {lengths}")
-    one = grad(loss)
+    one = _gradient("per_example_grad", loss)
     (length,) = set(lengths)
     gradients = [one(params, map_tree(lambda a, k=k: a[k], xs)) for k in range(length)]
     return map_tree(lambda *parts: ops.stack(parts), *gradients)
@@ -380,8 +389,7 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     For nested arguments, modules and several argnums in blocks: ``hessian(f)({"a": a, "b": b})["a"]["b"]``
     has the shape ``(*a.shape, *b.shape)``.
     """
-    _checked("hessian", f, argnums)
-    return jacobian(grad(f, argnums), argnums)
+    return jacobian(_gradient("hessian", f, argnums), argnums)
 
 
 def hvp(f: Function, argnums: Argnums = 0) -> Function:
@@ -402,7 +410,7 @@ def hvp(f: Function, argnums: Argnums = 0) -> Function:
         *inputs, v = args
 
         def slope(*inputs: Any) -> Tensor:
-            gradient = grad(f, argnums)(*inputs, **kwargs)
+            gradient = _gradient("hvp", f, argnums)(*inputs, **kwargs)
             match_tree("hvp: v", gradient, v)
             terms: list[Any] = []
             map_tree(lambda g, w: terms.append((g * w).sum()), gradient, v)

@@ -159,6 +159,37 @@ def test_an_attribute_that_never_stops_changing_is_given_up(monkeypatch: pytest.
     assert len(traced) == 8
 
 
+def test_what_never_rests_is_named_among_what_does() -> None:
+    cell = tg.compile(Cell(called(lambda c, x: x * c.alpha if c.training else x), alpha=1.0), backend="numpy")
+    for k in range(8):
+        cell.train(k % 2 == 0)
+        cell.alpha = 1.0 + k
+        scanned(cell, X)
+    cell.train(k % 2 == 1)
+    with pytest.warns(RuntimeWarning, match="alpha has had 8 values by now"):
+        scanned(cell, X)
+
+
+def test_what_no_code_names_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither walked through, nor copied, nor compiled for."""
+    traced = []
+    monkeypatch.setattr(
+        "tinygrad_rnn.compiler.engine.trace", lambda *a: traced.append(a) or tracing.trace(*a)
+    )
+    step = called(lambda c, x: x * c.used.gain)
+    words = {f"word{k}": k for k in range(1000)}
+    used = types.SimpleNamespace(gain=2.0, unused=Stuck())
+    cell = tg.compile(Cell(step, used=used, vocabulary=words, losses=[], stuck=Stuck()), backend="numpy")
+    for epoch in range(3):
+        cell.epoch = epoch
+        cell.losses.append(scanned(cell, X)[0].sum().item())
+    assert len(traced) == 1
+    around = cell._tg_engine.around
+    assert not [w for w in (*around._others, *around._tables) if len(getattr(w, "keys", ())) == len(words)]
+    used.gain = 3.0
+    assert_same(Cell(step, used=used), cell, scanned, [X])
+
+
 def test_what_the_first_step_caches_is_there_for_the_next_call() -> None:
     compiled = tg.compile(Cached(called(lambda c, x: x @ c.eye)), backend="numpy")
     with pytest.warns(RuntimeWarning, match="its step changes eye, .*if only this once, the next call"):
@@ -186,7 +217,8 @@ def chained(length: int) -> Any:
     ],
 )
 def test_what_cannot_be_copied_or_looked_through_is_composed(make: Any, reason: str) -> None:
-    cell = tg.compile(Cell(called(lambda c, x: x), d=make()), backend="numpy")
+    step = called(lambda c, x: x if hasattr(c.d, "following") else x)
+    cell = tg.compile(Cell(step, d=make()), backend="numpy")
     with pytest.warns(RuntimeWarning, match=reason):
         y, _ = scanned(cell, X)
     np.testing.assert_array_equal(y.numpy(), scanned(Cell(called(lambda c, x: x)), X)[0].numpy())

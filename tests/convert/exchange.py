@@ -63,9 +63,10 @@ def some_sequential(seed):
         kind = rng.choice(["recurrent", "stacked", "linear", "norm", "dropout", "function"])
         if kind == "recurrent" and timed:
             timed = rng.random() < 0.7
+            layers = int(rng.integers(1, 3))
             layer = KINDS[rng.choice(list(KINDS))](
-                size, 4, int(rng.integers(1, 3)), bidirectional=bool(rng.integers(2)), return_state=False,
-                return_sequences=timed, dropout=float(rng.choice([0, 0.3])),
+                size, 4, layers, bidirectional=bool(rng.integers(2)), return_state=False,
+                return_sequences=timed, dropout=float(rng.choice([0, 0.3])) if layers > 1 else 0.0,
             )  # fmt: skip
             size = layer.output_size
         elif kind == "stacked" and timed:

@@ -1,5 +1,6 @@
 """Recurrent layers against PyTorch with random weights; flags; bad input."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -247,8 +248,23 @@ def test_dropout_between_layers_only_while_training():
     one, two = dropped(x).numpy(), dropped(x).numpy()
     assert not np.array_equal(one, two)
     assert np.array_equal(dropped.eval()(x).numpy(), plain(x).numpy())
-    single = nn.LSTM(3, 4, 1, rng=0, return_state=False, dropout=0.5)
-    assert np.array_equal(single(x).numpy(), single(x).numpy())  # nothing between layers to drop
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("LSTM", lambda: nn.LSTM(3, 4, rng=0, return_state=False, dropout=0.5)),
+        ("GRU", lambda: nn.GRU(3, [4], rng=0, return_state=False, dropout=0.5, bidirectional=True)),
+        ("Recurrent", lambda: nn.Recurrent(nn.RNNCell(3, 4, rng=0), return_state=False, dropout=0.5)),
+        ("Stacked", lambda: nn.Stacked([nn.RNN(3, 4, rng=0, return_state=False)], dropout=0.5)),
+    ],
+)
+def test_dropout_of_a_single_layer_has_nothing_to_drop_and_says_so(kind, make):
+    with pytest.warns(UserWarning, match=f"{kind}: dropout=0.5 has no effect on a single layer") as said:
+        single = make()
+    assert [w.filename for w in said] == [__file__]
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+    assert np.array_equal(single(x).numpy(), single(x).numpy())
 
 
 class Remembering(nn.RNNCell):
@@ -257,6 +273,58 @@ class Remembering(nn.RNNCell):
     def forward(self, x, h=None, recurrent_mask=None):
         self.seen = [*getattr(self, "seen", []), recurrent_mask]
         return super().forward(x, h, recurrent_mask)
+
+
+class Sized:
+    """A cell of one's own, elementwise: what broadcasts would be a result, and a wrong one."""
+
+    def __init__(self, *features, **sizes):
+        self.features = features
+        vars(self).update(sizes)
+
+    def initial_state(self, batch):
+        return np.zeros((batch, *self.features))
+
+    def __call__(self, x, h):
+        h = 0.5 * h + (x if np.ndim(x) == h.ndim else x[:, None])
+        return h, h
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("cell", "shape", "words"),
+    [
+        (Sized(3), (2, 3), r"\(batch, time, features\), got \(2, 3\); a cell .* tuple for its input_size"),
+        (Sized(3), (3,), r"\(batch, time, features\), got \(3,\); a cell"),
+        (Sized(3), (2, 4, 2, 3), r"\(batch, time, features\), got \(2, 4, 2, 3\); a cell"),
+        (Sized(3, input_size=3), (2, 4), r"\(batch, time, features\), got \(2, 4\)$"),
+        (Sized(3, input_size=3), (2, 4, 1), r"features of size 3 in the last axis of x, got \(2, 4, 1\)"),
+        (Sized(2, 3, input_size=(2, 3)), (2, 4, 3), r"\(batch, time, 2, 3\), got \(2, 4, 3\)$"),
+        (Sized(2, 3, input_size=(2, 3)), (2, 4, 1, 3), r"\(batch, time, 2, 3\), got \(2, 4, 1, 3\)$"),
+        (Sized(3, input_size=()), (2, 4, 3), r"\(batch, time\), got \(2, 4, 3\)$"),
+    ],
+)
+def test_x_of_another_rank_or_size_than_the_cell_reads(cell, shape, words, compiled):
+    make = tg.compile if compiled else lambda layer: layer
+    layer = make(nn.Recurrent(copy.copy(cell)))
+    with pytest.raises(ValueError, match=f"Recurrent expected .*{words}"):
+        layer(np.ones(shape))
+    layer.batch_first = False
+    with pytest.raises(
+        ValueError, match=f"Recurrent expected .*{words.replace('batch, time', 'time, batch')}"
+    ):
+        layer(np.ones(shape))
+
+
+@pytest.mark.parametrize(("features", "size"), [((3,), 3), ((2, 3), (2, 3)), ((3,), ())])
+def test_a_cell_says_by_a_tuple_that_it_reads_other_features(features, size):
+    cell = Sized(*features, input_size=size)
+    x = np.random.default_rng(0).standard_normal((2, 4, *np.atleast_1d(np.array(size, int))))
+    expected = nn.scan(cell, x)[0].numpy()
+    compiled = tg.compile(nn.Recurrent(copy.copy(cell)), backend="numpy")
+    assert "looped" in compiled.plan()
+    for layer in (nn.Recurrent(cell), compiled):
+        np.testing.assert_array_equal(layer(x)[0].numpy(), expected)
 
 
 def test_recurrent_dropout_is_one_mask_for_all_steps_of_a_sequence():

@@ -195,15 +195,82 @@ def test_a_cell_can_take_the_loop_over(lengths, return_sequences):
 X = np.zeros((2, 3, 2))
 
 
+class Broken:
+    """A cell that returns what a function makes of what it should."""
+
+    input_size = output_size = 2
+
+    def __init__(self, result):
+        self.result = result
+
+    def initial_state(self, batch):
+        return tg.tensor(np.zeros((batch, 2))), tg.tensor(np.zeros((batch, 3)))
+
+    def __call__(self, x, state):
+        h = np.tanh(x + state[0])
+        return self.result(h, (h, state[1]))
+
+
+H, C = "tensor (2, 2)", "tensor (2, 3)"
+RESULTS = [
+    (lambda y, s: None, TypeError, "None"),
+    (lambda y, s: y, TypeError, H),
+    (lambda y, s: (y, *s), TypeError, f"({H}, {H}, {C})"),
+    (lambda y, s: (y, None), TypeError, f"({H}, None)"),
+    (lambda y, s: (None, s), TypeError, f"(None, ({H}, {C}))"),
+    (lambda y, s: (y, s[0]), TypeError, f"({H}, {H})"),
+    (lambda y, s: (y, s[:1]), TypeError, f"({H}, ({H},))"),
+    (lambda y, s: (y, list(s)), TypeError, f"({H}, [{H}, {C}])"),
+    (lambda y, s: (y, (s,)), TypeError, f"({H}, (({H}, {C}),))"),
+    (lambda y, s: (y, {"h": s}), TypeError, f"({H}, dict)"),
+    (lambda y, s: (y, (s[0].numpy(), s[1])), TypeError, f"({H}, (array (2, 2), {C}))"),
+    (lambda y, s: (y, (s[0], s[1][:, :1])), ValueError, f"({H}, ({H}, tensor (2, 1)))"),
+    (lambda y, s: (y, (s[0][:1], s[1])), ValueError, f"({H}, (tensor (1, 2), {C}))"),
+    (lambda y, s: (y[:1], s), ValueError, f"(tensor (1, 2), ({H}, {C}))"),
+    (lambda y, s: (y.sum(), s), ValueError, f"(tensor (), ({H}, {C}))"),
+]
+
+
+@pytest.mark.parametrize(("result", "error", "returned"), RESULTS)
+def test_a_cell_that_returns_something_else_is_told_what_a_cell_returns(result, error, returned):
+    cell = Broken(result)
+    calls = [
+        lambda: nn.scan(cell, X),
+        lambda: nn.scan(cell, X, lengths=[2, 2], reverse=True, return_sequences=False),
+        lambda: nn.Recurrent(cell, recurrent_dropout=0.5, rng=0)(X),
+        lambda: tg.compile(Broken(result), backend="numpy").step(X[:, 0]),
+        lambda: nn.scan(tg.compile(Broken(result), backend="numpy"), X, return_state="all"),
+        lambda: tg.compile(nn.Recurrent(Broken(result)), backend="numpy")(X),
+        lambda: tg.compile(nn.Recurrent(Broken(result), recurrent_dropout=0.5, rng=0), backend="numpy")(X),
+    ]
+    expected = (
+        f"Broken returned {returned} from a step; expected a pair (output, state): a tensor with a row for "
+        f"each one of x_t (2, 2), and a state in the form of the one before, ({H}, {C})"
+    )
+    for call in calls:
+        with pytest.raises(error) as caught:
+            call()
+        assert str(caught.value) == expected
+
+
+def test_what_a_cell_returns_may_be_a_list_and_an_array_and_of_other_types():
+    """Neither its kind of tuple nor the dtype of a state is looked at."""
+    start = Clock(tg.tensor(np.zeros((2, 2))), tg.tensor(np.zeros((2, 3), np.float32)))
+    for state in (start, list(start)):
+        y, after = nn.scan(lambda x, s: [x.numpy() + 1, (s[0], s[1] + np.float64(1))], X, state)
+        assert y.numpy().all()
+        assert after[1].numpy().tolist() == [[3.0] * 3] * 2
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
         (lambda: nn.scan(lambda x, s: (x, s), X), TypeError, r"function has no initial_state\(batch\)"),
         (lambda: nn.scan(Leaky(), [1.0]), ValueError, r"\(batch, time, ...\), got \(1,\)"),
         (
-            lambda: nn.scan(lambda x, s: (x, s), X, [tg.tensor(X[:, 0])]),
+            lambda: nn.scan(lambda x, s: (x, s), X, {"h": tg.tensor(X[:, 0])}),
             TypeError,
-            "a tensor or a tuple .* list",
+            "a tensor or a tuple .* dict",
         ),
         (
             lambda: nn.scan(nn.RNNCell(2, 3), X, tg.tensor(np.zeros((3, 3)))),

@@ -240,5 +240,31 @@ def _add(owner: Any, methods: type) -> None:
 
 @cache
 def _with(kind: type, methods: type) -> type:
-    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "uncompiled_type": kind}
+    names = {
+        "__module__": kind.__module__,
+        "__doc__": kind.__doc__,
+        "__reduce_ex__": _reduced,
+        "uncompiled_type": kind,
+    }
     return type(kind.__name__, (kind, methods), names)
+
+
+def _reduced(owner: Any, protocol: Any) -> Any:
+    """How to copy and to pickle it: as of the class that it had, as pickle finds classes by their names."""
+    kind: Any
+    kind, methods = type(owner).__bases__
+    how = kind.__reduce_ex__(owner, protocol)
+    if isinstance(how, str):  # the name of a global, which it is
+        return how
+    make, args, *state = how
+    how = [kind if part is type(owner) else part for part in (make, *args)]
+    return _again, (methods, vars(owner).get("_tg_engine"), *how), *state
+
+
+def _again(methods: type, engine: Engine | None, make: Any, *args: Any) -> Any:
+    """Made anew, and compiled as it was."""
+    made = make(*args)
+    _add(made, methods)
+    if engine is not None:
+        vars(made)["_tg_engine"] = engine
+    return made

@@ -6,7 +6,7 @@ import math
 from itertools import accumulate
 
 from ..nn.states import State, refilled, tensors_of
-from ..nn.steps import Bare
+from ..nn.steps import Bare, result_of
 from ..ops import concatenate, split
 from ..tensors import Tensor
 
@@ -17,7 +17,7 @@ class AllStates(Bare):
     __slots__ = ()
 
     def __call__(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        y, new = self._call(x, state)
+        y, new = result_of(self, self._call(x, state), x, state)
         parts = [s.reshape(len(x), math.prod(s.shape[1:])) for s in tensors_of(new)]
         return (concatenate([*parts, y], axis=1) if y.ndim == 2 else y), new
 

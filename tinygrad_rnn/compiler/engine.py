@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays import get_default_dtype
+from ..nn.options import features_of
 from ..nn.packing import Packing
-from ..nn.states import State, refilled, tensors_of
+from ..nn.states import State, as_state, refilled, tensors_of
 from ..nn.steps import name_of
 from ..sources import user_level
 from ..state import current_state
@@ -106,8 +107,8 @@ class Engine:
         self.latest_derived: Any = None
         self.single = SingleSteps(self).step
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Engine:
-        return Engine(self.backend)  # a copied cell may be changed, and is then compiled anew
+    def __reduce__(self) -> Any:
+        return Engine, (self.backend,)  # a copied cell may be changed, and is then compiled anew
 
     def say(self, text: str) -> None:
         """Warn, but not twice of the same."""
@@ -213,8 +214,8 @@ class Engine:
             raise RuntimeError(
                 f"{name_of(cell)} has not been called yet, and does not say its sizes: call it once"
             )
-        state = cell.initial_state(1)
-        x = _make(np.zeros((1, cell.input_size), tensors_of(state)[0].dtype), None)
+        state = as_state(cell.initial_state(1))
+        x = _make(np.zeros((1, *features_of(cell.input_size)), tensors_of(state)[0].dtype), None)
         self._latest = (self.traced(cell, x.shape[1:], x.dtype, state)[0], 1, 1)
 
     def writer(self) -> type[Writer]:

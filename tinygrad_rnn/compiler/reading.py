@@ -5,11 +5,19 @@ from __future__ import annotations
 import dis
 import inspect
 import io
+import re
 import sys
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
+from importlib.util import resolve_name
+from itertools import accumulate
 from pathlib import Path
 from types import CodeType
 from typing import Any
+
+from ..nn.module import Module
 
 PACKAGE = __name__.split(".")[0]
 
@@ -24,25 +32,69 @@ def slots(owner: Any) -> list[str]:
     return [n for n in found if inspect.ismemberdescriptor(inspect.getattr_static(kind, n, None))]
 
 
+LOOKING = frozenset(
+    (
+        "getattr", "vars", "__dict__", "__getattribute__", "attrgetter", "methodcaller", "asdict", "astuple",
+        "getmembers", "eval", "exec",
+    )
+)  # fmt: skip
+"""Names in code that reads attributes by names which it makes, or all of them."""
+
+
+def _within(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions in it."""
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _within(part)
+
+
 @cache
 def globals_in(code: CodeType) -> tuple[str, ...]:
     """The global and built-in names that a function reads, also in the functions in it."""
-    found = [i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            found += globals_in(part)
+    found = [i.argval for part in _within(code) for i in dis.get_instructions(part) if i.opname in _GLOBAL]
     return tuple(dict.fromkeys(found))
+
+
+_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
+
+
+@cache
+def imports_in(code: CodeType, package: str | None) -> tuple[str, ...]:
+    """The modules that a function imports when it runs, and those that they are in."""
+    found = []
+    for part in _within(code):
+        before: deque[Any] = deque(maxlen=2)
+        for i in dis.get_instructions(part):
+            if i.opname == "IMPORT_NAME":
+                full = "." * before[0] + i.argval if isinstance(before[0], int) else i.argval
+                with suppress(ImportError, ValueError):
+                    full = resolve_name(full, package)
+                found += list(accumulate(full.split("."), "{}.{}".format))
+            before.append(i.argval)
+    return tuple([name for name in dict.fromkeys(found) if not is_library(name)])
+
+
+def _texts(constants: Iterable[Any]) -> Iterator[str]:
+    for constant in constants:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, (tuple, frozenset)):
+            yield from _texts(constant)
 
 
 @cache
 def names_in(code: CodeType) -> tuple[str, ...]:
     """What a function reads by name, also in the functions in it, or may read with getattr."""
-    found = [*code.co_names]
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            found += names_in(part)
-        elif isinstance(part, str) and part.isidentifier():
-            found.append(part)
+    found = [name for part in _within(code) for name in (*part.co_names, *_texts(part.co_consts))]
+    return tuple([name for name in dict.fromkeys(found) if name.isidentifier()])
+
+
+@cache
+def fragments_in(code: CodeType) -> tuple[str, ...]:
+    """What a function may make names of: ``"_step_"`` where it reads ``getattr(self, f"_step_{mode}")``."""
+    texts = [text for part in _within(code) for text in _texts(part.co_consts)]
+    found = [word for text in texts if len(text.split()) == 1 for word in re.findall(r"\w\w+", text)]
     return tuple(dict.fromkeys(found))
 
 
@@ -76,6 +128,18 @@ def is_opaque(value: Any) -> bool:
         return isinstance(value, io.IOBase)
     return hasattr(value, "__array__") or (
         not has_attributes(value) and any(hasattr(value, name) for name in _CHANGING)
+    )
+
+
+@cache
+def reads_itself(kind: Any) -> bool:
+    """Whether a library's methods, which nobody looks at, may read the attributes of a class's objects."""
+    return any(
+        is_library(base.__module__)
+        and base not in (Module, deque, defaultdict, OrderedDict)
+        and str(base.__module__) not in ("builtins", "types", "typing", "abc")
+        and not str(base.__module__).startswith(f"{PACKAGE}.compiler.")
+        for base in kind.__mro__
     )
 
 

@@ -1,20 +1,30 @@
 """What a step can read besides its arguments: tensors, and all else that it may depend on.
 
 Code is not run to find out, but read: the functions that a cell reaches say by name what they take from
-their globals, from classes and from modules. Attributes and what is in containers is looked at in any case.
+their globals, from classes and modules, and of the attributes of objects. What is in containers is looked at
+in any case, and so are the attributes of a library's objects, whose methods nobody reads.
 """
 
 from __future__ import annotations
 
 import builtins
 import hashlib
+import random
+import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import is_
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -25,13 +35,23 @@ from ..ops.operations import Operation
 from ..tensors import Tensor
 from . import watching
 from .drawing import EVERYWHERE, is_generator
-from .reading import PACKAGE, globals_in, has_attributes, is_library, is_opaque, is_operator, names_in, slots
+from .reading import (
+    LOOKING,
+    PACKAGE,
+    fragments_in,
+    globals_in,
+    has_attributes,
+    imports_in,
+    is_library,
+    is_opaque,
+    is_operator,
+    names_in,
+    reads_itself,
+    slots,
+)
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
-_LOOKING = {"getattr", "vars", "__dict__", "__getattribute__", "attrgetter"}
-"""Names in code that reads attributes by names which it makes."""
-
 _OWN = ("_parameters", "_children", "_parent", "_key", "_name", "_tg_engine")
 """Attributes that say where a module stands, or are looked at by themselves."""
 
@@ -48,8 +68,8 @@ class Surroundings:
     foreign : list
         Objects of other libraries, which a copy of the cell may share with it.
     shared : dict
-        By identity, what it has to share: what code reaches past the cell, so that ``is`` holds; and arrays
-        that no code names.
+        By identity, what it has to share: what code reaches past the cell, so that ``is`` holds; and what
+        lies in attributes that no code names.
     options : tuple
         What a step is compiled for: plain values by type and value, of arrays their bytes, which tensor
         each name is, everything else by identity.
@@ -65,39 +85,33 @@ class Surroundings:
         self._others: list[watching.Watched] = []
         self.foreign: list[Any] = []
         self.shared: dict[int, Any] = {}
-        self._attribute: str | None = "_cell"  # the last on the way; None for what code reaches past the cell
-        self._arrays: list[tuple[str | None, str, np.ndarray]] = []
-        self._hidden: list[tuple[str | None, str, Any]] = []
+        self._past = False  # whether what is looked at was reached past the cell, by code
+        self._hidden: list[str] = []
         self._spaces: dict[type | ModuleType, str] = {}
         self._read: dict[str, None] = dict.fromkeys(("forward", "__call__", "_cell"))
-        self._seen: dict[int, tuple[Any, str | None]] = {}
-        self._also: dict[str | None, set[str | None]] = {}
+        self._made: set[str] = set()  # parts of names that code makes
+        self._waiting: list[tuple[str, str, Any, Any]] = []  # attributes that no code has named so far
+        self._seen: dict[int, Any] = {}
+        self._done: set[tuple[Any, str]] = set()
         self._visit("", cell)
-        self._visit_spaces()
+        while self._visit_spaces() or self._visit_attributes():
+            pass
         if "random" in self._read:  # np.random
             self.generators += [(m.__name__, m) for m in EVERYWHERE]
-        computed = not self._read.keys().isdisjoint(_LOOKING)
-        for attribute, name, array in self._arrays:
-            if computed or self._named(attribute):
-                self._watch_numbers(name, array)
-            else:
-                self.shared[id(array)] = array
+        for _, _, owner, key in self._waiting:
+            value = owner[key]
+            if type(value) not in _PLAIN and id(value) not in self._seen:
+                self.shared[id(value)] = value
+        self._waiting.clear()
         self._seen.clear()
         self.options = tuple(self._options)
-        self._filled = [(t.table, len(t.keys), t.values, t.keys[-1]) for t in self._tables if t.keys]
+        tables = [t for t in self._tables if t.keys]
+        self._filled = [(t.table, len(t.keys), t.values, t.keys[-1]) for t in tables]
         self._empty = [t.table for t in self._tables if not t.keys]
 
     def hidden(self) -> str | None:
         """What code that it reaches can read, and nobody compare from call to call, if there is any."""
-        named = [
-            f"{name}, of {type(o).__name__}" for attribute, name, o in self._hidden if self._named(attribute)
-        ]
-        return named[0] if named else None
-
-    def _named(self, attribute: str | None) -> bool:
-        """Whether the code names an attribute, or another that leads to the same; it does name None."""
-        names = {attribute, *self._also.get(attribute, ())}
-        return None in names or not self._read.keys().isdisjoint(names)
+        return self._hidden[0] if self._hidden else None
 
     def tensors(self) -> list[Tensor]:
         """The tensors as they are now."""
@@ -146,16 +160,18 @@ class Surroundings:
     # ---- what there is
 
     def _visit(self, prefix: str, owner: Any) -> None:
-        if isinstance(owner, (np.ndarray, Tensor)):
+        if id(owner) in self._seen or isinstance(owner, Tensor):
             return
-        if id(owner) in self._seen:
-            self._also.setdefault(self._seen[id(owner)][1], set()).add(self._attribute)
+        self._seen[id(owner)] = owner
+        if isinstance(owner, np.ndarray):
+            self._watch_numbers(prefix.rstrip("."), owner)
             return
-        self._seen[id(owner)] = owner, self._attribute
         if isinstance(owner, Operation) and is_library(owner.forward.__module__):
             return
         kind = type(owner)
-        if is_generator(owner):
+        if isinstance(owner, (random.SystemRandom, threading.local)):
+            self._hide(prefix, owner)
+        elif is_generator(owner):
             self.generators.append((prefix.rstrip("."), owner))
         elif isinstance(owner, type):
             self._read["__init__"] = None
@@ -163,11 +179,10 @@ class Surroundings:
         elif isinstance(owner, ModuleType):
             self.foreign.append(owner)
             self._visit_module(prefix, owner)
-        elif kind is MethodType:
-            self._visit(prefix, owner.__self__)
-            self._visit(prefix, owner.__func__)
-        elif kind is BuiltinFunctionType:
-            self._visit(prefix, owner.__self__)
+        elif kind in (MethodType, BuiltinFunctionType, MethodWrapperType):
+            self._one(prefix + "__self__", watching.Attributes(owner), "__self__")
+            if kind is MethodType:
+                self._visit(prefix, owner.__func__)
         elif kind is FunctionType:
             self._visit_function(prefix, owner)
         elif isinstance(owner, Bare):
@@ -194,13 +209,14 @@ class Surroundings:
             if library and not isinstance(owner, (Module, partial)):
                 self.foreign.append(owner)
             if is_opaque(owner):
-                self._hidden.append((self._attribute, prefix.rstrip("."), owner))
+                self._hide(prefix, owner)
             if not has_attributes(owner):
                 return
         self._visit_class(prefix, type(owner))
         if isinstance(owner, Module):
-            self._look(prefix, owner._parameters)
-            self._look(prefix, owner._children)
+            for table in (owner._parameters, owner._children):
+                self._tables.append(watching.Table(prefix, table))
+                self._all(prefix, table, table)
         if isinstance(owner, (dict, list, tuple, deque)):
             self._look(prefix, owner)
         elif isinstance(owner, (set, frozenset)):
@@ -211,30 +227,45 @@ class Surroundings:
             self._look(prefix, {id(e): e for e in owner if type(e) not in _PLAIN})
             if isinstance(owner, set):
                 self._others.append(watching.Members(prefix.rstrip("."), owner))
-        if str(type(owner).__module__).split(".")[0] in ("logging", "threading"):
+        if str(type(owner).__module__).split(".")[0] == "logging":
             return
+        named = not reads_itself(type(owner))
         if hasattr(owner, "__dict__"):
             own = _OWN if isinstance(owner, Module) else ("_tg_engine",)
-            self._look(prefix, vars(owner), own, attributes=True)
+            self._tables.append(watching.Table(prefix, vars(owner)))
+            self._attributes(prefix, vars(owner), [k for k in vars(owner) if k not in own], named)
         if isinstance(owner, partial):
             self._look(prefix, (owner.func, *owner.args))
             self._look(prefix, owner.keywords)
-        for name in slots(owner):
-            if not (library and name.startswith("_")):  # what a path has worked out of itself, say
-                self._alone(prefix + name, watching.Attributes(owner), name, attribute=name)
+        # Not what a path has worked out of itself, say.
+        found = [name for name in slots(owner) if not (library and name.startswith("_"))]
+        self._others += [watching.Entry(prefix + name, watching.Attributes(owner), name) for name in found]
+        self._attributes(prefix, watching.Attributes(owner), found, named)
+
+    def _hide(self, prefix: str, owner: Any) -> None:
+        self._hidden.append(f"{prefix.rstrip('.')}, of {type(owner).__name__}")
 
     def _visit_function(self, prefix: str, function: Any) -> None:
         code = function.__code__
-        self._read.update(dict.fromkeys((*names_in(code), *code.co_freevars)))
+        names = names_in(code)
+        self._read.update(dict.fromkeys((*names, *code.co_freevars)))
+        if not LOOKING.isdisjoint(names):
+            self._made.update(fragments_in(code))
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             self._alone(prefix + name, watching.Variable(cell), "cell_contents")
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             if getattr(function, name):
                 self._alone(prefix + name, watching.Attributes(function), name)
         if vars(function):
-            self._look(prefix, vars(function), attributes=True)
+            self._tables.append(watching.Table(prefix, vars(function)))
+            self._attributes(prefix, vars(function), list(vars(function)), named=True)
         if not is_library(function.__module__):
             known = function.__globals__
+            for name in imports_in(code, known.get("__package__")):
+                module = watching.Imported(name)
+                self._others.append(module)
+                if module.module is not None:
+                    self._visit(name + ".", module.module)
             for name in globals_in(code):
                 if name in known or hasattr(builtins, name):  # a built-in name may be given to something else
                     self._alone(name, known, name)
@@ -258,74 +289,91 @@ class Surroundings:
         elif not is_library(module.__name__):
             self._spaces[module] = prefix
 
-    def _visit_spaces(self) -> None:
-        """What the functions found read of the classes and modules found; of what that finds, the same."""
-        done: set[tuple[Any, str]] = set()
-        while True:
-            new = [
-                (prefix, owner, name)
-                for owner, prefix in self._spaces.items()
-                for name in vars(owner)
-                if (name in self._read or is_operator(owner, name)) and (owner, name) not in done
-            ]
-            if not new:
-                break
-            for prefix, owner, name in new:
-                done.add((owner, name))
-                if not isinstance(owner, type):
-                    self._alone(prefix + name, vars(owner), name)
-                elif is_library(owner.__module__):
-                    self._visit(prefix + name, vars(owner)[name])
-                else:
-                    self._alone(prefix + name, watching.ClassAttributes(owner), name)
+    def _visit_spaces(self) -> bool:
+        """What the functions found read of the classes and modules found, if that is anything new."""
+        new = [
+            (prefix, owner, name)
+            for owner, prefix in self._spaces.items()
+            for name in vars(owner)
+            if (owner, name) not in self._done and self._reads(owner, name)
+        ]
+        for prefix, owner, name in new:
+            self._done.add((owner, name))
+            if not isinstance(owner, type):
+                self._alone(prefix + name, vars(owner), name)
+            elif is_library(owner.__module__):
+                self._visit(prefix + name, vars(owner)[name])
+            else:
+                self._alone(prefix + name, watching.ClassAttributes(owner), name)
+        return bool(new)
 
-    def _alone(self, name: str, owner: Any, key: Any, attribute: str | None = None) -> None:
-        """One value that the code names, or that of an attribute that it may name."""
+    def _reads(self, owner: type | ModuleType, name: str) -> bool:
+        """Whether code that was found reads a name of a class or a module, or makes it of parts."""
+        if name in self._read or is_operator(owner, name):
+            return True
+        own = isinstance(owner, type) and not is_library(owner.__module__)
+        return own and any(name.startswith(part) or name.endswith(part) for part in self._made)
+
+    def _visit_attributes(self) -> bool:
+        """What the functions found read of the attributes of objects found, if that is anything new."""
+        every = not LOOKING.isdisjoint(self._read)
+        named = [w for w in self._waiting if every or w[0] in self._read]
+        self._waiting = [w for w in self._waiting if not (every or w[0] in self._read)]
+        for _, name, owner, key in named:
+            self._within(False, name, owner, key)
+        return bool(named)
+
+    def _attributes(self, prefix: str, owner: Any, keys: Sequence[str], named: bool) -> None:
+        """Attributes of an object: those that code names once it does so, or all of them."""
+        for key in keys:
+            value = owner.get(key, watching.NOTHING)
+            if value is watching.NOTHING:
+                continue
+            if named:
+                self._waiting.append((key, prefix + key, owner, key))
+            else:
+                self._within(False, prefix + key, owner, key)
+
+    def _alone(self, name: str, owner: Any, key: Any) -> None:
+        """One value that code reaches past the cell."""
         entry = watching.Entry(name, owner, key)
         self._others.append(entry)
         if entry.value is not watching.NOTHING and entry.value is not None:
-            self._one_of(attribute, name, owner, key)
+            self._within(True, name, owner, key)
 
-    def _look(self, prefix: str, owner: Any, skip: tuple[str, ...] = (), attributes: bool = False) -> None:
-        """All values of a list, a tuple or a dictionary, which may be that of an object's attributes."""
+    def _look(self, prefix: str, owner: Any) -> None:
+        """All values of a list, a tuple or a dictionary."""
         if isinstance(owner, dict):
-            self._tables.append(watching.Table(prefix, owner))
+            self._others.append(watching.Table(prefix, owner))
         elif not isinstance(owner, tuple):
             self._others.append(watching.Items(prefix.rstrip("."), owner))
-        for key in list(owner) if isinstance(owner, dict) else range(len(owner)):
-            if key not in skip:
-                self._one_of(key if attributes else self._attribute, f"{prefix}{key}", owner, key)
+        self._all(prefix, owner, list(owner) if isinstance(owner, dict) else range(len(owner)))
 
-    def _one_of(self, attribute: Any, name: str, owner: Any, key: Any) -> None:
-        """One value, and all that lies in it, which is reached by an attribute: the last on the way."""
-        outer, self._attribute = self._attribute, attribute
+    def _all(self, prefix: str, owner: Any, keys: Iterable[Any]) -> None:
+        for key in keys:
+            self._one(f"{prefix}{key}", owner, key)
+
+    def _within(self, past: bool, name: str, owner: Any, key: Any) -> None:
+        """One value, and all that lies in it, reached past the cell or not."""
+        outer, self._past = self._past, past
         self._one(name, owner, key)
-        self._attribute = outer
+        self._past = outer
 
     def _one(self, name: str, owner: Any, key: Any) -> None:
         value = owner[key]
         kind = type(value)
-        if self._attribute is None and kind not in _PLAIN:
+        if self._past and kind not in _PLAIN:
             self.shared[id(value)] = value
         if isinstance(value, Tensor):
-            if value.dtype.kind != "f":
-                self._others.append(watching.ArrayOf(name, value))
-                self._watch_numbers(name, value._data)
-                return
-            held = [o[k] for o, k in self._tensors]
-            number = next((k for k, tensor in enumerate(held) if tensor is value), len(held))
-            self._options.append((name, number))  # which name is which tensor's, and which names are one's
-            if number == len(held):
-                self.names.append(name)
-                self._tensors.append((owner, key))
+            self._tensor(name, owner, key, value)
         elif kind in _PLAIN or isinstance(value, (np.generic, np.dtype)):
             self._options.append((name, kind, repr(value)))
             if kind is str and value.isidentifier():
                 self._read[value] = None  # getattr(self, self.activation)
         elif isinstance(value, np.ndarray):
-            self._arrays.append((self._attribute, name, value))
+            self._watch_numbers(name, value)
             if value.dtype.hasobject:
-                self._hidden.append((self._attribute, name, value))
+                self._hide(name, value)
         else:
             if kind in _CONTAINERS:
                 keys = tuple(map(repr, value)) if kind is dict else len(value)
@@ -333,6 +381,18 @@ class Surroundings:
             elif not is_generator(value):
                 self._options.append((name, _Same(value)))
             self._visit(name + ".", value)
+
+    def _tensor(self, name: str, owner: Any, key: Any, value: Tensor) -> None:
+        if value.dtype.kind != "f":
+            self._others.append(watching.ArrayOf(name, value))
+            self._watch_numbers(name, value._data)
+            return
+        held = [o[k] for o, k in self._tensors]
+        number = next((k for k, tensor in enumerate(held) if tensor is value), len(held))
+        self._options.append((name, number))  # which name is which tensor's, and which names are one's
+        if number == len(held):
+            self.names.append(name)
+            self._tensors.append((owner, key))
 
     def _watch_numbers(self, name: str, array: np.ndarray) -> None:
         numbers = watching.Numbers(name, array)

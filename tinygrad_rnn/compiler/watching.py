@@ -5,6 +5,7 @@ Things are compared by identity, and held, so that no other object gets the iden
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, MutableSequence
 from operator import is_
@@ -193,6 +194,22 @@ class Size(Watched):
 
     def put_back(self) -> None:
         """Nothing: what is new in a class stays there."""
+
+
+class Imported(Watched):
+    """A module that code imports by its name; None before it does."""
+
+    __slots__ = ("module",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.module = sys.modules.get(name)
+
+    def changed(self) -> bool:
+        return sys.modules.get(self.name) is not self.module
+
+    def put_back(self) -> None:
+        """Nothing: what has been imported stays."""
 
 
 class ArrayOf(Watched):

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import nn
 from ..listing import Tape
+from ..nn.options import features_of
 from ..state import enable_grad, scope
 from ..tape import Leaf, Place
 from ..tensors import Tensor, tensor
@@ -102,7 +103,7 @@ def _run(cell: Any) -> tuple[Step, list[Place]]:
         several = isinstance(start, (tuple, list))
         parts = list(start) if several else [start]
         dtype = parts[0].dtype
-        inputs = {"x": tensor(np.zeros((_BATCH, cell.input_size), dtype), requires_grad=True)}
+        inputs = {"x": tensor(np.zeros((_BATCH, *features_of(cell.input_size)), dtype), requires_grad=True)}
         for name, part in zip(["h", "c", "s", "s\N{PRIME}"], parts, strict=False):
             inputs[name] = tensor(part.numpy(), requires_grad=True)
         for name, leaf in inputs.items():

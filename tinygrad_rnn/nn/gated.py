@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..random import default_generator
-from ..tensors import Tensor
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .cells.cell import Activation, Rng
 from .options import checked_size
@@ -84,17 +83,6 @@ class _Layers(Recurrent):
                 raise TypeError(
                     f"{type(self).__name__} has no option {name!r}; it takes {', '.join(own + known)}"
                 )
-
-    def _check_input(self, x: Tensor) -> None:
-        layout = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
-        kind = type(self).__name__
-        if x.ndim != 3:
-            raise ValueError(f"{kind} expected x of shape {layout}, got {x.shape}")
-        if x.shape[2] != self.input_size:
-            raise ValueError(
-                f"{kind} expected features of size {self.input_size} in the last axis of x, got {x.shape}; "
-                f"input_size was {self.input_size}"
-            )
 
     def _describe(self) -> str:
         sizes = [self.input_size, self.hidden_size]

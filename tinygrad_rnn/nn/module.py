@@ -97,9 +97,12 @@ class Module:
             shared = value.name and value.name in [n for n, p in top.named_parameters() if p is value]
             value.name = value.name if shared else full
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_parent": None}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copy's children belong to the copy, and the copy to nobody yet.
-        vars(self).update(state, _parent=None)
+        vars(self).update(state)
         for child in self.children():
             child._parent = weakref.ref(self)
         self._name_parameters()

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 
 def choice(option: str, given: Any, known: tuple[Any, ...]) -> Any:
     """An option's value, after a look whether it exists."""
@@ -24,6 +26,11 @@ def checked_size(kind: str, name: str, given: Any, least: int = 1) -> int:
     if size < least:
         raise ValueError(f"{kind} needs {name} >= {least}, got {size}")
     return size
+
+
+def features_of(size: Any) -> tuple[int, ...]:
+    """The axes that features take, of a cell's input_size or output_size: one axis, or several or none."""
+    return (int(size),) if isinstance(size, (int, np.integer)) else tuple(size)
 
 
 def changed(make: Callable[..., Any], values: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..ops import broadcast_to, concatenate, expand_dims, moveaxis, stack, swapaxes, unstack
 from ..random import default_generator
+from ..sources import user_level
 from ..state import scope
 from ..tensors import Tensor, as_tensor
 from .layers import Dropout
@@ -69,16 +71,18 @@ class Recurrent(Module):
     Parameters
     ----------
     cell : a cell, or a list of them
-        ``cell(x_t, state) -> (y_t, state)`` with ``initial_state(batch)`` (see `scan`), such as `LSTMCell`. A
-        list stacks them: each reads the outputs of the one before. A pair of cells in a list's place gives
-        the backward direction a cell of its own.
+        ``cell(x_t, state) -> (y_t, state)`` with ``initial_state(batch)`` (see `scan`), such as `LSTMCell`;
+        x_t is (batch, features), unless the cell's ``input_size`` is a tuple, such as (C, H, W) or (). A list
+        stacks them: each reads the outputs of the one before. A pair of cells in a list's place gives the
+        backward direction a cell of its own.
     bidirectional : bool
         Read each sequence backwards, too, with copies of the cells with parameters of their own.
     merge : {"concat", "sum", "mul", "ave", None}
         How the outputs of two directions become one, in every layer; None gives a pair of outputs, and
         concatenates between layers.
     dropout : float
-        Applied to the outputs of every layer but the last, anew in every step, while training.
+        Applied to the outputs of every layer but the last, anew in every step, while training. With one layer
+        there is nothing to apply it to, which gives a UserWarning, as in PyTorch.
     recurrent_dropout : float
         Applied, while training, to what a step sees of the state h before it (Gal and Ghahramani 2016): one
         mask for each sequence, drawn anew in every call and kept for all of its steps. It is handed to a cell
@@ -151,6 +155,7 @@ class Recurrent(Module):
         sizes = [getattr(getattr(self, name), "output_size", None) for name in self._names()]
         self.output_size = merged_size(merge, sizes[-2:]) if bidirectional else sizes[-1]
         self.dropout = Dropout(dropout, rng=rng)
+        warn_if_idle(self.dropout, self)
         self.recurrent_dropout = Dropout(recurrent_dropout, rng=rng)
 
     # ---- cells and their names
@@ -196,7 +201,8 @@ class Recurrent(Module):
         Parameters
         ----------
         x : Tensor or array, (B, T, F); (T, B, F) without batch_first
-            Or a list of arrays (T_k, F) of different lengths.
+            Or a list of arrays (T_k, F) of different lengths. ``(B, T, *input_size)`` for a cell whose
+            input_size is a tuple.
         state : optional
             What an earlier call returned, or tensors of the same shapes: h, or (h, c) for an LSTM, each
             (B, num_layers * directions, H), or (num_layers * directions, B, H) without batch_first; a tuple
@@ -253,10 +259,19 @@ class Recurrent(Module):
         return (merged, self._packed(after)) if self.return_state else merged
 
     def _check_input(self, x: Tensor) -> None:
-        layout = "(batch, time, features)" if self.batch_first else "(time, batch, features)"
-        kind = type(self).__name__
-        if x.ndim < 2:
-            raise ValueError(f"{kind} expected x of shape {layout}, got {x.shape}")
+        kind, size = type(self).__name__, getattr(self.l0, "input_size", None)
+        axes = ["batch", "time"] if self.batch_first else ["time", "batch"]
+        axes += map(str, size) if isinstance(size, tuple) else ["features"]
+        if x.ndim != len(axes) or (isinstance(size, tuple) and x.shape[2:] != size):
+            mend = "; a cell whose x_t is not (batch, features) has a tuple for its input_size"
+            raise ValueError(
+                f"{kind} expected x of shape ({', '.join(axes)}), got {x.shape}{mend if size is None else ''}"
+            )
+        if isinstance(size, (int, np.integer)) and x.shape[2] != size:
+            raise ValueError(
+                f"{kind} expected features of size {size} in the last axis of x, got {x.shape}; "
+                f"input_size was {size}"
+            )
 
     def _describe(self) -> str:
         return ", ".join(self._changed())
@@ -359,6 +374,17 @@ class Recurrent(Module):
             return packed
         kind = getattr(self.l0, "state_type", StateTuple)
         return getattr(kind, "_make", kind)(packed)
+
+
+def warn_if_idle(dropout: Dropout, layers: Any) -> None:
+    """Say that there is nothing to drop between layers, where there is but one."""
+    if dropout.p and layers.num_layers == 1:
+        warnings.warn(
+            f"{type(layers).__name__}: dropout={dropout.p} has no effect on a single layer, as it is applied "
+            f"to the outputs of all but the last; for one layer there are recurrent_dropout and nn.Dropout",
+            UserWarning,
+            stacklevel=user_level(),
+        )
 
 
 def _part_names(cell: Any, state: State) -> Sequence[str]:

@@ -10,9 +10,10 @@ import numpy as np
 from ..ops import concatenate
 from ..state import scope
 from ..tensors import Tensor, as_tensor, tensor
+from .options import features_of
 from .packing import Packing, pack
 from .states import State, as_state, map_state, tensors_of
-from .steps import innermost
+from .steps import innermost, result_of
 
 
 def scan(
@@ -33,8 +34,8 @@ def scan(
     cell : callable
         ``cell(x_t, state) -> (y_t, state)`` for one step, with ``cell.initial_state(batch)`` and, for
         batches without any step, ``cell.output_size``. The state is a tensor (B, ...), or a tuple of states,
-        and comes back in its own type. Rows must not depend on each other: a step is given only the
-        sequences that take it.
+        and comes back in its own type and shapes. Rows must not depend on each other: a step is given only
+        the sequences that take it.
     x : Tensor or array, (B, T, ...)
     state : optional
         The state before the first step; ``cell.initial_state(B)`` for None.
@@ -58,6 +59,11 @@ def scan(
     output : Tensor, (B, T, F), or (B, F) without return_sequences
     state
         With return_state: after each sequence's own last step. A sequence of no steps keeps its state.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a cell that returns something else than an output and a state like the one before.
     """
     x = as_tensor(x)
     if x.ndim < 2:
@@ -149,7 +155,7 @@ def _forward(
                 ended.append((state, count, running))
                 state = _rows(state, 0, count, packing)
                 running = count
-            y, state = cell(inputs[k], state)
+            y, state = result_of(cell, cell(inputs[k], state), inputs[k], state)
             outputs.append(y)
         if history is not None:
             history.append(state)
@@ -170,7 +176,7 @@ def _backward(
             if count != running:
                 state = map_state(_joined, state, _rows(start, running, count, packing))
                 running = count
-            y, state = cell(inputs[k], state)
+            y, state = result_of(cell, cell(inputs[k], state), inputs[k], state)
             outputs.append(y)
         if history is not None:
             history.append(state)
@@ -206,7 +212,7 @@ def _nothing(cell: Any, sequence: Tensor, packing: Packing, return_sequences: bo
             f"scan: no sequence has a step, and {type(cell).__name__} has no output_size to tell the shape "
             f"of the output by"
         )
-    features = (size,) if isinstance(size, (int, np.integer)) else tuple(size)
+    features = features_of(size)
     if return_sequences:
         return packing.empty(features, sequence.dtype)
     return tensor(np.zeros((packing.batch, *features), sequence.dtype))

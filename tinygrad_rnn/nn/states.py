@@ -171,9 +171,10 @@ def map_state(f: Callable[..., Any], *states: State) -> State:
 
 
 def as_state(state: Any) -> State:
-    """A state of tensors, given one of tensors or arrays."""
+    """A state of tensors and tuples, given one of tensors or arrays, tuples and lists."""
     if isinstance(state, (tuple, list)):
-        return rebuilt(state, list(map(as_state, state)))
+        parts = list(map(as_state, state))
+        return rebuilt(state, parts) if isinstance(state, tuple) else tuple(parts)
     if isinstance(state, (Tensor, np.ndarray)):
         return as_tensor(state)
     raise TypeError(f"a cell's state must be a tensor or a tuple of tensors, got {type(state).__name__}")

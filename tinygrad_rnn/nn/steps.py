@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensors import Tensor, tensor
+from ..tensors import Tensor, as_tensor, tensor
 from .module import Module
 from .packing import Packing
 from .states import State, refilled, tensors_of
@@ -50,6 +50,45 @@ def name_of(cell: Any) -> str:
     return getattr(cell, "__name__", type(cell).__name__)
 
 
+def result_of(cell: Any, result: Any, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """What a cell returned for a step from x and a state, provided that it is an output and a state.
+
+    Raises
+    ------
+    TypeError
+        For what is no pair of an output and a state of the structure of the one given.
+    ValueError
+        For an output with another number of rows than x, or a state of other shapes.
+    """
+    if isinstance(result, (tuple, list)) and len(result) == 2:
+        y, new = result
+        if isinstance(y, (Tensor, np.ndarray)) and y.shape[:1] == x.shape[:1] and _alike(new, state):
+            return as_tensor(y), new
+    structured = _form(result, shapes=False) == _form((x, state), shapes=False)
+    raise (ValueError if structured else TypeError)(
+        f"{name_of(cell)} returned {_form(result)} from a step; expected a pair (output, state): a tensor "
+        f"with a row for each one of x_t {x.shape}, and a state in the form of the one before, {_form(state)}"
+    )
+
+
+def _alike(new: Any, old: State) -> bool:
+    """Whether a state has the structure and the shapes of another."""
+    if isinstance(old, tuple):
+        return isinstance(new, tuple) and len(new) == len(old) and all(map(_alike, new, old))
+    return isinstance(new, Tensor) and new.shape == old.shape
+
+
+def _form(value: Any, shapes: bool = True) -> str:
+    """In words, how tuples are nested, and the shapes of the tensors in them."""
+    if isinstance(value, (tuple, list)):
+        inside = ", ".join([_form(part, shapes) for part in value])
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
+    if isinstance(value, (Tensor, np.ndarray)):
+        kind = "tensor" if isinstance(value, Tensor) else "array"
+        return f"{kind} {value.shape}" if shapes else kind
+    return "None" if value is None else type(value).__name__
+
+
 class Masked(Bare):
     """A cell with one more part in its state, in front: a mask, that of h, which stays as it is."""
 
@@ -58,10 +97,11 @@ class Masked(Bare):
     def __call__(self, x: Tensor, state: tuple[Any, State]) -> tuple[Tensor, tuple[Any, State]]:
         (mask, own), call = state, self._call
         if "recurrent_mask" in _parameters(call):
-            y, new = call(x, own, recurrent_mask=mask)
+            result = call(x, own, recurrent_mask=mask)
         else:
             h, *others = tensors_of(own)
-            y, new = call(x, refilled(own, [h * mask, *others]))
+            result = call(x, refilled(own, [h * mask, *others]))
+        y, new = result_of(self, result, x, own)
         return y, (mask, new)
 
 

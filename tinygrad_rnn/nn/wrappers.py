@@ -14,7 +14,7 @@ from .layers import Dropout
 from .module import Module
 from .options import changed
 from .packing import Packing, as_batch, pack, valid_lengths
-from .recurrent import MERGES, Recurrent, fresh_copy, merged_size
+from .recurrent import MERGES, Recurrent, fresh_copy, merged_size, warn_if_idle
 from .states import DirectionStates, LayerStates, map_state, rebuilt
 
 Rng = np.random.Generator | int | None
@@ -29,7 +29,7 @@ class Stacked(Module):
         Called as ``layer(x, state, lengths=..., mask=...)``; a cell is run by a `Recurrent` of its own. All
         but the last must return sequences, and all or none states.
     dropout : float
-        Applied to the outputs of every layer but the last, while training.
+        Applied to the outputs of every layer but the last, while training; of a single one, it warns.
     rng : Generator or int, optional
         For dropout's masks.
     """
@@ -55,6 +55,7 @@ class Stacked(Module):
         self.num_layers = len(made)
         self.output_size = last.output_size
         self.dropout = Dropout(dropout, rng=rng)
+        warn_if_idle(self.dropout, self)
 
     def forward(self, x: Any, state: Any = None, *, lengths: Any = None, mask: Any = None) -> Any:
         """As one layer's; the state is a tuple with one for each layer, or None."""

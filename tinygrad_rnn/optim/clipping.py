@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from ..tensors import Tensor
+from ..trees import is_module
 
 
 def clip_grad_norm(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> float:
@@ -30,7 +32,7 @@ def clip_grad_norm(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> fl
         If the norm is not finite: scaling would spread the NaN to every parameter.
     """
     _check_bound("clip_grad_norm: max_norm", max_norm)
-    with_grad = [p for p in _several(parameters) if p.grad is not None]
+    with_grad = [p for p in _several("clip_grad_norm", parameters) if p.grad is not None]
     # In float64, so that squares of float32 gradients do not overflow.
     squares = [np.square(p.grad.numpy(), dtype=np.float64).sum() for p in with_grad if p.grad is not None]
     norm = float(np.sqrt(np.sum(squares)))
@@ -48,13 +50,22 @@ def clip_grad_norm(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> fl
 def clip_grad_value(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
     """Bound every element of every gradient to ``[-clip_value, clip_value]``, a number larger than 0."""
     _check_bound("clip_grad_value: clip_value", clip_value)
-    for p in _several(parameters):
+    for p in _several("clip_grad_value", parameters):
         if p.grad is not None:
             p.grad = p.grad.detach().clip(-clip_value, clip_value)
 
 
-def _several(parameters: Iterable[Tensor] | Tensor) -> Iterable[Tensor]:
+def _several(what: str, parameters: Iterable[Tensor] | Tensor) -> Iterable[Tensor]:
+    refuse_module(what, parameters)
     return [parameters] if isinstance(parameters, Tensor) else parameters  # not its rows
+
+
+def refuse_module(what: str, parameters: Any) -> None:
+    """Raise for a module in place of its parameters."""
+    if is_module(parameters):
+        raise TypeError(
+            f"{what} takes a list of tensors, got a {type(parameters).__name__}: pass model.parameters()"
+        )
 
 
 def _check_bound(what: str, value: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..tensors import Tensor
+from .clipping import refuse_module
 
 Buffers = dict[str, Any]
 
@@ -31,6 +32,7 @@ class Optimiser:
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         if isinstance(parameters, Tensor):
             raise TypeError(f"{type(self).__name__} takes a list of tensors, got one: pass [tensor]")
+        refuse_module(type(self).__name__, parameters)
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError(f"{type(self).__name__} got no parameters to optimise")
