@@ -11,12 +11,14 @@ from comparing import (
     BACKENDS,
     Cell,
     assert_same,
+    called,
     compiled_twin,
     drawn,
     everything,
     lstm,
     plain_step,
     randomised,
+    scanned,
 )
 
 import tinygrad_rnn as tg
@@ -395,6 +397,24 @@ def test_reasons_name_the_cause(step: Any, start: Any, reason: str) -> None:
         x = x.astype("float32")
     with pytest.warns(RuntimeWarning, match=reason):
         nn.scan(tg.compile(Cell(step), backend="numpy"), x, start)
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda x: tg.softmax(x, axis=0),
+        lambda x: tg.roll(x, 1, axis=0),
+        lambda x: tg.cumsum(x, axis=0),
+        lambda x: x.mean(axis=0),
+        lambda x: tg.softmax(x @ x.T, axis=-1) @ x - x.mean(axis=0),
+    ],
+)
+def test_rows_that_will_depend_on_each_other_are_found(mixed: Any) -> None:
+    """Once a weight that is 0 has learnt."""
+    cell = Cell(called(lambda c, x: x + c.mix * mixed(x)))
+    cell.mix = nn.Parameter(np.zeros(1), "float64")
+    with tg.no_grad(), pytest.warns(RuntimeWarning, match="rows|another first axis|differs"):
+        scanned(tg.compile(cell, backend="numpy"), drawn(3, 6, 3))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

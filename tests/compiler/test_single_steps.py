@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparing import BACKENDS, Cell, compiled_twin, drawn, lstm, plain_step, randomised
+from comparing import BACKENDS, Cell, called, compiled_twin, drawn, lstm, plain_step, randomised
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -189,6 +189,28 @@ def test_a_single_step_that_gives_something_else_is_not_used(monkeypatch: pytest
             compiled.step(x)
         y, _ = compiled.step(x)
         np.testing.assert_array_equal(y, plain(x, plain.initial_state(2))[0])
+
+
+def test_a_step_that_was_changed_while_it_was_compiled_is_compiled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By another thread, which has its own step in between."""
+    cell = tg.compile(Cell(called(lambda c, x: x * c.gain), gain=1.0), backend="numpy")
+    x, h = tg.tensor(drawn(2, 3)), tg.tensor(np.zeros((2, 3)))
+    form = single.SingleSteps._form
+
+    def interrupted(steps: Any, *arguments: Any) -> Any:
+        found = form(steps, *arguments)
+        if cell.gain == 1.0:
+            cell.gain = 3.0
+            cell.step(x, h)
+        return found
+
+    monkeypatch.setattr(single.SingleSteps, "_form", interrupted)
+    with tg.no_grad():
+        for wanted in (1.0, 3.0, 3.0):
+            y, _ = cell.step(x, h)
+            np.testing.assert_allclose(y.numpy(), np.tanh(x.numpy() * wanted), rtol=1e-12)
 
 
 def test_a_step_of_another_number_of_rows_is_refused() -> None:

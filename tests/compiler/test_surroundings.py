@@ -202,23 +202,28 @@ class Stuck:
         raise TypeError("there is one of me")
 
 
+class Link:
+    following: Any = None
+
+
 def chained(length: int) -> Any:
-    link: Any = None
+    first = link = Link()
     for _ in range(length):
-        link = types.SimpleNamespace(following=link)
-    return link
+        link.following = Link()
+        link = link.following
+    return first
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (Stuck, "it cannot be copied, to be tried out: TypeError: there is one of me"),
-        (lambda: chained(400), "RecursionError"),
+        (lambda: chained(1000), "it cannot be copied, to be tried out: RecursionError"),
     ],
 )
 def test_what_cannot_be_copied_or_looked_through_is_composed(make: Any, reason: str) -> None:
-    step = called(lambda c, x: x if hasattr(c.d, "following") else x)
+    step = called(lambda c, x: x if hasattr(c.d, "following") else -x)
     cell = tg.compile(Cell(step, d=make()), backend="numpy")
     with pytest.warns(RuntimeWarning, match=reason):
         y, _ = scanned(cell, X)
-    np.testing.assert_array_equal(y.numpy(), scanned(Cell(called(lambda c, x: x)), X)[0].numpy())
+    np.testing.assert_array_equal(y.numpy(), scanned(Cell(step, d=make()), X)[0].numpy())

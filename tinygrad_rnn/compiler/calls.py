@@ -35,13 +35,14 @@ class Call:
         engine: Engine,
         program: Program,
         cell: Any,
+        around: Surroundings,
         traced: Traced,
         needs: tuple[bool, ...] | None,
         given: Given,
         packing: Packing,
         reverse: bool,
     ) -> None:
-        self.engine, self.program, self.cell, self.around = engine, program, cell, engine.around
+        self.engine, self.program, self.cell, self.around = engine, program, cell, around
         self.traced, self.needs, self.given = traced, needs, given
         self.packing, self.reverse, self.states = packing, reverse, len(traced.step.states)
         self.layout = engine.layout(packing.counts)

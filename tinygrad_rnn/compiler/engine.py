@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -63,7 +62,7 @@ class Traced:
     def __init__(self, step: Step, signature: Signature) -> None:
         self.step, self.signature = step, signature
         outputs = [o for i in step.forward for o in i.outputs if o.rowwise]
-        self.row_bytes = max([math.prod(o.features) * o.dtype.itemsize for o in outputs], default=0)
+        self.row_bytes = max([o.size * o.dtype.itemsize for o in outputs], default=0)
         self.given: Given = (True,) * (1 + len(step.states))
         self.programs: dict[Any, Program | Unsupported] = {}
         self.single: Single | Unsupported | None = None
@@ -98,7 +97,6 @@ class Engine:
         self._traced: dict[Any, Traced | Unsupported] = {}
         self._changing: list[Changing] = []
         self._values: Counter[Any] = Counter()
-        self._changed: str | None = None
         self.said: set[str] = set()
         self.around: Any = None
         self._layouts: dict[tuple[int, int], Layout] = {}
@@ -131,16 +129,17 @@ class Engine:
 
     def traced(
         self, cell: Any, features: tuple[int, ...], dtype: Any, state: State
-    ) -> tuple[Traced | Unsupported, list[Tensor]]:
-        """What the step is traced to, or why it cannot be compiled; and the parameters."""
+    ) -> tuple[Traced | Unsupported, list[Tensor], Any]:
+        """What the step is traced to, or why it cannot be compiled; the parameters; and the surroundings.
+
+        Those that were looked at for it: another thread may have looked again meanwhile.
+        """
         around = self.around
         # A shallow copy of a cell has the engine of its original.
         if around is None or around.cell is not cell or around.changed():
-            if around is not None and around.cell is cell:
-                self._changed = around.difference()
             found = tried(lambda: Surroundings(cell))
             if isinstance(found, Unsupported):
-                return found, []
+                return found, [], None
             around = self.around = found
         tensors, states = around.tensors(), tensors_of(state)
         kind = (
@@ -150,22 +149,35 @@ class Engine:
         key = (kind, around.options)
         if key not in self._traced:
             if len(self._changing) == _TRIES:
-                return self._changing[-1], tensors
+                return self._changing[-1], tensors, around
             if self._values[kind] == _VALUES:
-                return Unsupported(
-                    f"{self._changed} has had {_VALUES} values by now, and each was compiled for itself: "
-                    f"make it a tensor, whose values may change"
-                ), tensors
+                return (
+                    Unsupported(
+                        f"{self._restless(kind)} has had {_VALUES} values by now, and each was compiled for "
+                        f"itself: make it a tensor, whose values may change"
+                    ),
+                    tensors,
+                    around,
+                )
             self._values[kind] += 1
             if len(self._traced) >= _MANY:
                 self._traced.clear()
+                self._values.clear()
             like = refilled(state, [_make(np.empty(0), None)] * len(states))
             signature = Signature(kind[:2], kind[2], like)
-            step = tried(lambda: trace(cell, signature, around.names))
-            self._traced[key] = step if isinstance(step, Unsupported) else Traced(step, signature)
-            if isinstance(step, Changing):
-                self._changing.append(step)
-        return self._traced[key], tensors
+            traced = tried(lambda: Traced(trace(cell, signature, around.names), signature))
+            self._traced[key] = traced
+            if isinstance(traced, Changing):
+                self._changing.append(traced)
+        return self._traced[key], tensors, around
+
+    def _restless(self, kind: Any) -> str:
+        """What has had most values, of all that a cell was compiled for."""
+        values: dict[str, set[Any]] = {}
+        for other, options in list(self._traced):
+            for name, *value in options if other == kind else ():
+                values.setdefault(name, set()).add(tuple(value))
+        return max(values, key=lambda name: len(values[name])).rstrip(".")
 
     def program(
         self, cell: Any, traced: Traced, needs: tuple[bool, ...] | None, batch: int, given: Given
@@ -246,7 +258,8 @@ class Engine:
         if now.watch is not None:
             return self.composed(cell, sequence, state, packing, reverse, None)
         counts = packing.counts
-        traced, parameters = self.traced(cell, sequence.shape[1 + packing.even :], sequence.dtype, state)
+        features = sequence.shape[1 + packing.even :]
+        traced, parameters, around = self.traced(cell, features, sequence.dtype, state)
         self._latest, self.latest_derived = (traced, counts[0], len(counts)), None
         if isinstance(traced, Unsupported):
             return self.composed(cell, sequence, state, packing, reverse, traced)
@@ -262,7 +275,7 @@ class Engine:
         program = self.program(cell, traced, needs, counts[0], given)
         if isinstance(program, Unsupported):
             return self.composed(cell, sequence, state, packing, reverse, program)
-        call = Call(self, program, cell, traced, needs, given, packing, reverse)
+        call = Call(self, program, cell, around, traced, needs, given, packing, reverse)
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
 

@@ -53,7 +53,7 @@ class SingleSteps:
         _check_batch(x, states)
         if now.watch is not None or not len(x):
             return composed(cell, x, state, [len(x)], False)
-        traced, parameters = engine.traced(cell, x.shape[1:], x.dtype, state)
+        traced, parameters, around = engine.traced(cell, x.shape[1:], x.dtype, state)
         tracked = now.recording and any(t.place is not None for t in (x, *states, *parameters))
         form = traced if tracked or isinstance(traced, Unsupported) else self._form(cell, traced)
         if not isinstance(form, Single):
@@ -61,8 +61,7 @@ class SingleSteps:
             engine.refuse(cell, None if tracked else form)  # type: ignore[arg-type]
             return results
         inputs = [x, *states]
-        assert engine.around is not None
-        ready = Ready(form, parameters, inputs, type(state) is tuple, engine.around)
+        ready = Ready(form, parameters, inputs, type(state) is tuple, around)
         if ready.lasting:
             if len(self._ready) > _MANY:
                 self._ready.clear()

@@ -229,7 +229,8 @@ class Surroundings:
                 self._others.append(watching.Members(prefix.rstrip("."), owner))
         if str(type(owner).__module__).split(".")[0] == "logging":
             return
-        named = not reads_itself(type(owner))
+        kind: Any = type(owner)
+        named = not reads_itself(kind)
         if hasattr(owner, "__dict__"):
             own = _OWN if isinstance(owner, Module) else ("_tg_engine",)
             self._tables.append(watching.Table(prefix, vars(owner)))

@@ -205,7 +205,8 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
             if source is not None:
                 raise Unsupported(f"its step draws random numbers, from {source}; {reason}") from None
             raise
-        _check_rows(function, signature, tensors)
+        for probe in _ROWS:
+            _check_rows(function, signature, around, probe)
         refuse_changes(" for some values")
         source = randomness.drawn_from()
         if source is not None:
@@ -215,7 +216,7 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
 
 def _example(signature: Signature, probe: _Probe) -> tuple[list[np.ndarray], np.random.Generator]:
     """Inputs for a recording."""
-    rng = np.random.default_rng(_SEED + _PROBES.index(probe))
+    rng = np.random.default_rng(_SEED + _PROBES.index(probe) if probe in _PROBES else _SEED)
     arrays = []
     for features, dtype in (signature.x, *signature.states):
         array = probe.inputs(rng.standard_normal((probe.rows, *features)), rng)
@@ -227,16 +228,22 @@ def _example(signature: Signature, probe: _Probe) -> tuple[list[np.ndarray], np.
     return arrays, rng
 
 
+def _parameters(tensors: Sequence[Tensor], probe: _Probe, rng: np.random.Generator) -> list[np.ndarray]:
+    """Copies of the parameters, or other values of them."""
+    if probe.parameters is None:
+        return [t._data.copy() for t in tensors]
+    some = rng.standard_normal(997)
+    # In their own dtype: twice as wide, some copies of all weights would be more than a step needs.
+    made = [probe.parameters(t._data, np.resize(some.astype(t.dtype), t.shape)) for t in tensors]
+    return [np.array(a, t.dtype, copy=None) for a, t in zip(made, tensors, strict=True)]
+
+
 def _record(
     function: Any, signature: Signature, around: Surroundings, probe: _Probe, opaque: set[tuple[int, int]]
 ) -> Recording:
     (x, *states), rng = _example(signature, probe)
     tensors = around.tensors()
-    arrays = [t._data.copy() for t in tensors]
-    if probe.parameters is not None:
-        some = rng.standard_normal(997)
-        # In their own dtype: twice as wide, some copies of all weights would be more than a step needs.
-        arrays = [np.asarray(probe.parameters(a, np.resize(some.astype(a.dtype), a.shape))) for a in arrays]
+    arrays = _parameters(tensors, probe, rng)
     before = [_digest(a) for a in arrays]
     recording = Recording(function, tensors, opaque)
     try:
@@ -268,12 +275,22 @@ def _digest(array: np.ndarray) -> bytes:
 
 
 _SAMPLE = np.array([4, 1, 1, 0, 3, 2])
+_ROWS = (_PROBES[0], _Probe(6, lambda a, rng: a, lambda w, z: 0.5 * z))
+"""What rows are compared with: a weight that is 0 may mix them when it has learnt."""
 
 
-def _check_rows(function: Any, signature: Signature, tensors: Sequence[Tensor]) -> None:
+def _check_rows(function: Any, signature: Signature, around: Surroundings, probe: _Probe) -> None:
     """Raise if the step of other rows is not these rows of the step: in another order, one of them twice."""
-    arrays, _ = _example(signature, _PROBES[0])
+    tensors = around.tensors()
+    arrays, rng = _example(signature, probe)
     one, other = [Recording(function, tensors, set()) for _ in range(2)]
+    with _values(tensors, _parameters(tensors, probe, rng)):
+        _compare_rows(one, other, signature, arrays)
+
+
+def _compare_rows(
+    one: Recording, other: Recording, signature: Signature, arrays: Sequence[np.ndarray]
+) -> None:
     one.forward(arrays[0], arrays[1:], signature.like)
     for k, array in enumerate(one.arrays):
         if not array.ndim or len(array) != one.rows:
