@@ -39,6 +39,15 @@ class Reduced(Arrays):
         return type(self), (0.5,)
 
 
+class Named(Arrays):
+    """One that is a global, by its name."""
+
+    def __reduce__(self) -> str:
+        return "NAMED"
+
+
+NAMED = Named()
+
 WAYS: list[Callable[[Any], Any]] = [
     copy.copy,
     copy.deepcopy,
@@ -65,6 +74,11 @@ def test_copies_are_compiled(make: Any, way: Any, called: bool) -> None:
     np.testing.assert_allclose(nn.scan(twin, X)[0].numpy(), expected, rtol=1e-12)
     np.testing.assert_allclose(layers(X)[0].numpy(), expected, rtol=1e-12)
     assert layers.dropout._parent() is layers
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_goes_by_its_name_is_itself(way: Any) -> None:
+    assert way(tg.compile(NAMED, backend="numpy")) is NAMED
 
 
 def test_what_holds_tensors_is_pickled_neither_compiled_nor_before() -> None:

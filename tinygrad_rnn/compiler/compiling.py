@@ -111,8 +111,18 @@ def _streams(layer: Any) -> bool:
     """Whether a layer's step is no more than its cells' single steps, one after the other."""
     if not isinstance(layer, Recurrent) or layer.return_state is not True or current_state().recording:
         return False
+    own = ("forward" in vars(layer), *[not is_library(m.__module__) for m in _ways_in(type(layer))])
     drops = layer.training and (layer.dropout.p or layer.recurrent_dropout.p)
-    return not drops and all(isinstance(getattr(layer, name), CompiledCell) for name in layer._names())
+    return (
+        not any(own)
+        and not drops
+        and all(isinstance(getattr(layer, name), CompiledCell) for name in layer._names())
+    )
+
+
+def _ways_in(kind: Any) -> tuple[Any, ...]:
+    """What a call of a layer runs, which a class of a user's may have of its own."""
+    return kind.__call__, kind.forward
 
 
 class _Wrapped(CompiledCell, Bare):
@@ -152,7 +162,8 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     -------
     target
         Compiled when it is first called, and anew for other shapes of features and other dtypes; other batch
-        sizes and lengths cost nothing. What cannot be compiled (Python branches on values and comparisons,
+        sizes and lengths cost nothing. Copies, through pickle too where no tensor is held, are compiled anew.
+        What cannot be compiled (Python branches on values and comparisons,
         random numbers in the step, rows that depend on each other) runs as it did, after one warning that
         says what is in the way; so does a backward pass that is itself recorded, and, without a warning,
         anything under `detect_anomaly` or an `Observer`.
@@ -166,14 +177,17 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     -----
     The step is tried on a copy of the cell, with 1, 6, 9 and 300 rows: what it does for one other number of
     rows alone is not seen. What it prints or sends away is printed or sent when it is tried, and no more.
-    Tensors that it does not find through its attributes but through functions, classes or modules cannot be
-    copied with it: for some milliseconds of the first call they have other values, so no other thread
-    should use them then. What modules of installed packages hold is taken to stay as it is; gradients
+    What it does not find through its attributes but through functions, classes or modules cannot be copied
+    with it: for some milliseconds of the first call such tensors have other values, and what is written into
+    such lists, dictionaries and arrays, or drawn from NumPy's global generator, is put back afterwards; so no
+    other thread should use them then. What modules of installed packages hold is taken to stay as it is; gradients
     (``w.grad``) and globals by computed names (``globals()[key]``) that a step reads are not watched.
     Numbers and NumPy arrays that the step reads are constants, looked at in every call and compiled anew
     when they change, for up to eight values: what changes often, or is large, should be a tensor. Outputs
     share memory with what the way back reads: write into copies of their arrays. A loss on the outputs
-    alone counts a last state's gradient as 0, which beside an overflow there is NaN.
+    alone counts a last state's gradient as 0, which beside an overflow there is NaN. A backward pass that is
+    itself recorded, as that of ``create_graph=True`` and of the functions `grad` and `value_and_grad`, runs
+    the cell as it is composed.
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")

@@ -73,9 +73,14 @@ def result_of(cell: Any, result: Any, x: Tensor, state: State) -> tuple[Tensor, 
 
 def _alike(new: Any, old: State) -> bool:
     """Whether a state has the structure and the shapes of another."""
-    if isinstance(old, tuple):
-        return isinstance(new, tuple) and len(new) == len(old) and all(map(_alike, new, old))
-    return isinstance(new, Tensor) and new.shape == old.shape
+    if not isinstance(old, tuple):
+        return isinstance(new, Tensor) and new.shape == old.shape
+    if not isinstance(new, tuple) or len(new) != len(old):
+        return False
+    for one, other in zip(new, old):  # noqa: B905, SIM110 (looked at in every step, and each word takes time)
+        if not _alike(one, other):
+            return False
+    return True
 
 
 def _form(value: Any, shapes: bool = True) -> str:
