@@ -25,7 +25,7 @@ def plan_of(cell: Any, fused: bool = True) -> Plan:
     signature = Signature(
         ((cell.input_size,), states[0].dtype), tuple([(s.shape[1:], s.dtype) for s in states]), state
     )
-    step = trace(cell, signature, Surroundings(cell).names)
+    step = trace(cell, signature, Surroundings(cell))
     return split_step(step, (True,) * (1 + len(step.parameters)), fused)
 
 

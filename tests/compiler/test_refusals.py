@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import random
+import threading
 import warnings
 from typing import Any
 
@@ -11,7 +13,7 @@ from comparing import Cell, X, assert_same, drawn, scanned
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.compiler import tracing
+from tinygrad_rnn.compiler import surroundings, tracing
 
 
 def plus(function: Any) -> Any:
@@ -77,6 +79,14 @@ def noted_when_large(cell: Any, x: Any, h: Any) -> Any:
     return np.tanh(x + h @ cell.w)
 
 
+LOCAL = threading.local()
+LOCAL.gain = 2.0
+
+
+class OwnCount(itertools.count):  # type: ignore[type-arg]
+    pass
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "weights by sign": (
         lambda c, x, h: np.tanh(x + h @ tg.where(c.w > 0, c.w, 0.1 * c.w)),
@@ -139,6 +149,18 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "iterator": (plus(lambda c, x, h: h * (2 if next(c.count) > 1000 else 1)), "read count, of count"),
     "file": (plus(lambda c, x, h: h * (1 + 0 * c.log.write("step"))), "read log, of StringIO"),
     "bytes": (plus(lambda c, x, h: h * c.bytes[0]), "read bytes, of bytearray"),
+    "iterator of a class of its own": (
+        plus(lambda c, x, h: h * (2 if next(c.own_count) > 1000 else 1)),
+        "read own_count, of OwnCount",
+    ),
+    "numbers of each thread": (
+        plus(lambda c, x, h: h * c.local.gain),
+        "read local, of _?local",
+    ),
+    "random numbers of the system": (
+        plus(lambda c, x, h: x if c.system.random() < 1e-9 else h),
+        "read system, of SystemRandom",
+    ),
     "array of objects": (plus(lambda c, x, h: h * c.objects[0]), "read objects, of ndarray"),
     "random numbers of NumPy": (plus(lambda c, x, h: h * np.random.random()), "random numbers"),  # noqa: NPY002
 }
@@ -150,7 +172,8 @@ def test_what_depends_on_values_is_refused(kind: str) -> None:
         return Cell(
             step, t=0, seen=[], buffer=np.zeros(2), mean=tg.tensor(drawn(3)), rng=np.random.default_rng(3),
             count=itertools.count(), log=io.StringIO(), bytes=bytearray(b"12"),
-            objects=np.array([2.0, None], object),
+            objects=np.array([2.0, None], object), own_count=OwnCount(), local=LOCAL,
+            system=random.SystemRandom(),
         )  # fmt: skip
 
     step, reason = REFUSED[kind]
@@ -190,6 +213,11 @@ def test_a_cell_that_changes_with_every_call_is_not_traced_every_time(
         scanned(cell, X)
     assert len(traced) == 3
     assert cell.t == 9 * X.shape[1]
+    looked = surroundings.Surroundings._visit
+    monkeypatch.setattr(surroundings.Surroundings, "_visit", lambda *a: looks.append(a) or looked(*a))
+    looks: list[Any] = []
+    scanned(cell, X)
+    assert not looks
 
 
 def prepared(cell: Any, x: Any, h: Any) -> Any:

@@ -169,6 +169,37 @@ def test_steps_of_a_layer_are_those_of_its_cells(options: Any, recording: bool) 
                 np.testing.assert_allclose(got.numpy(), right.numpy(), rtol=1e-12)
 
 
+class Doubled(nn.LSTM):
+    def forward(self, *args: Any, **named: Any) -> Any:
+        y, state = super().forward(*args, **named)
+        return 2 * y, state
+
+
+class Called(nn.LSTM):
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        y, state = super().__call__(*args, **named)
+        return 2 * y, state
+
+
+def halved() -> Any:
+    layer = nn.LSTM(3, 4, rng=0)
+    forward = layer.forward
+
+    def half(*args: Any, **named: Any) -> Any:
+        y, state = forward(*args, **named)
+        return 0.5 * y, state
+
+    layer.forward = half  # type: ignore[method-assign]
+    return layer
+
+
+@pytest.mark.parametrize("make", [lambda: Doubled(3, 4, rng=0), lambda: Called(3, 4, rng=0), halved])
+def test_a_step_of_a_layer_with_a_forward_of_its_own_is_that(make: Any) -> None:
+    layer, x = tg.compile(make(), backend="numpy"), drawn(2, 3).astype("float32")
+    with tg.no_grad():
+        np.testing.assert_allclose(layer.step(x)[0], layer(x[:, None])[0][:, 0], rtol=1e-5)
+
+
 def test_a_single_step_that_gives_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(single.Single):
         def __init__(self, *args: Any) -> None:

@@ -117,7 +117,8 @@ def cubed(x: Any, /) -> Any:
 cubed.defvjp(lambda g, y, x: g * 3 * x * x)
 del REGISTRY["cubed"]  # it is no operation of the package, whose tests go through all of them
 
-REFERRED = np.ones(3).view(np.ndarray)
+REFERRED = np.ones(3)
+MODES = {"fast": {"gain": 0.5}, "slow": {"gain": 2.0}}
 
 
 class Dispatching(Cell):
@@ -197,6 +198,23 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "array by a reference": (
         lambda: Cell(called(lambda c, x: x * c.reference()), reference=weakref.ref(REFERRED)),
         written(lambda c: c.reference()),
+    ),
+    "array in an object of a library's": (
+        lambda: Cell(called(lambda c, x: x * c.d[0]), d=collections.UserList([np.ones(3)])),
+        written(lambda c: c.d.data[0]),
+    ),
+    **{
+        f"another of two of a {type(one).__name__}": (
+            lambda one=one, other=other: Cell(
+                called(lambda c, x: x * (2 if 5.0 in c.mode else 3)), modes=[one, other], mode=one
+            ),
+            attribute("mode", other),
+        )
+        for one, other in [([1.0], [5.0]), ((1.0,), (5.0,)), ({1.0}, {5.0})]
+    },
+    "another of two dictionaries": (
+        lambda: Cell(called(lambda c, x: x * c.mode["gain"]), modes=MODES, mode=MODES["fast"]),
+        attribute("mode", MODES["slow"]),
     ),
     "order of a dictionary": (
         lambda: Cell(called(lambda c, x: x * (2 if next(iter(c.d)) == "a" else 3)), d=dict.fromkeys("abc")),
@@ -503,11 +521,11 @@ def test_recordings_let_go_of_weights_and_their_gradients() -> None:
     weights = sum(p.numpy().nbytes for p in cell.parameters())
     f4 = np.dtype("f4")
     signature = tracing.Signature(((200,), f4), (((400,), f4),) * 2, cell.initial_state(1))
-    names = surroundings.Surroundings(cell).names
-    tracing.trace(cell, signature, names)  # what is imported on the way takes memory, too
+    around = surroundings.Surroundings(cell)
+    tracing.trace(cell, signature, around)  # what is imported on the way takes memory, too
     tracemalloc.start()
     try:
-        tracing.trace(cell, signature, names)
+        tracing.trace(cell, signature, around)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

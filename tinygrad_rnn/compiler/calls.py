@@ -96,15 +96,15 @@ class Call:
         program, again = self.program, Lease(pool)
         if given != self.given:
             # Another half forward, too: each saves what its own way back reads. The next call begins with it.
-            other = self.engine.program(self.cell, self.traced, self.needs, layout.batch, given)
-            if not isinstance(other, Unsupported):  # else zeros stand for what does not arrive
-                program, self.traced.given = other, given
-                *_, saved = program.forward(layout, again, x, args[1:n], parameters)
+            found = self.engine.program(self.cell, self.traced, self.needs, layout.batch, given)
+            assert not isinstance(found, Unsupported)  # the whole program, if there is none of its own
+            program, self.traced.given = found, given
+            *_, saved = program.forward(layout, again, x, args[1:n], parameters)
         gy = np.zeros((layout.rows, *step.y.features), step.y.dtype) if gs[0] is None else self._rows(gs[0])
         finals = [np.zeros((), s.dtype) if g is None else g for g, s in zip(gs[1:], step.states, strict=True)]
         gx, *others = program.backward(layout, Lease(pool), saved, x, parameters, gy, finals)
-        found = [gx if gx is None else self._packed(gx), *others]
-        return [g if there else None for g, there in zip(found, reached, strict=True)]
+        pulled = [gx if gx is None else self._packed(gx), *others]
+        return [g if there else None for g, there in zip(pulled, reached, strict=True)]
 
     def recomputed(self, gs: Sequence[Any], args: Sequence[Any]) -> list[Any]:
         """The same as tensors on the tape: from the composed cell, run again."""

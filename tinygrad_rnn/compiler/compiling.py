@@ -19,6 +19,7 @@ from ..state import current_state
 from ..tensors import Tensor, as_tensor
 from .derived import AllStates
 from .engine import Engine
+from .reading import is_library
 from .report import Report
 
 BACKENDS = ("numba", "numpy")
@@ -180,8 +181,9 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     What it does not find through its attributes but through functions, classes or modules cannot be copied
     with it: for some milliseconds of the first call such tensors have other values, and what is written into
     such lists, dictionaries and arrays, or drawn from NumPy's global generator, is put back afterwards; so no
-    other thread should use them then. What modules of installed packages hold is taken to stay as it is; gradients
-    (``w.grad``) and globals by computed names (``globals()[key]``) that a step reads are not watched.
+    other thread should use them then. What modules of installed packages hold is taken to stay as it is;
+    gradients (``w.grad``) and globals by computed names (``globals()[key]``) that a step reads are not
+    watched.
     Numbers and NumPy arrays that the step reads are constants, looked at in every call and compiled anew
     when they change, for up to eight values: what changes often, or is large, should be a tensor. Outputs
     share memory with what the way back reads: write into copies of their arrays. A loss on the outputs

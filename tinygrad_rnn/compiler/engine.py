@@ -35,7 +35,7 @@ _MANY = 64
 """Traces that are kept, of a cell whose options are changed ever again."""
 
 _TRIES = 3
-"""Traces of a cell whose step changes what it is compiled for: it may have done so for the last time."""
+"""Looks at a cell whose step changes what it is compiled for: it may have done so for the last time."""
 
 _VALUES = 8
 """Values of its attributes that a cell is compiled for, for inputs of one kind."""
@@ -95,7 +95,7 @@ class Engine:
         self.backend = backend
         self.pool = Pool()
         self._traced: dict[Any, Traced | Unsupported] = {}
-        self._changing: list[Changing] = []
+        self._refused: list[Unsupported] = []
         self._values: Counter[Any] = Counter()
         self.said: set[str] = set()
         self.around: Any = None
@@ -134,11 +134,14 @@ class Engine:
 
         Those that were looked at for it: another thread may have looked again meanwhile.
         """
+        if len(self._refused) == _TRIES:
+            return self._refused[-1], [], None
         around = self.around
         # A shallow copy of a cell has the engine of its original.
         if around is None or around.cell is not cell or around.changed():
             found = tried(lambda: Surroundings(cell))
             if isinstance(found, Unsupported):
+                self._refused.append(found)
                 return found, [], None
             around = self.around = found
         tensors, states = around.tensors(), tensors_of(state)
@@ -148,8 +151,6 @@ class Engine:
         )  # fmt: skip
         key = (kind, around.options)
         if key not in self._traced:
-            if len(self._changing) == _TRIES:
-                return self._changing[-1], tensors, around
             if self._values[kind] == _VALUES:
                 return (
                     Unsupported(
@@ -165,10 +166,10 @@ class Engine:
                 self._values.clear()
             like = refilled(state, [_make(np.empty(0), None)] * len(states))
             signature = Signature(kind[:2], kind[2], like)
-            traced = tried(lambda: Traced(trace(cell, signature, around.names), signature))
+            traced = tried(lambda: Traced(trace(cell, signature, around), signature))
             self._traced[key] = traced
             if isinstance(traced, Changing):
-                self._changing.append(traced)
+                self._refused.append(traced)
         return self._traced[key], tensors, around
 
     def _restless(self, kind: Any) -> str:
@@ -199,9 +200,14 @@ class Engine:
                 whole = self.program(cell, traced, needs, batch, (True,) * len(given))
                 if isinstance(whole, Unsupported):
                     raise whole
-                program = Program(split_step(restricted(step, given), needs, fused), self.writer())
-                check_restricted(step, signature, whole, program, needs, given)
-                return program
+
+                def part() -> Program:
+                    program = Program(split_step(restricted(step, given), needs, fused), self.writer())
+                    check_restricted(step, signature, whole, program, needs, given)
+                    return program
+
+                found = tried(part)  # else zeros stand for what does not arrive
+                return whole if isinstance(found, Unsupported) else found
 
             traced.programs[key] = tried(make)
         return traced.programs[key]

@@ -124,11 +124,23 @@ _CHANGING = (
 
 def is_opaque(value: Any) -> bool:
     """Whether it holds what may change, and nobody can compare: a file, an iterator, another array."""
-    if isinstance(value, io.IOBase) or not is_library(type(value).__module__):
-        return isinstance(value, io.IOBase)
+    if isinstance(value, io.IOBase):
+        return True
+    kind: Any = type(value)
+    if not is_library(kind.__module__):
+        return _is_made_of_opaque(kind)
     return hasattr(value, "__array__") or (
         not has_attributes(value) and any(hasattr(value, name) for name in _CHANGING)
     )
+
+
+@cache
+def _is_made_of_opaque(kind: Any) -> bool:
+    """Whether a class of a user's is one of C's, such as an iterator, whose content is in no attribute."""
+    known = (dict, list, set, frozenset, tuple, deque, defaultdict, OrderedDict)
+    others = [base for base in kind.__mro__ if is_library(base.__module__) and base not in known]
+    of_c = [base for base in others if not any(map(inspect.isfunction, vars(base).values()))]
+    return any(name in vars(base) for base in of_c for name in _CHANGING)
 
 
 @cache

@@ -91,7 +91,7 @@ class Surroundings:
         self._read: dict[str, None] = dict.fromkeys(("forward", "__call__", "_cell"))
         self._made: set[str] = set()  # parts of names that code makes
         self._waiting: list[tuple[str, str, Any, Any]] = []  # attributes that no code has named so far
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, tuple[Any, int]] = {}
         self._done: set[tuple[Any, str]] = set()
         self._visit("", cell)
         while self._visit_spaces() or self._visit_attributes():
@@ -162,7 +162,7 @@ class Surroundings:
     def _visit(self, prefix: str, owner: Any) -> None:
         if id(owner) in self._seen or isinstance(owner, Tensor):
             return
-        self._seen[id(owner)] = owner
+        self._seen[id(owner)] = owner, len(self._seen)
         if isinstance(owner, np.ndarray):
             self._watch_numbers(prefix.rstrip("."), owner)
             return
@@ -378,7 +378,10 @@ class Surroundings:
         else:
             if kind in _CONTAINERS:
                 keys = tuple(map(repr, value)) if kind is dict else len(value)
-                self._options.append((name, kind, keys))
+                _, number = self._seen.get(
+                    id(value), (None, None)
+                )  # what is in it, was said where it was seen
+                self._options.append((name, kind, keys, number))
             elif not is_generator(value):
                 self._options.append((name, _Same(value)))
             self._visit(name + ".", value)

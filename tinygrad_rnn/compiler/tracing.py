@@ -142,7 +142,7 @@ _PROBES = (
 )
 
 
-def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
+def trace(cell: Any, signature: Signature, around: Surroundings) -> Step:
     """Record one step of a cell.
 
     Parameters
@@ -150,8 +150,8 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     cell : callable
         ``cell(x_t, state) -> (y_t, state)``.
     signature : Signature
-    names : sequence of str
-        Of the tensors that the cell uses besides its arguments (see `Surroundings`).
+    around : Surroundings
+        What the cell uses besides its arguments.
 
     Raises
     ------
@@ -165,7 +165,10 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
                 f"a part of its state, {features} in each row, is {np.dtype(dtype)}: only states of "
                 f"floating-point numbers are compiled"
             )
-    cell = twin(cell)
+    hidden = around.hidden()
+    if hidden is not None:
+        raise Unsupported(f"it can read {hidden}, which cannot be compared from one call to the next")
+    names, cell = around.names, twin(cell)
     around = Surroundings(cell)
     tensors = around.tensors()
     function = Bare(cell)
@@ -174,9 +177,6 @@ def trace(cell: Any, signature: Signature, names: Sequence[str]) -> Step:
     def recorded(probe: _Probe) -> Recording:
         return _record(function, signature, around, probe, opaque)
 
-    hidden = around.hidden()
-    if hidden is not None:
-        raise Unsupported(f"it can read {hidden}, which cannot be compared from one call to the next")
     randomness = Randomness(around.generators)
 
     def refuse_changes(when: str = "") -> None:
