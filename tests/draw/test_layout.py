@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from models_to_draw import loss
 from nets_to_draw import RECURRENT, leaf, lstm, needs_graphviz, steps
 
 import tinygrad_rnn as tg
@@ -216,3 +217,39 @@ def test_few_steps(t):
     began = time.perf_counter()
     assert len(draw.graph(lstm(t)).drawing.borders) >= t
     assert time.perf_counter() - began < 20
+
+
+@pytest.mark.parametrize("name", ["gru", "gru, reset before", "lstm", "bidirectional", "attention"])
+def test_numbers_stand_right_beside_their_operation(name):
+    drawing = draw.graph(loss(name)).drawing
+    numbers = [line for line in drawing.lines if drawing.shapes[line.edge.tail].node.kind == "number"]
+    assert len(numbers) >= 2
+    for line in numbers:
+        tail, head = drawing.shapes[line.edge.tail], drawing.shapes[line.edge.head]
+        gap = abs(tail.x - head.x) - (tail.width + head.width) / 2
+        assert 0 < gap < 12, line.edge
+        assert abs(tail.y - head.y) < 1, line.edge
+
+
+@pytest.mark.parametrize("name", ["gru, reset before", "mgu", "peephole"])
+def test_nothing_begins_above_a_state(name):
+    """Where wires come down to it."""
+    diagram = draw.graph(loss(name))
+    shapes = diagram.drawing.shapes.values()
+    for k, cluster in enumerate(diagram.view.clusters):
+        if cluster.step is not None:
+            inside = [shape for shape in shapes if shape.node.cluster == k]
+            first = min(shape.y for shape in inside)
+            assert all(shape.y < first + 5 for shape in inside if shape.node.kind == "state")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_state_from_outside_that_a_closed_module_reads_too(depth):
+    diagram = draw.graph(loss("attention"), depth=depth)
+    nodes, ends = plain(diagram)
+    assert len(ends) == len(diagram.view.edges)
+    (first,) = [(tail, *at) for tail, head, _, at in ends if head == "attending.t000.s1.before"]
+    tail, x, y = first
+    assert tail == "attending.getitem"
+    assert abs(x - nodes["attending.t000.s1.before"][0]) < 0.1
+    assert abs(y - nodes["attending.t000.s1.before"][1]) < 0.3

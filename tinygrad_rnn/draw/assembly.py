@@ -31,7 +31,7 @@ class _Assembly:
         self.drawing.borders = [self.frames[k] for k in range(len(self.view.clusters)) if k in self.frames]
         self._lanes()
         for edge, way in zip(self.view.edges, pieces.ways, strict=True):
-            course = self._course(edge, way)
+            course = self._within_frame(edge, self._course(edge, way))
             # In a gutter there is no room for words, and the state that the wire leads to has its name.
             at = label_place(edge, course) if edge.kind == "data" else None
             self.drawing.lines.append(Line(edge, course, at))
@@ -93,6 +93,22 @@ class _Assembly:
             outer = joined(swing(between[-1], top), outer)
         return joined(inner, between, outer)
 
+    def _within_frame(self, edge: Edge, course: list[Point]) -> list[Point]:
+        """The course without what leaves the frame that both nodes are in: dot goes round frames in between,
+        and knows no bounds on that way."""
+        outer, inner = (self._around(self.pieces.nodes[key].cluster) for key in (edge.tail, edge.head))
+        frame = next((self.frames[k] for k in outer if k in inner and k in self.frames), None)
+        if frame is None:
+            return course
+        return [(min(max(x, frame.left + PAD / 2), frame.right - PAD / 2), y) for x, y in course]
+
+    def _around(self, cluster: int | None) -> list[int]:
+        found = []
+        while cluster is not None:
+            found.append(cluster)
+            cluster = self.view.clusters[cluster].parent
+        return found
+
     def _outwards(self, edge: Edge, way: Way) -> list[Point]:
         """The course from a node to the port at the bottom of the outermost step that the edge leaves."""
         found: list[Point] = []
@@ -114,7 +130,9 @@ class _Assembly:
         head = self.drawing.shapes[edge.head]
         found: list[Point] = []
         for step in way.into:
-            if port not in self.pieces.pieces[step].tops or (not found and self._is_gap(step)):
+            # What a state at the top reads has no port, though others in the step may read the same.
+            within = (port, edge.head, 0) in self.pieces.pieces[step].courses
+            if not found and (self._is_gap(step) or not within):
                 found = [(head.x, head.y - head.height / 2)]
             elif not found:
                 found = self._inside(step, port, edge.head)

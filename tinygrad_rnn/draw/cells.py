@@ -264,12 +264,13 @@ class _Cells(Lanes):
 
     def _joined(self, box: Source, head: str, at: Point | None) -> set[Source]:
         """Draw what a box reads from several lanes put together, and say which steps that are."""
-        columns: dict[float, list[tuple[Source, Place]]] = {}
+        columns: dict[tuple[float, bool], list[tuple[Source, Place]]] = {}
         for (what, place), is_state in self.reads.get(box, {}).items():
-            if what[0] == "step" and not is_state and self.item(what) != self.item(box):
-                columns.setdefault(self.column(self.of_step[what[1]], what[1]), []).append((what, place))
+            if what[0] == "step" and self.item(what) != self.item(box):
+                column = self.column(self.of_step[what[1]], what[1])
+                columns.setdefault((column, is_state), []).append((what, place))
         found: set[Source] = set()
-        for column, sources in columns.items():
+        for (column, _), sources in columns.items():
             joint = tuple(sorted({id(self.of_step[what[1]]) for what, _ in sources}))
             if joint not in self.joint_rows:
                 continue

@@ -115,7 +115,7 @@ class _Writer:
             corners = (border.left, low, border.right, high)
             found["bb"] = ",".join(_points(value) for value in corners)
             # The label is centred at lp, and its text begins at the left of its own width.
-            found["lp"] = f"{_points(border.left + 8 + len(cluster.title) * 2.6)},{_points(high - 9)}"
+            found["lp"] = f"{_points(border.title_left + 2 + len(cluster.title) * 2.6)},{_points(high - 9)}"
         return found
 
     def _node(self, node: Node) -> str:
@@ -171,11 +171,14 @@ class _Writer:
     def _course(self, points: list[Point], arrow: bool) -> str:
         if not arrow:
             return " ".join(map(self._point, points))
-        # Graphviz draws its arrowhead from the end of the curve to the point e.
-        (x, y), (a, b) = points[-1], points[-2]
+        # Graphviz draws its arrowhead from the end of the curve to the point e. A curve that turned back at
+        # its end would not be drawn.
+        *rest, (a, b), (x, y) = points
         length = ((x - a) ** 2 + (y - b) ** 2) ** 0.5 or 1.0
-        end = (x - 5 * (x - a) / length, y - 5 * (y - b) / length)
-        return f"e,{self._point((x, y))} " + " ".join(map(self._point, [*points[:-1], end]))
+        u, v = 5 * (x - a) / length, 5 * (y - b) / length
+        return f"e,{self._point((x, y))} " + " ".join(
+            map(self._point, [*rest, (a - u, b - v), (x - u, y - v)])
+        )
 
     def _point(self, point: Point) -> str:
         return f"{_points(point[0])},{_points(self.height - point[1])}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ..tape import Entry, Leaf, Output, Place, source_of
 from .loops import Loop
 from .ops import plain_number
+from .parts import Part, part_read
 from .selection import Selection
 from .states import WIRING, loops
 from .view import Point
@@ -149,10 +150,11 @@ class Lanes:
     def _trace(self, place: Place) -> list[tuple[Source, Place]]:
         """The boxes that a place comes from through wiring, and what they give.
 
-        Wiring that takes a sequence apart and wiring that had put one together are followed along one step.
+        Wiring that takes a sequence apart and wiring that had put one together are followed along the steps
+        that were taken.
         """
         found: dict[tuple[Source, Place], None] = {}
-        stack: list[tuple[Place, tuple[int, int] | None]] = [(place, None)]
+        stack: list[tuple[Place, Part | None]] = [(place, None)]
         seen = set()
         joint = ""
         while stack:
@@ -165,13 +167,12 @@ class Lanes:
             if home is not None:
                 found[home, at] = None
                 continue
-            if isinstance(at, Output):
-                part = (at.index, len(entry.shape))
             parents = entry.parents
-            if part is not None and len(parents) == part[1] > 1:
-                parents, part = (parents[part[0]],), None
-            elif len(parents) > 1:
-                joint = joint or entry.primitive.name
+            if part is not None and part.put_together_by(entry):
+                parents, part = tuple(parents[k] for k in part.positions), None
+            else:
+                joint = joint or (entry.primitive.name if len(parents) > 1 else "")
+                part = part_read(at, part)
             stack += [(p, part) for p in reversed(parents) if p is not None]
         lanes = {id(self.of_step[box[1]]): None for (box, _) in found if box[0] == "step"}
         if len(lanes) > 1:

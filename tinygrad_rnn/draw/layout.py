@@ -44,13 +44,14 @@ class Line:
 
 @dataclass(slots=True)
 class Border:
-    """A cluster with its place: the left, upper, right and lower end."""
+    """A cluster with its place: the left, upper, right and lower end, and where its title begins."""
 
     cluster: Cluster
     left: float
     top: float
     right: float
     bottom: float
+    title_left: float = 0.0
 
 
 @dataclass(slots=True)
@@ -83,8 +84,13 @@ def place(view: View) -> Drawing:
     """
     from .assembly import place_in_pieces
     from .grid import place_on_grid
+    from .labels import settle
 
-    return place_on_grid(view) if view.on_grid else place_in_pieces(view)
+    drawing = place_on_grid(view) if view.on_grid else place_in_pieces(view)
+    for border in drawing.borders:
+        border.title_left = border.left + 6
+    settle(drawing)
+    return drawing
 
 
 # ---- courses

@@ -10,10 +10,8 @@ between steps of one loop it runs in the gutter between the columns.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any
 
 from .layout import TITLE_ROOM
 from .metrics import TITLE, node_size, text_width
@@ -194,6 +192,8 @@ class Pieces:
     # ---- from the inside out
 
     def lay_out(self) -> None:
+        from .asking import Answer, source
+
         deepest = max(piece.depth for piece in self.pieces.values())
         for loop in self.loops.values():
             gutters = [loop.gutter(tail, head) for _, tail, head, _ in loop.wires]
@@ -205,9 +205,9 @@ class Pieces:
                 if piece.depth == depth:
                     for cluster in piece.loops:
                         self._set(cluster, self.loops[cluster])
-                    alike.setdefault(self._source(container, piece), []).append(piece)
+                    alike.setdefault(source(self, container, piece), []).append(piece)
             for graph, same in zip(lay_out(list(alike)), alike.values(), strict=True):
-                found = _Graph(graph)
+                found = Answer(graph)
                 for piece in same:
                     found.give(piece)
                     self._add_ribbons(piece)
@@ -235,149 +235,3 @@ class Pieces:
         loop.width = x
         loop.height = max(self.column_size(step, loop)[1] for step in loop.columns)
         self.sizes["loop", cluster] = loop.width, loop.height + 2 * CHANNEL
-
-    def _source(self, container: Container, piece: Piece) -> str:
-        """The DOT text of a piece. It names nothing, so that pieces that are alike have one text."""
-        loops: list[Item] = [("loop", loop) for loop in piece.loops]
-        items: list[Item] = [*(node.key for node in piece.nodes), *loops]
-        number = {item: k for k, item in enumerate([*items, *piece.tops, *piece.bottoms])}
-        out = ["digraph {", "graph [newrank=true nodesep=0.14 ranksep=0.22 fontsize=10 margin=0]"]
-        out.append('node [shape=box fixedsize=true label="" width=0.01 height=0.01]')
-        out.append("edge [dir=none]")
-        for item in items:
-            width, height = self.sizes[item]
-            out.append(f"{number[item]} [width={width / 72:.4f} height={height / 72:.4f}]")
-        inside: dict[int | None, list[str]] = {}
-        for node in piece.nodes:
-            inside.setdefault(node.cluster, []).append(str(number[node.key]))
-        for loop in piece.loops:
-            inside.setdefault(loop, []).append(str(number["loop", loop]))
-        out += self._frames(container, piece, inside)
-        states: list[Item] = [node.key for node in piece.nodes if node.kind == "state"]
-        for rank, row in ("source", [*states, *piece.tops]), ("sink", [*piece.bottoms]):
-            if row:
-                out.append(f"{{rank={rank}; {'; '.join(str(number[item]) for item in row)}}}")
-        for row, weight in (states, 1), ([*piece.bottoms], 1), (loops, 20):
-            pairs = itertools.pairwise(row)
-            out += [f"{number[a]} -> {number[b]} [style=invis weight={weight}]" for a, b in pairs]
-        out += self._stacked(piece, number)
-        out += [f"{{rank=same; {number[tail]}; {number[head]}}}" for tail, head in self._beside(piece)]
-        firm = {node.key for node in piece.nodes if node.kind == "operation"} | set(loops)
-        for k, (tail, head, _) in enumerate(piece.arrows):
-            weight = 4 if tail in firm and head in firm else 1
-            out.append(f'{number[tail]} -> {number[head]} [id="{k}" weight={weight}]')
-        return "\n".join([*out, "}"])
-
-    def _beside(self, piece: Piece) -> list[tuple[str, str]]:
-        """Sources beside their reader, as above it they would lengthen a frame that is left there."""
-        readers: dict[Item, list[Item]] = {}
-        read: dict[Item, list[Item]] = {}
-        for tail, head, _ in piece.arrows:
-            readers.setdefault(tail, []).append(head)
-            read.setdefault(head, []).append(tail)
-        found = []
-        for node in piece.nodes:
-            heads = readers.get(node.key, [])
-            head = self.nodes.get(heads[0]) if len(heads) == 1 and isinstance(heads[0], str) else None
-            if head is None or node.kind != "data" or head.cluster != node.cluster:
-                continue
-            others = [
-                self.nodes[key].cluster for key in read[head.key] if key != node.key and key in self.nodes
-            ]
-            if node.key not in read and any(cluster != node.cluster for cluster in others):
-                found.append((node.key, head.key))
-        return found
-
-    def _stacked(self, piece: Piece, number: dict[Item, int]) -> list[str]:
-        """Invisible arrows that put modules with loops in them, and their neighbours, below each other."""
-        clusters = self.view.clusters
-        around: dict[Item, list[int]] = {}
-        looped: set[int] = set()
-        for item in number:
-            if isinstance(item, str):
-                at = self.nodes[item].cluster
-            elif isinstance(item, tuple) and item[0] == "loop":
-                at = item[1]
-            else:
-                continue
-            path = around[item] = []
-            while at is not None and clusters[at].step is None:
-                path.append(at)
-                at = clusters[at].parent
-            looped |= set(path) if not isinstance(item, str) else set()
-        last: dict[int | None, int] = {}
-        above: dict[int, int] = {}
-        for k in piece.clusters:
-            before = last.get(clusters[k].parent)
-            if before is not None and (k in looped or before in looped):
-                above[k] = before
-            last[clusters[k].parent] = k
-        left: set[tuple[Item, int]] = set()
-        entered: set[tuple[Item, int]] = set()
-        for tail, head, _ in piece.arrows:
-            shared = set(around.get(tail, ())) & set(around.get(head, ()))
-            left |= {(tail, k) for k in shared}
-            entered |= {(head, k) for k in shared}
-        out = []
-        pins = {k: len(number) + n for n, k in enumerate(above)}
-        for item, path in around.items():
-            for k in path:
-                if k in pins and (item, k) not in entered:
-                    out.append(f"{pins[k]} -> {number[item]} [style=invis weight=0]")
-                for later, before in above.items():
-                    if before == k and (item, k) not in left:
-                        out.append(f"{number[item]} -> {pins[later]} [style=invis weight=0]")
-        return out
-
-    def _frames(self, container: Container, piece: Piece, inside: dict[int | None, list[str]]) -> list[str]:
-        """The frames within a piece, as DOT's clusters; without recursion, as they may be nested deeply."""
-        children: dict[int | None, list[int]] = {}
-        for k in piece.clusters:
-            children.setdefault(self.view.clusters[k].parent, []).append(k)
-        out, number = [], {k: n for n, k in enumerate(piece.clusters)}
-        stack = [(False, k) for k in reversed(children.get(container, []))]
-        while stack:
-            closing, k = stack.pop()
-            if closing:
-                out.append("}")
-                continue
-            # A table has the size that it is given, whatever the fonts.
-            width = text_width(self.view.clusters[k].title, TITLE)
-            room = f'<TABLE BORDER="0" FIXEDSIZE="TRUE" WIDTH="{width:.0f}" HEIGHT="{TITLE_ROOM - 6:.0f}">'
-            out.append(f"subgraph cluster_{number[k]} {{ margin={PAD:g}")
-            out.append(f"label=<{room}<TR><TD></TD></TR></TABLE>>; {'; '.join(inside.get(k, ()))}")
-            stack.append((True, k))
-            stack += [(False, child) for child in reversed(children.get(k, []))]
-        return out
-
-
-class _Graph:
-    """What `dot` answered about a piece."""
-
-    def __init__(self, graph: dict[str, Any]) -> None:
-        _, _, self.width, self.height = map(float, graph.get("bb", "0,0,0,0").split(","))
-        self.at: dict[int, Point] = {}
-        self.borders: dict[int, tuple[float, float, float, float]] = {}
-        for thing in graph.get("objects", ()):
-            if thing["name"].startswith("cluster_"):
-                left, low, right, high = map(float, thing["bb"].split(","))
-                number = int(thing["name"].removeprefix("cluster_"))
-                self.borders[number] = (left, self.height - high, right, self.height - low)
-            elif "pos" in thing:
-                self.at[int(thing["name"])] = self._point(thing["pos"])
-        self.courses = {
-            int(edge["id"]): [self._point(p) for p in edge["pos"].split()]
-            for edge in graph.get("edges", ())
-            if edge.get("id", "").isdigit() and "pos" in edge
-        }
-
-    def _point(self, text: str) -> Point:
-        x, y = map(float, text.split(","))
-        return x, self.height - y
-
-    def give(self, piece: Piece) -> None:
-        items = [*(n.key for n in piece.nodes), *(("loop", k) for k in piece.loops)]
-        piece.width, piece.height = self.width, self.height
-        piece.at = {item: self.at[k] for k, item in enumerate([*items, *piece.tops, *piece.bottoms])}
-        piece.courses = {arrow: self.courses[k] for k, arrow in enumerate(piece.arrows)}
-        piece.borders = [self.borders[k] for k in range(len(piece.clusters))]

@@ -131,7 +131,7 @@ def _border(border: Border, prefix: str) -> str:
 
 def _title(border: Border) -> str:
     """The title of a frame, drawn late: an arrow may have to pass there."""
-    words = _words(border.cluster.title, border.left + 6, border.top + 11.5, TITLE)
+    words = _words(border.cluster.title, border.title_left, border.top + 11.5, TITLE)
     return f'<g class="title {border.cluster.kind}">{words}</g>'
 
 

@@ -91,7 +91,7 @@ def _border(border: Border, palette: Palette, colours: _Colours) -> str:
 def _title(border: Border, palette: Palette, colours: _Colours) -> str:
     colour = colours.name(palette.frames[border.cluster.kind].text)
     words = _words(border.cluster.title, TITLE)
-    return rf"\node[anchor=west,text={colour}] at ({border.left + 6:.1f},{border.top + 8:.1f}) {{{words}}};"
+    return rf"\node[anchor=west,text={colour}] at ({border.title_left:.1f},{border.top + 8:.1f}) {{{words}}};"
 
 
 def _shape(shape: Shape, palette: Palette, colours: _Colours) -> list[str]:
