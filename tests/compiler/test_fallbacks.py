@@ -417,6 +417,27 @@ def test_rows_that_will_depend_on_each_other_are_found(mixed: Any) -> None:
         scanned(tg.compile(cell, backend="numpy"), drawn(3, 6, 3))
 
 
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda x: np.log(x) - np.log(x).mean(axis=0, keepdims=True),
+        lambda x: np.roll(np.log(x), 1, axis=0),
+        lambda x: np.sqrt(np.cumsum(x, axis=0)),
+        lambda x: np.arcsin(x) * x.mean(axis=0),
+    ],
+)
+def test_rows_of_positive_numbers_that_depend_on_each_other_are_found(mixed: Any) -> None:
+    cell = tg.compile(Cell(called(lambda c, x: mixed(x))), backend="numpy")
+    with tg.no_grad(), pytest.warns(RuntimeWarning, match="its rows are not independent"):
+        scanned(cell, 0.3 + 0.1 * np.abs(drawn(3, 6, 3)))
+
+
+def test_what_is_nan_for_all_numbers_that_can_be_made_up_is_not_compiled() -> None:
+    cell = tg.compile(Cell(called(lambda c, x: np.log(x - 40.0))), backend="numpy")
+    with pytest.warns(RuntimeWarning, match="its results are NaN for all numbers"):
+        scanned(cell, 41 + np.abs(drawn(3, 6, 3)))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_rows_that_depend_on_each_other_are_found(dtype: str) -> None:
     w = drawn(3, 3).astype(dtype)

@@ -1,5 +1,6 @@
 """What no list of instructions can say is refused, with the reason; what changes once is looked at again."""
 
+import ctypes
 import io
 import itertools
 import random
@@ -77,6 +78,10 @@ def noted_when_large(cell: Any, x: Any, h: Any) -> Any:
     if len(x) > 100:
         cell.seen.append(len(x))
     return np.tanh(x + h @ cell.w)
+
+
+class Gain(ctypes.Structure):
+    _fields_ = [("gain", ctypes.c_double)]
 
 
 LOCAL = threading.local()
@@ -161,6 +166,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         plus(lambda c, x, h: x if c.system.random() < 1e-9 else h),
         "read system, of SystemRandom",
     ),
+    "record": (plus(lambda c, x, h: h * c.record["gain"]), "read record, of void"),
+    "structure of C's": (plus(lambda c, x, h: h * c.structure.gain), "read structure, of Gain"),
     "array of objects": (plus(lambda c, x, h: h * c.objects[0]), "read objects, of ndarray"),
     "random numbers of NumPy": (plus(lambda c, x, h: h * np.random.random()), "random numbers"),  # noqa: NPY002
 }
@@ -173,7 +180,7 @@ def test_what_depends_on_values_is_refused(kind: str) -> None:
             step, t=0, seen=[], buffer=np.zeros(2), mean=tg.tensor(drawn(3)), rng=np.random.default_rng(3),
             count=itertools.count(), log=io.StringIO(), bytes=bytearray(b"12"),
             objects=np.array([2.0, None], object), own_count=OwnCount(), local=LOCAL,
-            system=random.SystemRandom(),
+            system=random.SystemRandom(), record=np.zeros(1, [("gain", "f8")])[0], structure=Gain(2.0),
         )  # fmt: skip
 
     step, reason = REFUSED[kind]

@@ -1,5 +1,6 @@
 """Single steps, for streams: equal to the loop, in step with what changes, from several threads."""
 
+import copy
 import threading
 from typing import Any
 
@@ -220,6 +221,27 @@ def test_a_single_step_that_gives_something_else_is_not_used(monkeypatch: pytest
             compiled.step(x)
         y, _ = compiled.step(x)
         np.testing.assert_array_equal(y, plain(x, plain.initial_state(2))[0])
+
+
+def test_a_step_of_a_shallow_copy_is_the_copys() -> None:
+    cell = tg.compile(Cell(called(lambda c, x: x * c.gain), gain=1.0), backend="numpy")
+    other = copy.copy(cell)
+    other.gain = 3.0
+    x, h = tg.tensor(drawn(2, 3)), tg.tensor(np.zeros((2, 3)))
+    with tg.no_grad():
+        for _ in range(2):
+            for one in (cell, other):
+                np.testing.assert_allclose(one.step(x, h)[0], np.tanh(x.numpy() * one.gain), rtol=1e-12)
+
+
+def test_what_is_written_into_weights_is_seen_by_what_is_made_of_them() -> None:
+    cell = tg.compile(Cell(lambda c, x, h: np.tanh(x @ (c.w * 2.0) + h)), backend="numpy")
+    x, h = tg.tensor(drawn(2, 3)), tg.tensor(np.zeros((2, 3)))
+    with tg.no_grad():
+        for _ in range(3):
+            wanted = np.tanh(x.numpy() @ (cell.w.numpy() * 2))
+            np.testing.assert_allclose(cell.step(x, h)[0], wanted, rtol=1e-12)
+            cell.w.data[...] *= 0.5
 
 
 def test_a_step_that_was_changed_while_it_was_compiled_is_compiled_again(

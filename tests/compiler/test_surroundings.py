@@ -42,6 +42,13 @@ class Cached(Cell):
         return np.eye(3)
 
 
+def logged() -> Any:
+    """A logger that writes into a file."""
+    logger = logging.getLogger("a")
+    logger.handlers = [logging.StreamHandler(io.StringIO())]
+    return logger
+
+
 MISSING, KEPT = object(), Settings()
 HARMLESS: dict[str, Any] = {
     "named tuple": (lambda c, x: x * c.d.gain, lambda: Config(2.0)),
@@ -57,7 +64,7 @@ HARMLESS: dict[str, Any] = {
     "lock of a condition": (lambda c, x: x, threading.Condition),
     "module": (lambda c, x: c.d.tanh(x), lambda: np),
     "limits": (lambda c, x: x * c.d.bits, lambda: np.finfo("float32")),
-    "logger": (lambda c, x: x, lambda: logging.getLogger("a")),
+    "logger": (lambda c, x: x if c.d else -x, lambda: logged()),
     "reference": (lambda c, x: x * c.d().gain, lambda: weakref.ref(KEPT)),
     "file that nobody reads": (lambda c, x: x, io.StringIO),
     "iterator that nobody reads": (lambda c, x: x, lambda: iter([1])),
@@ -137,6 +144,22 @@ def test_tensors_are_told_apart_by_name() -> None:
         for cell in cells:
             change(cell, name, other)
     assert_same(composed, compiled, scanned, [X])
+
+
+class Pair(NamedTuple):
+    h: Any
+    c: Any
+
+
+def test_states_of_another_structure_are_another_step() -> None:
+    def cell(x: Any, state: Any) -> Any:
+        h = np.tanh(x + state[0]) * (2.0 if isinstance(state, Pair) else 0.5)
+        return h, Pair(h, state[1]) if isinstance(state, Pair) else (h, state[1])
+
+    compiled, zeros = tg.compile(cell, backend="numpy"), tg.tensor(np.zeros((2, 3)))
+    for state in ((zeros, zeros), Pair(zeros, zeros)):
+        wanted = nn.scan(cell, X, state)[0].numpy()
+        np.testing.assert_allclose(nn.scan(compiled, X, state)[0].numpy(), wanted, rtol=1e-12)
 
 
 def test_an_attribute_that_never_stops_changing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,50 @@ cubed.defvjp(lambda g, y, x: g * 3 * x * x)
 del REGISTRY["cubed"]  # it is no operation of the package, whose tests go through all of them
 
 REFERRED = np.ones(3)
+
+
+class Unit(np.ndarray):
+    """An array with an attribute."""
+
+    def __array_finalize__(self, other: Any) -> None:
+        self.gain = getattr(other, "gain", 2.0)
+
+
+class Private:
+    __slots__ = ("__gain",)
+
+    def __init__(self) -> None:
+        self.__gain = 2.0
+
+    def __call__(self, x: Any) -> Any:
+        return x * self.__gain
+
+    def change(self) -> None:
+        self.__gain = 3.0
+
+
+class Behind:
+    gain = 2.0
+
+
+class Derived(Behind):
+    pass
+
+
+def helper(x: Any) -> Any:
+    return x
+
+
+helper.gain = 2.0  # type: ignore[attr-defined]
+BEHIND, GAINS, SCALES = Behind(), {"a": 2.0}, np.ones(3)
+OF_SCALES, OF_GAIN = operator.attrgetter("own.scales"), operator.methodcaller("__getitem__", "a")
+
+
+def renamed(cell: Any) -> None:
+    del cell.d.one
+    cell.d.other = True
+
+
 MODES = {"fast": {"gain": 0.5}, "slow": {"gain": 2.0}}
 
 
@@ -216,6 +260,52 @@ CHANGES: dict[str, tuple[Any, Any]] = {
         lambda: Cell(called(lambda c, x: x * c.mode["gain"]), modes=MODES, mode=MODES["fast"]),
         attribute("mode", MODES["slow"]),
     ),
+    "key more behind a proxy": (
+        lambda: Cell(
+            called(lambda c, x: x * sum(c.d.values())), d=types.MappingProxyType(m := {"a": 2.0}), m=m
+        ),
+        lambda c: c.m.update(b=3.0),
+    ),
+    "view of a dictionary": (
+        lambda: Cell(called(lambda c, x: x * sum(c.d)), d=GAINS.values()),
+        once(lambda: GAINS.update(a=GAINS["a"] + 1)),
+    ),
+    "new class attribute before a base's": (
+        lambda: Cell(called(lambda c, x: x * c.d.gain), d=Derived()),
+        once(lambda: setattr(Derived, "gain", 3.0)),
+    ),
+    "class behind a proxy": (
+        lambda: Cell(called(lambda c, x: x * c.d.gain), d=weakref.proxy(BEHIND)),
+        once(lambda: setattr(Behind, "gain", 4.0)),
+    ),
+    "attribute of another name": (
+        lambda: Cell(
+            called(lambda c, x: x * (2.0 if hasattr(c.d, "one") else 3.0)),
+            d=types.SimpleNamespace(one=True),
+        ),
+        renamed,
+    ),
+    "first key": (
+        lambda: Cell(called(lambda c, x: x * c.d.get("k", 2.0)), d={}),
+        lambda c: c.d.update(k=3.0),
+    ),
+    "tensor of integers": (
+        lambda: Cell(called(lambda c, x: x[:, c.d.numpy()]), d=tg.tensor(np.array([0, 1, 2]))),
+        lambda c: setattr(c.d, "data", np.array([2, 2, 0])),
+    ),
+    "attribute of a function": (
+        lambda: Cell(called(lambda c, x: x * helper.gain)),
+        once(lambda: setattr(helper, "gain", helper.gain + 1)),
+    ),
+    "array by a getter made elsewhere": (
+        lambda: Cell(called(lambda c, x: x * OF_SCALES(c)), own=types.SimpleNamespace(scales=SCALES)),
+        once(lambda: SCALES.__setitem__(slice(None), drawn(3, seed=SCALES.astype(int)[0] + 3))),
+    ),
+    "attribute of an array": (
+        lambda: Cell(called(lambda c, x: x * c.d.gain), d=np.ones(3).view(Unit)),
+        lambda c: setattr(c.d, "gain", 3.0),
+    ),
+    "private slot": (lambda: Cell(called(lambda c, x: c.d(x)), d=Private()), lambda c: c.d.change()),
     "order of a dictionary": (
         lambda: Cell(called(lambda c, x: x * (2 if next(iter(c.d)) == "a" else 3)), d=dict.fromkeys("abc")),
         lambda c: (c.d.clear(), c.d.update(dict.fromkeys("bac"))),
@@ -341,6 +431,9 @@ def test_a_change_is_seen(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cell, "helper", Cell.helper)
     for name in ("FACTOR", "twice"):
         monkeypatch.setitem(globals(), name, globals()[name])
+    if "gain" in vars(Derived):
+        del Derived.gain
+    monkeypatch.setattr(Behind, "gain", 2.0)
     for name, module in modules_of_its_own().items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(defaults, "__defaults__", defaults.__defaults__)
@@ -355,6 +448,7 @@ def test_a_change_is_seen(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         wanted = scanned(plain, X)[0].numpy()
         assert np.abs(wanted - before).max() > 1e-3
         assert_same(plain, compiled, scanned, [X])
+        assert "Cell: 2 sequences" in str(compiled.plan()).replace("Dispatching", "Cell")
         with tg.no_grad():
             step = compiled.step(X[:, 0])[0].numpy()
         np.testing.assert_allclose(step, wanted[:, 0], rtol=1e-11)
@@ -427,11 +521,13 @@ def test_what_is_replaced_by_its_like_is_compiled_once(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "tinygrad_rnn.compiler.engine.trace", lambda *a: traced.append(a) or tracing.trace(*a)
     )
-    cell = tg.compile(Cell(called(lambda c, x: x * c.k * c.d[0]), k=float("nan"), d=[2.0]), backend="numpy")
+    step = called(lambda c, x: x * c.d[0] if np.isnan(c.k) else x)
+    cell = tg.compile(Cell(step, k=float("nan"), d=[2.0]), backend="numpy")
     for _ in range(3):
         cell.k, cell.d, cell.note = float("nan"), [2.0], np.ones(3)
         scanned(cell, X)
     assert len(traced) == 1
+    assert "looped" in str(cell.plan())
 
 
 def test_the_same_options_are_the_same_program() -> None:
@@ -488,6 +584,19 @@ def test_a_function_finds_everything_as_it_was(fails: bool) -> None:
     assert frozen.data is arrays[1]
     assert w.requires_grad
     assert not frozen.requires_grad
+
+
+def test_members_of_a_set_and_tensors_of_integers_are_put_back() -> None:
+    members, counts = {1}, tg.tensor(np.array([1, 2, 3]))
+    for change, name in (
+        (lambda x: members.add(len(x)), "members"),
+        (lambda x: setattr(counts, "data", counts.numpy() + 1), "counts"),
+    ):
+        compiled = tg.compile(Cell(called(lambda c, x, f=change: (f(x), x)[1])), backend="numpy")
+        with pytest.warns(RuntimeWarning, match=f"its step changes .*{name}"):
+            scanned(compiled, X)
+    assert members == {1, len(X)}
+    np.testing.assert_array_equal(counts.numpy(), np.array([1, 2, 3]) + X.shape[1])
 
 
 def test_a_state_of_another_kind_of_tuple_is_refused() -> None:

@@ -21,7 +21,7 @@ from .instructions import Step, Unsupported
 from .layout import Layout, Lease, Pool
 from .programs import Program, Single
 from .surroundings import Surroundings
-from .tracing import Signature, on_tape, twin
+from .tracing import Signature, on_tape, positive, twin
 
 
 class _Composed(Bare):
@@ -91,7 +91,8 @@ def check(
         inputs, rng = _inputs(signature, layout)
         gs = _cotangents(step, layout, rng)
         right = partial(_composed_results, cell, signature, parameters, layout, gs)
-        _compare(names, right, partial(_results, program, needs, parameters, layout, gs), inputs)
+        for given in (inputs, _positive(inputs)) if counts is _BATCHES[0] else (inputs,):
+            _compare(names, right, partial(_results, program, needs, parameters, layout, gs), given)
     # Not backward: there, zeros that one of the forms knows to be zeros are NaN in the other.
     layout = _SpoiledLayout([3, 3], 3)
     right = partial(_composed_forward, cell, signature, layout)
@@ -158,6 +159,11 @@ def _inputs(signature: Signature, layout: Layout) -> tuple[list[Tensor], np.rand
     rows = [layout.rows, *[layout.batch] * len(signature.states)]
     shapes = zip(rows, (signature.x, *signature.states), strict=True)
     return [_make(rng.standard_normal((n, *f)).astype(d), None) for n, (f, d) in shapes], rng
+
+
+def _positive(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The same for steps that take no others."""
+    return [_make(positive(t.numpy()).astype(t.dtype), None) for t in inputs]
 
 
 def _with_nan(inputs: Sequence[Tensor]) -> list[Tensor]:

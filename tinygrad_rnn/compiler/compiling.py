@@ -179,9 +179,9 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     The step is tried on a copy of the cell, with 1, 6, 9 and 300 rows: what it does for one other number of
     rows alone is not seen. What it prints or sends away is printed or sent when it is tried, and no more.
     What it does not find through its attributes but through functions, classes or modules cannot be copied
-    with it: for some milliseconds of the first call such tensors have other values, and what is written into
-    such lists, dictionaries and arrays, or drawn from NumPy's global generator, is put back afterwards; so no
-    other thread should use them then. What modules of installed packages hold is taken to stay as it is;
+    with it: for some milliseconds of the first call such tensors have other values, and if such lists,
+    dictionaries, arrays or NumPy's global generator have changed by then, they are put back; so no other
+    thread should use them. What modules of installed packages hold is taken to stay as it is;
     gradients (``w.grad``) and globals by computed names (``globals()[key]``) that a step reads are not
     watched.
     Numbers and NumPy arrays that the step reads are constants, looked at in every call and compiled anew
@@ -189,7 +189,7 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     share memory with what the way back reads: write into copies of their arrays. A loss on the outputs
     alone counts a last state's gradient as 0, which beside an overflow there is NaN. A backward pass that is
     itself recorded, as that of ``create_graph=True`` and of the functions `grad` and `value_and_grad`, runs
-    the cell as it is composed.
+    the cell as it is composed. Kernels do not tell of floating-point errors (``np.errstate``).
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+import numpy as np
+
 from ..nn.module import Module
 
 PACKAGE = __name__.split(".")[0]
@@ -28,7 +30,9 @@ def slots(owner: Any) -> list[str]:
     kind = type(owner)
     for base in kind.__mro__:
         names = vars(base).get("__slots__", ())
-        found += (names,) if isinstance(names, str) else names
+        private = f"_{base.__name__.lstrip('_')}"
+        names = (names,) if isinstance(names, str) else names
+        found += [private + name if name[:2] == "__" != name[-2:] else name for name in names]
     return [n for n in found if inspect.ismemberdescriptor(inspect.getattr_static(kind, n, None))]
 
 
@@ -124,7 +128,7 @@ _CHANGING = (
 
 def is_opaque(value: Any) -> bool:
     """Whether it holds what may change, and nobody can compare: a file, an iterator, another array."""
-    if isinstance(value, io.IOBase):
+    if isinstance(value, (io.IOBase, np.void)):
         return True
     kind: Any = type(value)
     if not is_library(kind.__module__):
@@ -137,10 +141,10 @@ def is_opaque(value: Any) -> bool:
 @cache
 def _is_made_of_opaque(kind: Any) -> bool:
     """Whether a class of a user's is one of C's, such as an iterator, whose content is in no attribute."""
-    known = (dict, list, set, frozenset, tuple, deque, defaultdict, OrderedDict)
+    known = (dict, list, set, frozenset, tuple, deque, defaultdict, OrderedDict, np.ndarray)
     others = [base for base in kind.__mro__ if is_library(base.__module__) and base not in known]
     of_c = [base for base in others if not any(map(inspect.isfunction, vars(base).values()))]
-    return any(name in vars(base) for base in of_c for name in _CHANGING)
+    return any(b.__module__ == "_ctypes" or name in vars(b) for b in of_c for name in _CHANGING)
 
 
 @cache

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from operator import is_
+from operator import attrgetter, is_, methodcaller
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -51,6 +51,7 @@ from .reading import (
 )
 
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 _OWN = ("_parameters", "_children", "_parent", "_key", "_name", "_tg_engine")
 """Attributes that say where a module stands, or are looked at by themselves."""
@@ -149,13 +150,14 @@ class Surroundings:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Put everything back at the end: attributes, containers, variables and arrays."""
+        """Put everything back after an error: attributes, containers, variables and arrays."""
         try:
             yield
-        finally:
+        except BaseException:
             if self.changed():
                 for watched in (*self._tables, *self._others):
                     watched.put_back()
+            raise
 
     # ---- what there is
 
@@ -197,6 +199,16 @@ class Surroundings:
         """Its class, what is in it, if it is a container, and its attributes."""
         if isinstance(owner, weakref.ReferenceType):
             self._visit(prefix, owner())
+            return
+        if type(owner) in weakref.ProxyTypes:
+            self._visit(prefix, owner.__init__.__self__)
+            return
+        if isinstance(owner, _VIEWS):
+            self.foreign.append(owner)
+            self._visit(prefix, owner.mapping)
+            return
+        if isinstance(owner, (attrgetter, methodcaller)):
+            self._look(prefix, tuple(owner.__reduce__()))  # the names that they read are in it
             return
         if isinstance(owner, MappingProxyType):
             self.foreign.append(owner)
@@ -367,14 +379,16 @@ class Surroundings:
             self.shared[id(value)] = value
         if isinstance(value, Tensor):
             self._tensor(name, owner, key, value)
-        elif kind in _PLAIN or isinstance(value, (np.generic, np.dtype)):
+        elif kind in _PLAIN or (isinstance(value, (np.generic, np.dtype)) and kind is not np.void):
             self._options.append((name, kind, repr(value)))
-            if kind is str and value.isidentifier():
-                self._read[value] = None  # getattr(self, self.activation)
+            if kind is str:  # getattr(self, self.activation)
+                self._read.update(dict.fromkeys([part for part in value.split(".") if part.isidentifier()]))
         elif isinstance(value, np.ndarray):
             self._watch_numbers(name, value)
             if value.dtype.hasobject:
                 self._hide(name, value)
+            if has_attributes(value):  # of a subclass
+                self._visit_object(name + ".", value)
         else:
             if kind in _CONTAINERS:
                 keys = tuple(map(repr, value)) if kind is dict else len(value)
