@@ -341,3 +341,149 @@ def test_gradients_of_an_ordered_dict_are_one_too() -> None:
     assert type(g) is OrderedDict
     assert list(g) == ["b", "a"]
     assert type(tg.grad(lambda d: d["a"].sum())({"a": np.ones(2)})) is dict
+
+
+def penalty(w, x):
+    return (x * x * tg.exp(w * x)).sum()
+
+
+W = X - 0.25
+V = X * 0.5 + 1
+FOLLOWING = {
+    "grad": lambda f, x: tg.grad(f)(x),
+    "value_and_grad": lambda f, x: tg.add(*tg.value_and_grad(f)(x)),
+    "value": lambda f, x: tg.value_and_grad(f)(x)[0],
+    "vjp": lambda f, x: tg.vjp(f, x)[1](2.0)[0],
+    "vjp's value": lambda f, x: tg.vjp(f, x)[0],
+    "jvp": lambda f, x: tg.jvp(f, (x,), (V,))[1],
+    "jacobian": lambda f, x: tg.jacobian(lambda x: f(x) * x)(x),
+    "jacobian of several": lambda f, x: tg.jacobian(lambda x: [x * 2, f(x) * x])(x)[1],
+    "hessian": lambda f, x: tg.hessian(f)(x),
+    "hvp": lambda f, x: tg.hvp(f)(x, V),
+    "elementwise_grad": lambda f, x: tg.elementwise_grad(lambda x: f(x) * x)(x),
+    "nested": lambda f, x: tg.grad(lambda d: f(d["x"][0]))({"x": [x]})["x"][0],
+}
+
+
+class TestWhatElseIsOnTheTape:
+    """Gradients of tensors depend on all that the function's result depends on, as in `torch.func.grad`."""
+
+    @pytest.mark.parametrize("name", FOLLOWING)
+    def test_gradients_reach_what_the_function_did_not_get(self, name):
+        """A leaf, and a computed tensor; the slopes are those of plain differences."""
+
+        def total(w, x):
+            return (FOLLOWING[name](lambda x: penalty(tg.sin(w), x), x) ** 2).sum()
+
+        def total_of_an_entry(w, x):
+            c = tg.sin(w)
+            return (FOLLOWING[name](lambda x: penalty(c, x), x) ** 2).sum()
+
+        steps = 1e-6 * np.eye(3)
+        ahead = [total(tg.tensor(W + e), tg.tensor(X)) for e in steps]
+        behind = [total(tg.tensor(W - e), tg.tensor(X)) for e in steps]
+        slopes = [(a.item() - b.item()) / 2e-6 for a, b in zip(ahead, behind, strict=True)]
+        for f in (total, total_of_an_entry):
+            w = tg.tensor(W, requires_grad=True)
+            f(w, tg.tensor(X)).backward()
+            np.testing.assert_allclose(w.grad.numpy(), slopes, rtol=1e-6)
+
+    def test_against_torch(self):
+        torch = pytest.importorskip("torch", reason="PyTorch is the oracle of this test")
+        w, x = tg.tensor(W, requires_grad=True), tg.tensor(X)
+        value, gradient = tg.value_and_grad(lambda x, w: penalty(w, x))(x, w)
+        (value * (gradient**2).sum()).backward()
+        other = torch.tensor(W, requires_grad=True)
+        f = lambda x: (x * x * torch.exp(other * x)).sum()  # noqa: E731
+        gradient, value = torch.func.grad_and_value(f)(torch.tensor(X))
+        (value * (gradient**2).sum()).backward()
+        np.testing.assert_allclose(w.grad.numpy(), other.grad.numpy(), rtol=1e-12)
+
+    @pytest.mark.parametrize("by", [1, (0, 1)])
+    def test_a_critic_is_trained_by_the_penalty_on_its_gradient(self, by):
+        """Whether it is an argument, or also differentiated by."""
+        critic = nn.Sequential(
+            nn.Linear(3, 4, rng=0, dtype="float64"), tg.tanh, nn.Linear(4, 1, rng=1, dtype="float64")
+        )
+        x = tg.tensor(A)
+        gradient = tg.grad(lambda critic, x: critic(x).sum(), by)(critic, x)
+        (np.sum((gradient[1] if by == (0, 1) else gradient) ** 2)).backward()
+        found = critic[0].weight.grad.numpy().copy()
+        x = tg.tensor(A, requires_grad=True)
+        critic.zero_grad()
+        critic(x).sum().backward(create_graph=True)
+        (x.grad**2).sum().backward()
+        y = critic[0].weight.grad.numpy()
+        critic.zero_grad()
+        critic(A).sum().backward()
+        np.testing.assert_allclose(found, y - critic[0].weight.grad.numpy(), rtol=1e-10)
+
+    def test_gradients_by_a_module_depend_on_other_parameters(self):
+        layer, w = nn.Linear(3, 3, rng=0, dtype="float64"), tg.tensor(W, requires_grad=True)
+        gradient = tg.grad(lambda layer: (tg.tanh(layer(X)) * w).sum())(layer)["bias"]
+        (gradient**2).sum().backward()
+        np.testing.assert_allclose(w.grad.numpy(), 2 * W * (1 - np.tanh(layer(X).numpy()) ** 2) ** 2)
+
+    def test_what_is_differentiated_by_is_no_reason_to_record(self):
+        """Nor are a module's own parameters, tensors off the tape, or the variables of a gradient inside."""
+        layer = nn.Linear(3, 3, rng=0, dtype="float64")
+        value, gradients = tg.value_and_grad(lambda layer: layer(X).sum())(layer)
+        assert type(value) is np.ndarray
+        assert not any(g.requires_grad for g in gradients.values())
+        x = tg.tensor(X)
+        inside = lambda x: (tg.grad(lambda y: (y**3).sum())(X) * x * tg.tensor(W)).sum()  # noqa: E731
+        for y in tg.value_and_grad(inside)(x):
+            assert isinstance(y, tg.Tensor)
+            assert not y.requires_grad
+        assert isinstance(tg.value_and_grad(lambda d: d["x"].sum())({"x": x})[0], tg.Tensor)
+
+    def test_a_leaf_that_was_changed_is_followed(self):
+        w = tg.tensor(W, requires_grad=True)
+        tg.grad(lambda x: penalty(w.assign_(W + 1), x))(tg.tensor(X)).sum().backward()
+        assert w.grad is not None
+
+    def test_arrays_stay_arrays(self):
+        w = tg.tensor(W, requires_grad=True)
+        for y in tg.value_and_grad(lambda x: penalty(w, x))(X):
+            assert type(y) is np.ndarray
+        assert type(tg.vjp(tg.sin, X)[1](w)[0]) is np.ndarray
+        assert type(tg.jvp(tg.sin, (X,), (w,))[1]) is np.ndarray
+
+    def test_under_no_grad_results_are_off_the_tape(self):
+        w, x = tg.tensor(W, requires_grad=True), tg.tensor(X, requires_grad=True)
+        for given in (x, x.detach()):
+            _, pullback = tg.vjp(tg.sin, given.detach())
+            with tg.no_grad():
+                value, gradient = tg.value_and_grad(lambda x: penalty(w, x))(given)
+                pulled = pullback(w)[0]
+            assert not value.requires_grad
+            assert not gradient.requires_grad
+            assert not pulled.requires_grad
+            np.testing.assert_allclose(gradient.numpy(), tg.grad(lambda x: penalty(W, x))(X), rtol=1e-12)
+        assert x.grad is None
+
+    def test_no_grad_inside_a_transformation_makes_a_constant(self):
+        def f(x):
+            with tg.no_grad():
+                slope = tg.grad(lambda x: (x**3).sum())(x)
+            return (slope * x).sum()
+
+        np.testing.assert_allclose(tg.grad(f)(X), 3 * X**2, rtol=1e-12)
+
+    def test_cotangents_and_tangents_on_the_tape(self):
+        x, w = tg.tensor(X), tg.tensor(W, requires_grad=True)
+        _, pullback = tg.vjp(tg.sin, x)
+        (pullback(w)[0] ** 2).sum().backward()
+        np.testing.assert_allclose(w.grad.numpy(), 2 * W * np.cos(X) ** 2, rtol=1e-12)
+        w.grad = None
+        (tg.jvp(lambda p: tg.sin(p["x"]), ({"x": x},), ({"x": w},))[1] ** 2).sum().backward()
+        np.testing.assert_allclose(w.grad.numpy(), 2 * W * np.cos(X) ** 2, rtol=1e-12)
+        w.grad = None
+        (tg.hvp(lambda x: tg.sin(x).sum())(x, w) ** 2).sum().backward()
+        np.testing.assert_allclose(w.grad.numpy(), 2 * W * np.sin(X) ** 2, rtol=1e-12)
+
+    def test_a_pullback_can_be_differentiated_whose_function_ran_outside(self):
+        for primal in (X, tg.tensor(X)):
+            _, pullback = tg.vjp(tg.sin, primal)
+            found = tg.grad(lambda u, pullback=pullback: (pullback(u)[0] ** 2).sum())(W)
+            np.testing.assert_allclose(found, 2 * W * np.cos(X) ** 2, rtol=1e-12)

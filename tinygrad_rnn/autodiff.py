@@ -3,7 +3,13 @@
 ``tensor.backward()`` fills the ``grad`` of leaves. The functions here leave those alone: they take a function
 and give another function. Arguments may be arrays, tensors, numbers, nested lists, tuples and dicts of them,
 and modules (anything with ``named_parameters()``), whose parameters are then what is differentiated by.
-Arrays give arrays; tensors give tensors. They nest: ``grad(grad(f))``.
+They nest: ``grad(grad(f))``.
+
+Arrays give arrays. Tensors and modules give tensors, which depend on all that f's result depends on: also on
+parameters that f uses without getting them, as a gradient penalty needs it. (What is differentiated by does
+not count where it was not on the tape before, nor do the parameters of a module among it.) A backward pass
+that is itself recorded makes the whole two to three times as slow, and its arrays stay: give arrays, or call
+it under ``tg.no_grad()``, where gradients of the gradients are not wanted.
 """
 
 from __future__ import annotations
@@ -18,8 +24,8 @@ import numpy as np
 
 from . import backpropagation, ops, tape
 from .arrays import as_array
-from .state import enable_grad
-from .tape import Leaf
+from .state import current_state, enable_grad
+from .tape import Leaf, Place
 from .tensors import Tensor, _make
 from .trees import is_module, leaves_of, map_tree, match_tree, need_callable, paths_of
 
@@ -88,16 +94,25 @@ class _Tracked:
     since : int
         Everything that the call records has at least this number.
     recorded : bool
-        Whether the backward pass must be recorded: in another transformation, or for tensors that were on
-        the tape already.
+        Whether the backward pass must be recorded: in another transformation, or for results that are tensors
+        and depend on what is on the caller's tape. Not where the caller is not recording.
+    tensors : bool
+        Whether tensors are among what is differentiated by.
+    own : set of Place or None
+        What is differentiated by, and is not itself a reason to record.
     """
 
     def __init__(self, args: Sequence[Any], argnums: Argnums | None = None) -> None:
-        self.recorded = _nested.get()
+        self.recording = current_state().recording
+        self.recorded = self.recording and _nested.get()
         numbers, self.single = tuple(range(len(args))), False
         if argnums is not None:
             numbers, self.single = _numbers(argnums, len(args))
         self.given = {k: args[k] for k in numbers}
+        kinds = leaves_of(self.given)
+        self.tensors = any([isinstance(a, Tensor) for a in kinds])
+        self.followed = self.recording and (self.tensors or any(map(is_module, kinds)))
+        self.own: set[Place | None] = set()
         self.trees = {
             k: map_tree(self._track, tree, paths_of(tree, f"argument {k}")) for k, tree in self.given.items()
         }
@@ -106,21 +121,55 @@ class _Tracked:
 
     def _track(self, value: Any, path: str) -> Any:
         if is_module(value):
+            if not self.tensors:
+                self.own.update([p.place for _, p in value.named_parameters()])
             return value
         if isinstance(value, Tensor) and value.requires_grad:
-            self.recorded = True
-            with enable_grad():
+            if self.recording:
+                self.recorded = True
                 return ops.positive(value)
+            value = value.detach()
         try:
             array = as_array(value)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{path}: {error}; leave out of argnums what is no number") from error
-        if array.dtype.kind not in "fc":
+        if array.dtype.kind != "f":
+            mend = "leave integers out of argnums"
+            if array.dtype.kind == "c":
+                mend = "pass real and imaginary parts as two arguments"
             raise TypeError(
-                f"{path}: gradients need floating-point arguments, got {array.dtype}; leave integers out of "
-                f"argnums"
+                f"{path}: gradients need real floating-point arguments, got {array.dtype}; {mend}"
             )
-        return _variable(array)
+        variable = _variable(array)
+        self.own.add(variable.place)
+        return variable
+
+    def call(self, f: Function, kwargs: Mapping[str, Any] = _NONE) -> Any:
+        """What f returns: a tensor, or nested tensors."""
+        with _transforming():
+            result = f(*self.args, **kwargs)
+        places = []
+        for y in leaves_of(result):
+            if not isinstance(y, Tensor):
+                raise TypeError(
+                    f"the function to differentiate must return a tensor, got {type(y).__name__}; results of "
+                    f".numpy(), float() or comparisons carry no gradient"
+                )
+            if y.place is not None:
+                places.append(y.place)
+        if self.followed and not self.recorded:
+            self.recorded = any(place not in self.own for place in tape.earlier(places, self.since))
+        return result
+
+    def call_for_one(self, f: Function, kwargs: Mapping[str, Any] = _NONE) -> Tensor:
+        return _one(self.call(f, kwargs))
+
+    def records(self, *given: Any) -> bool:
+        """Whether a pass must be recorded that cotangents, or tangents, go into, which may be on the tape."""
+        if self.recorded or not current_state().recording:
+            return self.recorded
+        on_tape = any([isinstance(a, Tensor) and a.requires_grad for a in leaves_of(given)])
+        return _nested.get() or (self.tensors and on_tape)
 
     def gradients(self, found: dict[Any, Any], recorded: bool) -> Any:
         """What a backward pass found, in the structure of the arguments; zeros where nothing arrived."""
@@ -142,7 +191,7 @@ class _Tracked:
         """The function's value as the caller sees it: on the tape only where an outer pass needs it."""
         if self.recorded:
             return y
-        return y.detach() if any(isinstance(a, Tensor) for a in self.given.values()) else y.numpy()
+        return y.detach() if self.tensors else y.numpy()
 
     def pull(self, y: Tensor, cotangent: Any, recorded: bool) -> Any:
         """Gradients for a cotangent of y; tensors on the tape if recorded."""
@@ -167,23 +216,6 @@ def _transforming() -> Iterator[None]:
             yield
     finally:
         _nested.reset(token)
-
-
-def _call(f: Function, args: Sequence[Any], kwargs: Mapping[str, Any] = _NONE) -> Any:
-    """What f returns: a tensor, or nested tensors."""
-    with _transforming():
-        result = f(*args, **kwargs)
-    for y in leaves_of(result):
-        if not isinstance(y, Tensor):
-            raise TypeError(
-                f"the function to differentiate must return a tensor, got {type(y).__name__}; results of "
-                f".numpy(), float() or comparisons carry no gradient"
-            )
-    return result
-
-
-def _call_for_one(f: Function, args: Sequence[Any], kwargs: Mapping[str, Any] = _NONE) -> Tensor:
-    return _one(_call(f, args, kwargs))
 
 
 def _one(y: Any) -> Tensor:
@@ -213,7 +245,8 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
     callable
         ``(*args, **kwargs) -> (value, gradient)``; the gradient has the structure of the argument (a tuple of
         them for several argnums), and is a dict of name to gradient for a module. Keyword arguments are
-        handed on to f.
+        handed on to f. For tensors both are on the tape where f's result depends on a tensor that is, an
+        argument or not, unless the caller is under `no_grad`; that takes two to three times as long.
 
     Raises
     ------
@@ -232,7 +265,7 @@ def _value_and_grad(what: str, f: Function, argnums: Argnums) -> Function:
 
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         tracked = _Tracked(args, argnums)
-        y = _call_for_one(f, tracked.args, kwargs)
+        y = tracked.call_for_one(f, kwargs)
         if y.size != 1:
             raise ValueError(
                 f"{what} needs a function that returns one element, got shape {y.shape}; use jacobian (of "
@@ -313,8 +346,8 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     """The value of ``f`` and its pullback, ``cotangent -> (gradient by each argument, ...)``."""
     need_callable("vjp", f)
     tracked = _Tracked(primals)
-    y = _call_for_one(f, tracked.args)
-    return tracked.value(y), lambda cotangent: tracked.pull(y, cotangent, tracked.recorded)
+    y = tracked.call_for_one(f)
+    return tracked.value(y), lambda cotangent: tracked.pull(y, cotangent, tracked.records(cotangent))
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -332,9 +365,9 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
             )
     tracked = _Tracked(tuple(primals))
     match_tree("jvp: tangents", tracked.gradients({}, tracked.recorded), tuple(tangents))
-    y = _call_for_one(f, tracked.args)
+    y = tracked.call_for_one(f)
     u = _variable(np.zeros(y.shape, y.dtype))
-    recorded = tracked.recorded
+    recorded = tracked.records(tuple(tangents))
     roots = []
 
     def root(g: Tensor, tangent: Any) -> None:
@@ -347,7 +380,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
         roots, retain_graph=True, lift=_make if recorded else None, since=tracked.since
     )
     pushed = found.get(u.place, np.zeros(y.shape, y.dtype))
-    if recorded or any(isinstance(p, Tensor) for p in primals):
+    if recorded or tracked.tensors:
         pushed = pushed if isinstance(pushed, Tensor) else _make(pushed, None)
     return tracked.value(y), pushed
 
@@ -363,7 +396,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
 
     def all_derivatives(*args: Any, **kwargs: Any) -> Any:
         tracked = _Tracked(args, argnums)
-        return map_tree(lambda y: _rows(tracked, y), _call(f, tracked.args, kwargs))
+        return map_tree(lambda y: _rows(tracked, y), tracked.call(f, kwargs))
 
     return all_derivatives
 

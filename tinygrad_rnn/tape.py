@@ -357,3 +357,21 @@ def reachable(places: Sequence[Place], since: int = NEVER) -> list[Entry]:
             found[place.number] = place
             stack += map(source_of, place.parents)
     return [found[number] for number in sorted(found, reverse=True)]
+
+
+def earlier(places: Sequence[Place], since: int) -> Iterator[Place]:
+    """The leaves, and the entries from before number ``since``, that the given places depend on.
+
+    But not the variables of transformations that have begun since.
+    """
+    met: set[Any] = {None}
+    stack: list[Any] = list(map(source_of, places))
+    while stack:
+        place = stack.pop()
+        if place in met:
+            continue
+        met.add(place)
+        if isinstance(place, Entry) and place.number >= since:
+            stack += map(source_of, place.parents)
+        elif type(place) is not Leaf or place.version or place.changed < since:
+            yield place
