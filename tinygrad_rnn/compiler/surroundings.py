@@ -196,52 +196,55 @@ class Surroundings:
             self._visit_object(prefix, owner)
 
     def _visit_object(self, prefix: str, owner: Any) -> None:
-        """Its class, what is in it, if it is a container, and its attributes."""
+        """What it stands for; or its class, what is in it, if it is a container, and its attributes."""
         if isinstance(owner, weakref.ReferenceType):
             self._visit(prefix, owner())
-            return
-        if type(owner) in weakref.ProxyTypes:
+        elif type(owner) in weakref.ProxyTypes:
             self._visit(prefix, owner.__init__.__self__)
-            return
-        if isinstance(owner, _VIEWS):
+        elif isinstance(owner, _VIEWS):
             self.foreign.append(owner)
             self._visit(prefix, owner.mapping)
-            return
-        if isinstance(owner, (attrgetter, methodcaller)):
-            self._look(prefix, tuple(owner.__reduce__()))  # the names that they read are in it
-            return
-        if isinstance(owner, MappingProxyType):
+        elif isinstance(owner, MappingProxyType):
             self.foreign.append(owner)
             self._others.append(watching.Size(prefix.rstrip("."), owner))
             for key in owner:
                 self._alone(f"{prefix}{key}", owner, key)
-            return
-        library = is_library(type(owner).__module__)
-        if not isinstance(owner, _CONTAINERS):
-            if library and not isinstance(owner, (Module, partial)):
-                self.foreign.append(owner)
+        elif isinstance(owner, (attrgetter, methodcaller)):
+            self._look(prefix, tuple(owner.__reduce__()))  # the names that they read are in it
+        elif isinstance(owner, _CONTAINERS):
+            self._visit_class(prefix, type(owner))
+            self._visit_contents(prefix, owner)
+            self._visit_own(prefix, owner)
+        else:
             if is_opaque(owner):
                 self._hide(prefix, owner)
-            if not has_attributes(owner):
-                return
-        self._visit_class(prefix, type(owner))
+            if is_library(type(owner).__module__) and not isinstance(owner, (Module, partial)):
+                self.foreign.append(owner)
+            if has_attributes(owner):
+                self._visit_class(prefix, type(owner))
+                self._visit_own(prefix, owner)
+
+    def _visit_contents(self, prefix: str, owner: Any) -> None:
+        """What is in a container."""
+        if not isinstance(owner, (set, frozenset)):
+            self._look(prefix, owner)
+            return
+        # What comes in no order is named by identity: so tensors in it are not taken for those of a copy.
+        self._options.append((prefix, frozenset([(type(e), repr(e)) for e in owner if type(e) in _PLAIN])))
+        self._look(prefix, {id(e): e for e in owner if type(e) not in _PLAIN})
+        if isinstance(owner, set):
+            self._others.append(watching.Members(prefix.rstrip("."), owner))
+
+    def _visit_own(self, prefix: str, owner: Any) -> None:
+        """The attributes of an object."""
+        kind: Any = type(owner)
+        library = is_library(kind.__module__)
+        if library and str(kind.__module__).split(".")[0] == "logging":  # its files are nobody's business
+            return
         if isinstance(owner, Module):
             for table in (owner._parameters, owner._children):
                 self._tables.append(watching.Table(prefix, table))
                 self._all(prefix, table, table)
-        if isinstance(owner, (dict, list, tuple, deque)):
-            self._look(prefix, owner)
-        elif isinstance(owner, (set, frozenset)):
-            # What comes in no order is named by identity: so tensors in it are not taken for those of a copy.
-            self._options.append(
-                (prefix, frozenset([(type(e), repr(e)) for e in owner if type(e) in _PLAIN]))
-            )
-            self._look(prefix, {id(e): e for e in owner if type(e) not in _PLAIN})
-            if isinstance(owner, set):
-                self._others.append(watching.Members(prefix.rstrip("."), owner))
-        if str(type(owner).__module__).split(".")[0] == "logging":
-            return
-        kind: Any = type(owner)
         named = not reads_itself(kind)
         if hasattr(owner, "__dict__"):
             own = _OWN if isinstance(owner, Module) else ("_tg_engine",)
@@ -388,7 +391,8 @@ class Surroundings:
             if value.dtype.hasobject:
                 self._hide(name, value)
             if has_attributes(value):  # of a subclass
-                self._visit_object(name + ".", value)
+                self._visit_class(name + ".", kind)
+                self._visit_own(name + ".", value)
         else:
             if kind in _CONTAINERS:
                 keys = tuple(map(repr, value)) if kind is dict else len(value)
