@@ -345,6 +345,22 @@ class TestSomethingElse:
         b.assign_(X + 1)
         self.refused(y, r"used version 0 \(first used at .*# this line")
 
+    @pytest.mark.parametrize(
+        "f",
+        [
+            lambda a, c, n: tg.exp(a + c),
+            lambda a, c, n: tg.exp(tg.concatenate([a, c])),
+            lambda a, c, n: tg.exp(a - c.numpy()),
+            lambda a, c, n: tg.exp(a - np.full(3, n)),
+            lambda a, c, n: tg.exp(a + a.detach() * n) * 2,
+        ],
+    )
+    def test_a_constant_that_no_rule_reads_has_changed(self, f):
+        c, calls = tg.tensor(X.copy()), iter(range(1, 3))
+        y = tg.checkpoint(lambda a: f(a, c, next(calls)))(leaf(X))
+        c.assign_(X * 2)
+        self.refused(y)
+
     def test_a_parameter_has_changed(self):
         w = leaf(np.ones((3, 3)))
         y = tg.checkpoint(lambda x: x @ w)(leaf(X))

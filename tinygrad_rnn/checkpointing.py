@@ -40,8 +40,9 @@ def checkpoint(f: Function) -> Function:
     TypeError
         For a function that returns something else.
     RuntimeError
-        By backward(), if f computes something else when called again: other operations, or operations with
-        other constants.
+        By backward(), if f computes something else when called again: other operations, other constants that
+        a gradient rule reads, or other results, to the last bit. A constant that no rule reads (of
+        ``exp(a + c)``, c) is known by the results alone: where they are the same, it is not seen to differ.
     """
 
     need_callable("checkpoint", f)
@@ -184,8 +185,8 @@ def _arrived(found: dict[Any, Any], place: Place | None) -> Any:
 def _recipe(outputs: Sequence[Tensor], since: int) -> tuple[tuple[Place, ...], int]:
     """What outputs were made of: places from before ``since``, and a number that stands for all else.
 
-    The operations, how they are connected, and every constant that a gradient rule will read go into the
-    number. Everything else that rules read follows from these and from the values at those places.
+    The operations, how they are connected, every constant that a gradient rule will read and the outputs'
+    values go into the number. Of other constants no more is known than what they made of the outputs.
     """
     numbers: dict[Any, int] = {}
     outside: dict[Place, None] = {}
@@ -201,7 +202,7 @@ def _recipe(outputs: Sequence[Tensor], since: int) -> tuple[tuple[Place, ...], i
         return numbers[source] if source is place else hash((numbers[source], place.index))
 
     places = [y.place for y in outputs if y.place is not None]
-    number = hash(tuple(map(met, places)))
+    number = hash((*map(met, places), *[_told(y.numpy()) for y in outputs]))
     for entry in tape.reachable(places, since):
         told = [number, entry.primitive, numbers[entry]]
         for place, arg in zip(entry.parents, entry.args or entry.parents, strict=True):

@@ -106,13 +106,23 @@ def test_einsum_of_lists() -> None:
 
 def test_einsum_with_lists_of_axes() -> None:
     a, b = random(2, 3), random(3, 4)
-    for args in ([a, [0, 1], b, [1, 2]], [a, [0, 1], b, [1, 2], [2, 0]], [a, [..., 7], [7, ...]]):
+    for args in (
+        [a, [0, 1], b, [1, 2]],
+        [a, [0, 1], b, [1, 2], [2, 0]],
+        [a, [..., 7], [7, ...]],
+        [a, [26, 0]],  # without an output, axes come in the order of their numbers
+        [a, [25, 26]],
+        [a, [0, 51], b, [51, np.int64(25)]],
+    ):
         tensors = [tg.tensor(x, requires_grad=True) if isinstance(x, np.ndarray) else x for x in args]
         for f in (tg.einsum, np.einsum):
             np.testing.assert_allclose(f(*tensors).numpy(), np.einsum(*args), rtol=1e-13)
 
 
 def test_einsum_with_lists_of_axes_refuses_anything_else_in_their_places() -> None:
+    for label in (-1, 52, True, np.True_):
+        with pytest.raises((ValueError, TypeError), match=r"einsum: .*(numbered from 0 to 51|pass a whole)"):
+            tg.einsum(A, [0, label])
     words = "einsum: subscripts come first, in a string .*, or a list of axes after each operand; got "
     for first, name in ((A, "ndarray"), (tg.tensor(A), "Tensor")):
         for rest in ((5,), ("ij",), ([0, 1], V, 5), ([0, 1], V, [1], 0), (B,)):

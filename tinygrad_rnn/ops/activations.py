@@ -60,7 +60,7 @@ softplus.defvjp(lambda g, _y, x: g * sigmoid(x))
 
 def _gate(x):
     """What `sigmoid` computes, but falling to 0 on the left: times x, its bound would make a slope there."""
-    positive = x.real > 0
+    positive = x > 0
     e = np.exp(np.where(positive, -x, x))
     return np.where(positive, 1, e) / (1 + e)
 

@@ -7,6 +7,7 @@ trade places.
 from __future__ import annotations
 
 import itertools
+import operator
 import string
 
 import numpy as np
@@ -78,11 +79,22 @@ def _contract_vjp(g, _y, *operands, subscripts, optimize=False, order="K"):
 contract.defvjp(joint=_contract_vjp)
 
 
+_LABELS = string.ascii_uppercase + string.ascii_lowercase
+"""What NumPy takes for axis numbers: in this order, which sorting keeps."""
+
+
+def _letter(label):
+    number = operator.index(label)
+    if isinstance(label, bool) or not 0 <= number < len(_LABELS):
+        raise ValueError(f"axes in lists are numbered from 0 to {len(_LABELS) - 1}, or ..., got {label!r}")
+    return _LABELS[number]
+
+
 def _from_lists(args):
     """The form ``einsum(x, [0, 1], y, [1, 2], [0, 2])`` as subscripts and operands."""
 
     def letters(labels):
-        return "".join("..." if label is Ellipsis else string.ascii_letters[label] for label in labels)
+        return "".join("..." if label is Ellipsis else _letter(label) for label in labels)
 
     pairs = len(args) // 2 * 2
     if not all([isinstance(labels, (list, tuple)) for labels in (*args[1:pairs:2], *args[pairs:])]):
@@ -153,7 +165,8 @@ def einsum(*operands, optimize=False, dtype=None, order="K", casting="safe"):
         Without an arrow the output has the letters that come once, in alphabetic order. ``...`` stands for
         any further axes, which broadcast. A letter twice in one operand takes a diagonal.
     *operands : arrays
-        Or, without subscripts, operands and lists of axis numbers in turn: ``einsum(x, [0, 1], [1, 0])``.
+        Or, without subscripts, operands and lists of axis numbers, from 0 to 51, in turn:
+        ``einsum(x, [0, 1], [1, 0])``.
     optimize : bool, str or list
         Handed to NumPy: ``True`` finds an order of products for three and more operands, and uses matrix
         products.
