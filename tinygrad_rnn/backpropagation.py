@@ -33,8 +33,8 @@ def fit(g: Any, place: Place) -> Any:
             g = g.reshape(shape)
     if g.dtype.kind == "c" and place.dtype.kind != "c":
         raise TypeError(
-            "the gradient of a real input came out complex: gradients are of real functions only; make the "
-            "result real before backward(), by abs() or .real"
+            "the gradient of a real input came out complex: complex numbers on the way are not "
+            "differentiated; compute with their real and imaginary parts, as two real tensors"
         )
     return g if g.dtype == place.dtype else g.astype(place.dtype)
 

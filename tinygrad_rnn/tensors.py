@@ -702,8 +702,16 @@ class Tensor(Methods):
 
     @property
     def real(self) -> Tensor:
-        """The tensor itself, or the real part of one that is complex (and so not on the tape)."""
-        return _make(self._data.real, None) if self._data.dtype.kind == "c" else self
+        """The tensor itself, or the real part of one that is complex, which must be off the tape."""
+        if self._data.dtype.kind != "c":
+            return self
+        if self._place is not None:
+            raise TypeError(
+                "real: complex numbers on the tape are not differentiated; compute with their real and "
+                "imaginary parts, as two real tensors, or detach() first (for gradcheck, which goes through "
+                "complex numbers, pass method='central')"
+            )
+        return _make(self._data.real, None)
 
     def where(self, condition: Any, other: Any) -> Tensor:
         """These elements where a condition holds, those of ``other`` elsewhere, as in PyTorch."""
