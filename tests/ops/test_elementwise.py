@@ -118,6 +118,9 @@ def test_derivatives_at_the_kinks() -> None:
     np.testing.assert_array_equal(gradient(tg.sign, [-2.0, 0.0, 2.0])[0], [0, 0, 0])
     for f in (tg.hypot, tg.arctan2):
         np.testing.assert_array_equal(gradient(f, [0.0], [0.0]), [[0], [0]])
+        second = tg.hessian(lambda x, f=f: f(x[0], x[1]))
+        np.testing.assert_array_equal(second(np.zeros(2)), np.zeros((2, 2)))
+        assert second(np.ones(2)).any()
 
 
 EXTREME = [-1e4, -800.0, -100.0, -1.0, 0.0, 1.0, 100.0, 800.0, 1e4]

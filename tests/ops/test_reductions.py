@@ -93,6 +93,7 @@ def test_median_of_nan_and_of_nothing() -> None:
 
 def test_deviation_of_equal_numbers_has_gradient_0() -> None:
     np.testing.assert_array_equal(gradient(tg.std, [2.0, 2.0])[0], [0, 0])
+    np.testing.assert_array_equal(tg.hessian(tg.std)(np.full(2, 2.0)), np.zeros((2, 2)))
     np.testing.assert_allclose(
         gradient(lambda x: tg.std(x, axis=0, ddof=1), A.T)[0],
         torch_gradient(lambda x: x.std(0), A.T),
@@ -113,6 +114,11 @@ def test_the_norm_of_a_zero_vector_has_gradient_0(ord: Any) -> None:
     g = gradient(lambda x: tg.norm(x, ord=ord, axis=1), x)[0]
     np.testing.assert_array_equal(g[0], [0, 0])
     assert g[1].any()
+    least = np.full(2, np.finfo(float).smallest_normal)
+    for zero in (np.zeros(2), *([least] if ord in (None, 2) else [])):  # squares underflow
+        second = tg.hessian(lambda x: tg.norm(x, ord=ord))(zero)
+        np.testing.assert_array_equal(second, np.zeros((2, 2)))
+        np.testing.assert_array_equal(tg.grad(lambda x: tg.norm(x, ord=ord))(zero), [0, 0])
 
 
 @pytest.mark.parametrize("ord", [None, 1, 3, 0.5, np.inf, -1, -2.5, -np.inf])

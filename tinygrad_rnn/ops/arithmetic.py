@@ -66,6 +66,11 @@ def divisor(x):
     return np.where(x == 0, 1, x)
 
 
+def quotient(a, b):
+    """``a / b``, and where b is 0 the constant 0."""
+    return np.where(b == 0, 0, a / divisor(b))
+
+
 def _power_vjp_base(g, _y, a, b):
     if isinstance(b, (int, float)):
         return g * b * (a if b == 2 else a ** (b - 1)) if b else g * 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arithmetic import divisor
+from .arithmetic import divisor, quotient
 from .decompositions import svdvals
 from .dtypes import wide
 from .elementwise import astype
@@ -31,7 +31,7 @@ def vector_norm(x, /, axis=None, keepdims=False, ord=2):
     """``sum(abs(x)**ord) ** (1/ord)`` over one axis, several (a tuple) or all (None).
 
     ``ord`` inf is the largest size, -inf the smallest; tied sizes share the cotangent equally. Where the
-    norm is 0, the derivative is taken as 0.
+    norm is 0, also by underflow, the derivatives are taken as 0.
     """
     if ord == 0:
         raise ValueError("ord=0 counts the elements that are not 0, which has no derivative to follow")
@@ -46,13 +46,12 @@ def _vector_norm_vjp(g, y, x, axis=None, keepdims=False, ord=2):
         chosen = np.abs(x) == y
         g = wide(g)
         return g * np.sign(x) * chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
-    safe = divisor(y)
     if ord == 2:
-        return g * (x / safe)
+        return g * quotient(x, y)
     if ord == 1:
         return g * np.sign(x)
     zero = (x == 0) | (y == 0)  # of a negative order, the norm is 0 where one element is
-    size = np.abs(np.where(zero, 1, x)) / safe
+    size = np.abs(np.where(zero, 1, x)) / divisor(y)
     return g * np.where(zero, 0, np.sign(x) * size ** (ord - 1))
 
 
@@ -107,7 +106,7 @@ def norm(x, /, ord=None, axis=None, keepdims=False):
 
     Notes
     -----
-    Where a norm of a vector is 0, its derivative is taken as 0.
+    Where a norm of a vector is 0, also by underflow, its derivatives are taken as 0.
     """
     if np.result_type(x).kind in "biu":
         x = astype(x, np.float64)  # sums of sizes might wrap

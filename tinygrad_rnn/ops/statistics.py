@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .arithmetic import divisor
+from .arithmetic import quotient
 from .dtypes import wide
 from .elementwise import astype
 from .reduce import _AXES, _freedom, _gap_at, _keep, _named, var
@@ -22,14 +22,14 @@ _SPREAD = [s for s in _AXES if s.inputs != ((),)]
     kinks=lambda x, axis=None, ddof=0, keepdims=False: np.std(x, axis=axis) / 20,
 )
 def std(x, /, axis=None, ddof=0, keepdims=False):
-    """Standard deviation, the root of `var`, with ``n - ddof``. At 0 its derivative is taken as 0."""
+    """Standard deviation, the root of `var`, with ``n - ddof``. At 0 its derivatives are taken as 0."""
     return np.sqrt(var(x, axis=axis, ddof=ddof, keepdims=keepdims))
 
 
 def _std_vjp(g, y, x, axis=None, ddof=0, keepdims=False):
     y = _keep(y, x, axis)
     d = x - np.mean(x, axis=axis, keepdims=True)
-    return wide(_keep(g, x, axis)) / _freedom(x, axis, ddof) * (d / divisor(y))
+    return wide(_keep(g, x, axis)) / _freedom(x, axis, ddof) * quotient(d, y)
 
 
 std.defvjp(_std_vjp)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arithmetic import divisor
+from .arithmetic import quotient
 from .registry import primitive
 
 
@@ -98,20 +98,20 @@ arctanh.defvjp(lambda g, _y, x: g / ((1 - x) * (1 + x)))
 
 @primitive(numpy=np.hypot, elementwise=True, kinks=lambda a, b: np.hypot(a, b) / 10)
 def hypot(a, b, /):
-    """``sqrt(a**2 + b**2)`` without overflow, elementwise. At a = b = 0 both derivatives are taken as 0."""
+    """``sqrt(a**2 + b**2)`` without overflow, elementwise. At a = b = 0 all derivatives are taken as 0."""
     return np.hypot(a, b)
 
 
 hypot.defvjp(
-    lambda g, y, a, _b: g * (a / divisor(y)),
-    lambda g, y, _a, b: g * (b / divisor(y)),
+    lambda g, y, a, _b: g * quotient(a, y),
+    lambda g, y, _a, b: g * quotient(b, y),
 )
 
 
 def _over_squared_length(u, y, x):
     """``u / (x**2 + y**2)`` without overflow, and 0 at the origin, where u is 0 too."""
-    length = divisor(np.hypot(x, y))
-    return u / length / length
+    length = np.hypot(x, y)
+    return quotient(quotient(u, length), length)
 
 
 def _to_cut(y, x):
@@ -123,7 +123,7 @@ def _to_cut(y, x):
 def arctan2(y, x, /):
     """Angle of the point (x, y), in (-pi, pi], elementwise; y comes first.
 
-    At the origin both derivatives are taken as 0.
+    At the origin all derivatives are taken as 0.
     """
     return np.arctan2(y, x)
 
