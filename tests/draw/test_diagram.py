@@ -7,6 +7,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import draw
 from tinygrad_rnn.draw import diagram as module
 from tinygrad_rnn.draw import pieces
+from tinygrad_rnn.draw.dot import dot_source
 from tinygrad_rnn.draw.rendering import RenderError
 
 
@@ -33,7 +34,8 @@ def test_graphviz_draws_pixels_and_pages(tmp_path, kind):
     for name in f"x.{kind}", f"y.{kind.upper()}":
         path = diagram.save(tmp_path / name)
         assert path == tmp_path / name
-        assert path.read_bytes() == f"{kind}:{diagram.source}".encode()
+        source = dot_source(diagram.view, diagram.drawing, "paper", sized=True)
+        assert path.read_bytes() == f"{kind}:{source}".encode()
 
 
 @needs_graphviz

@@ -5,12 +5,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from models_to_draw import loss
 from nets_to_draw import RECURRENT, leaf, needs_graphviz, plain, steps, unused_outputs
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import draw
 from tinygrad_rnn.draw.dot import dot_source
 from tinygrad_rnn.draw.layout import place
+from tinygrad_rnn.draw.metrics import DETAIL, TITLE
 from tinygrad_rnn.draw.rendering import render
 from tinygrad_rnn.draw.view import Cluster, Edge, Node, View
 
@@ -86,6 +88,41 @@ def test_labels_survive_graphviz(text):
     shown = [t.text.replace("\xa0", " ") for t in svg.iter("{http://www.w3.org/2000/svg}text")]
     # The frame's title, the label, and both nodes; Graphviz writes spaces that nobody may break as such.
     assert sorted(shown) == sorted(text.split("\n") * 4 + ["(2,)"])
+
+
+@needs_graphviz
+@pytest.mark.parametrize("text", HARD)
+def test_lines_have_their_own_sizes_in_pictures(text):
+    view = hard_view(text)
+    made = render(dot_source(view, place(view), sized=True), "svg")
+    written = list(ElementTree.fromstring(made).iter("{http://www.w3.org/2000/svg}text"))
+    sizes = {(t.text or "").replace("\xa0", " "): float(t.get("font-size")) for t in written[-3:]}
+    assert sizes["(2,)"] == (DETAIL if "\\" not in text else TITLE)
+    assert all(sizes.get(line, TITLE) == TITLE for line in text.split("\n"))
+    shown = sorted(t.text.replace("\xa0", " ") for t in written if t.text.strip("\xa0 "))
+    assert shown == sorted([*filter(None, text.split("\n") * 4), "(2,)"])
+
+
+@needs_graphviz
+@pytest.mark.parametrize("name", ["gru", "attention"])
+@pytest.mark.parametrize("view", ["ops", "cells"])
+def test_arrows_do_not_turn_back_at_their_heads(name, view):
+    """Graphviz leaves out a piece of a curve that does."""
+    for course in re.findall(r' pos="e,([^"]*)"', draw.graph(loss(name, 2), view=view).source):
+        head, *points = (tuple(map(float, point.split(","))) for point in course.split())
+        (ax, ay), (bx, by) = points[-2:]
+        assert (bx - ax) * (head[0] - bx) + (by - ay) * (head[1] - by) >= -1e-6, course
+
+
+@needs_graphviz
+def test_what_is_not_on_the_way_is_faded():
+    source = draw.graph(loss("rnn"), highlight="weight_hh_l0").source
+    nodes = {m[1]: m[2] for m in re.finditer(r'^"([^"]+)" \[(.*)\]$', source, re.M)}
+    for text in nodes["bias"], nodes["headed.rnn.l0.t000.weight_ih_l0"]:
+        assert set(map(len, re.findall(r'color="(#\w+)"', text))) == {9}
+    for text in nodes["headed.rnn.l0.t000.weight_hh_l0"], nodes["mean"]:
+        assert set(map(len, re.findall(r'color="(#\w+)"', text))) == {7}
+    assert re.search(r'"bias" -> .* color="#\w{8}"', source.replace("[color", " color"))
 
 
 @needs_graphviz

@@ -188,6 +188,18 @@ def test_tikz_has_mathematics_and_its_own_colours(folded):
     assert text.startswith("% Nine <steps>\n")
 
 
+@needs_graphviz
+def test_tikz_fades_what_is_not_on_the_way():
+    diagram = draw.graph(lstm(2), highlight="weight_hh")
+    marked = [*diagram.view.nodes, *diagram.view.edges]
+    faded = sum(thing.mark == "faded" for thing in marked)
+    numbers = sum(node.mark == "faded" and node.kind == "number" for node in diagram.view.nodes)
+    # The outline and the text of a node, the line of an edge; a number has no outline.
+    twice = sum(node.mark == "faded" for node in diagram.view.nodes)
+    assert 0 < faded < len(marked)
+    assert diagram.tikz().count(",opacity=.25") == faded + twice - numbers
+
+
 @pytest.mark.parametrize("text", HARD)
 def test_latex_is_escaped(text):
     made = latex(text)

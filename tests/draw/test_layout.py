@@ -253,3 +253,27 @@ def test_a_state_from_outside_that_a_closed_module_reads_too(depth):
     assert tail == "attending.getitem"
     assert abs(x - nodes["attending.t000.s1.before"][0]) < 0.1
     assert abs(y - nodes["attending.t000.s1.before"][1]) < 0.3
+
+
+def test_ribbons_are_below_the_lines_of_states():
+    diagram = draw.graph(loss("lstm"), show="gradients")
+    ribbons = [shape for shape in diagram.drawing.shapes.values() if shape.node.kind == "ribbon"]
+    assert len(ribbons) == 4
+    borders = {border.cluster.key: border for border in diagram.drawing.borders}
+    for ribbon in ribbons:
+        top, left, right = ribbon.y - ribbon.height / 2, *(ribbon.x + s * ribbon.width / 2 for s in (-1, 1))
+        frame = borders[diagram.view.clusters[ribbon.node.cluster].key]
+        assert frame.left < left < right < frame.right
+        assert ribbon.y + ribbon.height / 2 < frame.bottom
+        for line in diagram.drawing.lines:
+            if line.edge.kind == "state":
+                assert all(y < top for x, y in line.points if left < x < right), line.edge
+
+
+def test_what_comes_from_afar_comes_from_below():
+    """At the sides of a cell are its states."""
+    lines = draw.graph(loss("attention"), view="cells").drawing.lines
+    states = [line.points for line in lines if line.edge.kind == "state"]
+    others = [line.points[-1] for line in lines if line.edge.kind == "data"]
+    near = min(math.dist(end, point) for end in others for points in states for point in points[::3])
+    assert near > 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .layout import MARGIN, TITLE_ROOM, Border, Drawing, Line, Shape, joined, label_place, polyline, swing
-from .pieces import LANE, PAD, Container, Item, Loop, Pieces, Way, Wire
+from .pieces import LANE, PAD, RIBBON, Container, Item, Loop, Pieces, Way, Wire
 from .view import Edge, Point, View
 
 
@@ -152,7 +152,7 @@ class _Assembly:
         # Lane 0 is the uppermost both above and below the nodes, and the one nearest to where it comes from.
         aside = LANE * (loop.lanes + 0.75 - lane)
         upright = frame.left - aside if ahead else frame.right + aside
-        low = frame.bottom - PAD / 2 - LANE * (loop.lanes - lane)
+        low = frame.bottom - RIBBON * loop.ribbons - PAD / 2 - LANE * (loop.lanes - lane)
         high = frame.top + TITLE_ROOM + LANE * (lane + 0.5)
         height = (frame.top + frame.bottom) / 2 + LANE * (lane - (loop.lanes - 1) / 2)
         first = [start, (start[0], low), (upright, low)]

@@ -7,6 +7,7 @@ computed something to the step that reads it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -332,6 +333,9 @@ class _Cells(Lanes):
             via = ((out, low), (side, low), (side, high), (into, high))
         elif start[0] == end[0]:
             via = ((start[0], (start[1] + end[1]) / 2),)
+        elif abs(end[0] - start[0]) > 1.01:
+            # From below, as from the sides come states.
+            via = ((end[0] + math.copysign(0.2, start[0] - end[0]), end[1] - 0.45),)
         self._edge(tail, head, label, "", "data", via)
 
     def _blocked(self, start: Point, end: Point) -> bool:

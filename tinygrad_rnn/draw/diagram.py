@@ -168,7 +168,7 @@ class Diagram:
         }
 
     def _rendered(self, kind: str) -> bytes:
-        return render(dot_source(self.view, self.drawing, self.theme), kind)
+        return render(dot_source(self.view, self.drawing, self.theme, sized=True), kind)
 
     def __repr__(self) -> str:
         notes = "".join(f"; {note}" for note in self.view.notes)

@@ -7,6 +7,7 @@ Graphviz, they can be tried on the text elsewhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 
 from .layout import Border, Drawing, Line, Shape
 from .looks import FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, ink, thickness
@@ -25,7 +26,9 @@ _SHAPES = {
 }
 
 
-def dot_source(view: View, drawing: Drawing | None = None, theme: Theme = "light") -> str:
+def dot_source(
+    view: View, drawing: Drawing | None = None, theme: Theme = "light", sized: bool = False
+) -> str:
     """The DOT text of a view, the same on every run.
 
     Parameters
@@ -35,19 +38,22 @@ def dot_source(view: View, drawing: Drawing | None = None, theme: Theme = "light
         Its places.
     theme : str
         One of `looks.THEMES`; auto is light.
+    sized : bool
+        Whether each line of a label has its own size, as in pictures. Otherwise all have one, and the text is
+        easier to read and to edit.
 
     Returns
     -------
     str
     """
-    return _Writer(view, drawing, PALETTES[theme]).source()
+    return _Writer(view, drawing, PALETTES[theme], sized).source()
 
 
 class _Writer:
     """The text in the making."""
 
-    def __init__(self, view: View, drawing: Drawing | None, palette: Palette) -> None:
-        self.view, self.drawing, self.palette = view, drawing, palette
+    def __init__(self, view: View, drawing: Drawing | None, palette: Palette, sized: bool) -> None:
+        self.view, self.drawing, self.palette, self.sized = view, drawing, palette, sized
         self.borders = {b.cluster.key: b for b in drawing.borders} if drawing else {}
         self.height = drawing.height if drawing else 0.0
 
@@ -121,18 +127,25 @@ class _Writer:
     def _node(self, node: Node) -> str:
         shape: Shape | None = self.drawing.shapes[node.key] if self.drawing else None
         form = FORMS[node.kind]
+        # Graphviz takes \N and others for names within its HTML, and has no escape.
+        sized = self.sized and "\\" not in node.title + node.detail
         colours = ink(node, self.palette)
         styles = [] if form == "none" else ["filled", *(["rounded"] if form in ("round", "pill") else [])]
         styles += [dashed(node)] if dashed(node) else []
         found = {
             "id": node.key,
-            "label": _inscription(node),
+            "label": _sized(node) if sized else _inscription(node),
             "shape": _SHAPES[form],
             "style": ",".join(styles),
         }
         if form != "none":
             found |= _inked(colours)
-        found |= {"fontcolor": colours.text, "penwidth": f"{thickness(node):g}"}
+        found |= {"fontcolor": colours.text}
+        if node.mark == "faded":
+            found |= {
+                name: _faded(found[name]) for name in ("color", "fillcolor", "fontcolor") if name in found
+            }
+        found |= {"penwidth": f"{thickness(node):g}"}
         if node.result:
             found["peripheries"] = "2"
         if node.tooltip:
@@ -142,7 +155,7 @@ class _Writer:
         if node.kind == "point":
             found |= {"shape": "point", "width": "0.01", "height": "0.01"}
         elif shape is not None:
-            if _overflows(node, shape):
+            if not sized and _overflows(node, shape):
                 found["fontsize"] = f"{DETAIL:g}"
             found |= {"width": f"{shape.width / 72:.4f}", "height": f"{shape.height / 72:.4f}"}
         else:
@@ -153,6 +166,7 @@ class _Writer:
 
     def _edge(self, edge: Edge, line: Line | None) -> str:
         colour = self.palette.highlight if edge.mark == "highlighted" else self.palette.edges[edge.kind]
+        colour = _faded(colour) if edge.mark == "faded" else colour
         found = {"color": colour, "penwidth": f"{thickness(edge):.3g}", "tooltip": _label(edge.tooltip)}
         if dashed(edge):
             found["style"] = dashed(edge)
@@ -191,9 +205,27 @@ def _inked(ink: Ink) -> dict[str, str]:
     }
 
 
+def _faded(colour: str) -> str:
+    """A quarter of the colour, and three of what is behind it."""
+    return f"{colour}40" if colour.startswith("#") else colour
+
+
+class _Html(str):
+    """A label in Graphviz's HTML, which stands between angles in place of quotation marks."""
+
+
+def _written(node: Node) -> list[tuple[str, float]]:
+    (title, size), *details = lines(node)
+    return [(SIGNS.get(node.mark, "") + title, size), *details]
+
+
 def _inscription(node: Node) -> str:
-    (title, *details) = [text for text, _ in lines(node)]
-    return _label("\n".join([SIGNS.get(node.mark, "") + title, *details]))
+    return _label("\n".join(text for text, _ in _written(node)))
+
+
+def _sized(node: Node) -> _Html:
+    rows = [(escape(printable(text)) or " ", size) for text, size in _written(node)]
+    return _Html("<BR/>".join(f'<FONT POINT-SIZE="{size:g}">{text}</FONT>' for text, size in rows))
 
 
 def _overflows(node: Node, shape: Shape) -> bool:
@@ -217,7 +249,8 @@ def quoted(text: str) -> str:
 
 
 def _attributes(found: Mapping[str, str]) -> str:
-    return " [" + " ".join(f"{name}={quoted(value)}" for name, value in found.items()) + "]"
+    values = {name: f"<{v}>" if isinstance(v, _Html) else quoted(v) for name, v in found.items()}
+    return " [" + " ".join(f"{name}={value}" for name, value in values.items()) + "]"
 
 
 def _points(value: float) -> str:

@@ -5,13 +5,12 @@ Each has a few places where it may stand, the usual one first, and gets the one 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .layout import TITLE_ROOM, Border, Drawing, Line
 from .metrics import DETAIL, TITLE, text_width
+from .view import Point
 
 Array = NDArray[np.float64]
 
@@ -29,7 +28,11 @@ def settle(drawing: Drawing) -> None:
     titled = [border for border in drawing.borders if border.cluster.title]
     labelled = [k for k, line in enumerate(drawing.lines) if line.label_at is not None]
     if titled or labelled:
-        room = _Room(drawing, len(titled) + len(labelled))
+        bands = [(border.top - _CLEAR, border.top + TITLE_ROOM + _CLEAR) for border in titled]
+        for points in (drawing.lines[k].points for k in labelled):
+            heights = [y for _, y in points]
+            bands.append((min(heights) - DETAIL - _CLEAR, max(heights) + DETAIL + _CLEAR))
+        room = _Room(drawing, bands)
         for border in titled:
             _settle_title(border, room)
         for k in labelled:
@@ -44,24 +47,25 @@ class _Room:
     boxes : array, (N, 4)
         Left, top, right and lower ends of shapes and of words settled so far; NaN for words to come.
     points, groups : arrays, (P, 2) and (P,)
-        Points on all lines, from left to right, and for each the number of its line; lines that carry one
-        and the same thing have one number.
+        Points on lines, from left to right, and for each the number of its line; lines that carry one and the
+        same thing have one number. Only of lines in the bands, from top to bottom, that the words may stand
+        in: the longest lines are in none.
     """
 
-    def __init__(self, drawing: Drawing, words: int) -> None:
+    def __init__(self, drawing: Drawing, bands: list[Point]) -> None:
         shapes = drawing.shapes.values()
         boxes = [
             (s.x - s.width / 2, s.y - s.height / 2, s.x + s.width / 2, s.y + s.height / 2) for s in shapes
         ]
         self.size = drawing.width, drawing.height
         self.taken = len(boxes)
-        self.boxes = np.array([*boxes, *[(np.nan,) * 4] * words])
+        self.boxes = np.array([*boxes, *[(np.nan,) * 4] * len(bands)])
         numbers: dict[object, int] = {}
         of_line = [
             numbers.setdefault((line.edge.tail, line.edge.label) if line.edge.label else k, len(numbers))
             for k, line in enumerate(drawing.lines)
         ]
-        points, owners = _points_on(drawing.lines)
+        points, owners = _points_on(drawing.lines, bands)
         self.first = np.searchsorted(owners, np.arange(len(drawing.lines) + 1))
         self.on_lines = points
         self.of_line = of_line
@@ -84,38 +88,52 @@ class _Room:
         boxes = boxes[
             (boxes[:, 0] < right) & (boxes[:, 2] > left) & (boxes[:, 1] < low) & (boxes[:, 3] > top)
         ]
-        through = _inside(places, points, _GAP / 2).sum(1)
-        beside = _inside(places, points[groups != group], _CLEAR).sum(1)
-        covered = (
-            (places[:, None, :2] < boxes[None, :, 2:]) & (places[:, None, 2:] > boxes[None, :, :2])
-        ).all(-1)
+        off = _apart(places, np.concatenate([points, points], 1))
+        through, beside = (off < _GAP / 2).sum(1), ((off < _CLEAR) & (groups != group)).sum(1)
+        covered = (_apart(places, boxes) < 0).sum(1)
         outside = (places[:, :2] < 0).any(1) | (places[:, 2:] > self.size).any(1)
-        cost = beside + 5 * through + 50 * covered.sum(1) + 50 * outside
+        cost = beside + 5 * through + 50 * covered + 50 * outside
         best = int(cost.argmin())
         self.boxes[self.taken] = places[best]
         self.taken += 1
         return best
 
 
-def _inside(boxes: Array, points: Array, grown: float) -> Any:
-    """Which points are in which boxes, (N, P), the boxes grown on all sides."""
-    low, high = boxes[:, None, :2] - grown, boxes[:, None, 2:] + grown
-    return np.all((points > low) & (points < high), axis=-1)
+def _apart(boxes: Array, others: Array) -> Array:
+    """How far boxes are from others, (N, M), across or down, whichever is more; negative if they overlap."""
+    gaps = np.maximum(others[None, :, :2] - boxes[:, None, 2:], boxes[:, None, :2] - others[None, :, 2:])
+    return np.maximum(gaps[..., 0], gaps[..., 1])
 
 
-def _points_on(lines: list[Line]) -> tuple[Array, NDArray[np.int64]]:
+def _points_on(lines: list[Line], bands: list[Point]) -> tuple[Array, NDArray[np.int64]]:
     """Points on lines at small distances, (P, 2), and the position of the line that each is on."""
     pieces = [line.points[k : k + 4] for line in lines for k in range(0, len(line.points) - 1, 3)]
     owners = np.repeat(np.arange(len(lines)), [(len(line.points) - 1) // 3 for line in lines])
     curves = np.array(pieces, float).reshape(-1, 4, 2)
+    tops, lows = curves[..., 1].min(1), curves[..., 1].max(1)
+    near = np.zeros(len(curves), bool)
+    for top, low in _merged(bands):
+        near |= (tops < low) & (lows > top)
+    curves, owners = curves[near], owners[near]
     lengths = np.hypot(*np.moveaxis(np.diff(curves, axis=1), -1, 0)).sum(1)
-    counts = np.ceil(lengths / _SPACING).astype(int) + 1
+    counts = np.ceil(lengths / _SPACING).astype(int) + 3  # enough for a direction
     starts = np.cumsum(counts) - counts
     at = np.repeat(np.arange(len(counts)), counts)
     t = ((np.arange(len(at)) - starts[at] + 0.5) / counts[at])[:, None]
     a, b, c, d = (curves[at, k] for k in range(4))
     u = 1 - t
     return u * u * u * a + 3 * u * u * t * b + 3 * u * t * t * c + t * t * t * d, owners[at]
+
+
+def _merged(bands: list[Point]) -> list[Point]:
+    """Bands without those that overlap."""
+    found: list[Point] = []
+    for top, low in sorted(bands):
+        if found and top <= found[-1][1]:
+            found[-1] = found[-1][0], max(low, found[-1][1])
+        else:
+            found.append((top, low))
+    return found
 
 
 def _settle_title(border: Border, room: _Room) -> None:

@@ -67,6 +67,7 @@ class Loop:
     columns: list[int]
     wires: dict[Wire, int] = field(default_factory=dict)
     lanes: int = 0
+    ribbons: int = 0
     lefts: dict[int, float] = field(default_factory=dict)
     width: float = 0.0
     height: float = 0.0
@@ -210,28 +211,31 @@ class Pieces:
                 found = Answer(graph)
                 for piece in same:
                     found.give(piece)
-                    self._add_ribbons(piece)
+                    self._widen(piece)
 
-    def _add_ribbons(self, piece: Piece) -> None:
-        for node in piece.ribbons:
-            piece.width = max(piece.width, self.sizes[node.key][0])
+    def _widen(self, piece: Piece) -> None:
+        """Make room for ribbons, which are as wide as their column."""
+        piece.width = max([piece.width, *(self.sizes[node.key][0] for node in piece.ribbons)])
         for node in piece.ribbons:
             self.sizes[node.key] = piece.width, RIBBON
-            piece.at[node.key] = piece.width / 2, piece.height + RIBBON / 2 + 4
-            piece.height += RIBBON
 
     def column_size(self, step: int, loop: Loop) -> tuple[float, float]:
         """The size of a column with its frame, and room for the lanes above and below its nodes."""
         piece, cluster = self.pieces[step], self.view.clusters[step]
         width = max(piece.width + 2 * PAD, text_width(cluster.title, TITLE) + 2 * PAD)
-        return width, piece.height + TITLE_ROOM + 2 * (LANE * loop.lanes + PAD)
+        return width, piece.height + TITLE_ROOM + 2 * (LANE * loop.lanes + PAD) + RIBBON * loop.ribbons
 
     def _set(self, cluster: int | None, loop: Loop) -> None:
         """Set the columns of a loop side by side."""
         x = gutter = LANE * (loop.lanes + 1.5)
+        loop.ribbons = max(len(self.pieces[step].ribbons) for step in loop.columns)
         for step in loop.columns:
             loop.lefts[step] = x
             x += self.column_size(step, loop)[0] + gutter
         loop.width = x
         loop.height = max(self.column_size(step, loop)[1] for step in loop.columns)
+        bottom = loop.height - PAD / 2 - (TITLE_ROOM + LANE * loop.lanes + PAD)
+        for piece in (self.pieces[step] for step in loop.columns):
+            for k, node in enumerate(reversed(piece.ribbons)):
+                piece.at[node.key] = piece.width / 2, bottom - RIBBON * (k + 0.5)
         self.sizes["loop", cluster] = loop.width, loop.height + 2 * CHANNEL

@@ -13,7 +13,7 @@ from .layout import Border, Drawing, Line, Shape
 from .looks import FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, ink, thickness
 from .metrics import DETAIL, SUBSCRIPTED, TITLE, index, lines
 from .text import printable
-from .view import Point
+from .view import Edge, Node, Point
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
@@ -100,7 +100,8 @@ def _shape(shape: Shape, palette: Palette, colours: _Colours) -> list[str]:
     form = FORMS[node.kind]
     outline: list[str] = []
     if form != "none":
-        style = f"{_filled(look, colours)},line width={thickness(node):g}pt{_DASHES[dashed(node)]}"
+        style = f"{_filled(look, colours)},line width={thickness(node):g}pt"
+        style += f"{_DASHES[dashed(node)]}{_opacity(node)}"
         grown = (2.5, 0.0) if node.result else (0.0,)
         outline = [rf"\path[{style}{_form(form, shape, g)};" for g in grown]
     if node.kind == "point":
@@ -110,7 +111,8 @@ def _shape(shape: Shape, palette: Palette, colours: _Colours) -> list[str]:
         for k, (line, size) in enumerate(lines(node))
     )
     anchor, x = ("anchor=west,", shape.x - shape.width / 2 + 4) if node.kind == "row" else ("", shape.x)
-    text = rf"\node[{anchor}text={colours.name(look.text)}] at ({x:.1f},{shape.y:.1f}) {{{words}}};"
+    style = f"{anchor}text={colours.name(look.text)}{_opacity(node)}"
+    text = rf"\node[{style}] at ({x:.1f},{shape.y:.1f}) {{{words}}};"
     return [*outline, text]
 
 
@@ -129,9 +131,8 @@ def _line(line: Line, palette: Palette, colours: _Colours) -> list[str]:
     edge = line.edge
     colour = palette.highlight if edge.mark == "highlighted" else palette.edges[edge.kind]
     arrow = ",-stealth" if edge.arrow else ""
-    opacity = ",opacity=.25" if edge.mark == "faded" else ""
     style = f"draw={colours.name(colour)},line width={thickness(edge):.2g}pt"
-    style += f"{arrow}{_DASHES[dashed(edge)]}{opacity}"
+    style += f"{arrow}{_DASHES[dashed(edge)]}{_opacity(edge)}"
     found = [rf"\path[{style}] {_course(line.points)};"]
     if edge.kind == "cut":
         x, y = line.points[(len(line.points) - 1) // 3 // 2 * 3]
@@ -145,6 +146,10 @@ def _line(line: Line, palette: Palette, colours: _Colours) -> list[str]:
             rf"at ({x:.1f},{y:.1f}) {{{words}}};"
         )
     return found
+
+
+def _opacity(thing: Node | Edge) -> str:
+    return ",opacity=.25" if thing.mark == "faded" else ""
 
 
 def _course(points: Sequence[Point]) -> str:
