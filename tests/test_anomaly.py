@@ -219,14 +219,68 @@ def test_a_view_waits_for_the_array_behind_it():
     base = np.ones(4)
     view = base[:2]
     one, other = locks.Locks(), locks.Locks()
-    one.add(view)
-    other.add(base)
+    one.add([view])
+    other.add([base])
     one.open()
     assert not view.flags.writeable  # as it would open a way into the other's
     other.open()
     assert view.flags.writeable
     assert base.flags.writeable
     assert not locks._locked
+
+
+def test_a_view_is_opened_with_the_array_that_it_waited_for():
+    base = np.ones(4)
+    view = base[:2]
+    mine = locks.Locks()
+    mine.add([view, view])
+    mine.add([base])
+    mine.free([view, view])
+    assert not view.flags.writeable
+    mine.free([view])  # as if it had been locked once more
+    assert view.flags.writeable
+    assert not locks._locked
+    base.flags.writeable = False
+    mine.add([base])  # is not theirs to open
+    mine.free([base])
+    mine.open()
+    assert not base.flags.writeable
+    other = np.ones(2)
+    locks.Locks().add([other])
+    mine.free([other])
+    mine.open()
+    assert not other.flags.writeable  # somebody else holds it
+
+
+def test_backward_lets_go_of_what_it_releases():
+    w, index = leaf([1.0, 2.0]), np.array([0, 0])
+    with tg.detect_anomaly():
+        for _ in range(3):
+            once, twice = (w[index] * w).sum(), (w * w).sum()
+            once.backward(retain_graph=True)
+            for array in (w.data, index):
+                with pytest.raises(ValueError, match="read-only"):
+                    array[...] = 1
+            once.backward()
+            index[...] = 1
+            with pytest.raises(ValueError, match="read-only"):
+                w.data[...] = 1
+            with tg.detect_anomaly():
+                twice.backward()
+            w.data -= 0.1 * w.grad.numpy()
+            index[...] = 0
+    assert not locks._locked
+
+
+def test_a_block_inside_another_lets_go_for_both():
+    w = leaf([1.0, 2.0])
+    with tg.detect_anomaly():
+        with tg.detect_anomaly():
+            y = (w * w).sum()
+        with pytest.raises(ValueError, match="read-only"):
+            w.data[0] = 3.0
+        y.backward()
+        w.data[0] = 3.0
 
 
 def test_what_is_still_in_use_is_unlocked_whatever_else_has_gone():
@@ -313,3 +367,125 @@ def test_the_line_named_is_not_that_of_a_pass_that_is_over():
     (w * w).sum().backward()
     (w + w).sum()  # a later use
     assert "# the use that is out of date" in changed_after(w, stale, 2)
+
+
+INF = np.inf
+MASK = np.array([0.0, -INF, 0.0])
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: tg.softmax(x + MASK),
+        lambda x: tg.softmax(tg.where(MASK == 0, x, -INF)),
+        lambda x: tg.logaddexp(tg.logaddexp(x, MASK), MASK + tg.tensor(MASK)),
+        lambda x: tg.logsumexp(tg.concatenate([x, MASK]) * 2.0),
+        lambda x: tg.maximum(x, -INF),
+        lambda x: tg.clip(x, -INF, INF),
+        lambda x: tg.split(tg.softmax((x + MASK).reshape(1, 3)), 3, axis=1)[1],
+        lambda x: tg.checkpoint(lambda x: x + MASK)(x)[0],
+    ],
+)
+def test_an_infinity_that_was_given_is_none(f):
+    x = leaf([1.0, -2.0, 0.5])
+    with tg.detect_anomaly():
+        f(x).sum().backward()
+        with tg.no_grad():
+            f(x)
+        f(x.detach())
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda x: x * 1e308 * 100.0 + MASK, "multiply"),
+        (lambda x: (x + MASK) * 1e308 * 100.0, "multiply"),  # overflows beside the mask
+        (lambda x: tg.log(x * 0.0) + MASK, "log"),
+        (lambda x: tg.where(MASK < 0, -INF, tg.log(x * 0.0)), "log"),
+        (lambda x: (x + MASK) * 0.0, "multiply.*gave NaN"),
+        (lambda x: tg.concatenate([x + MASK, x / 0.0]), "divide"),
+        (lambda x: tg.sum(x + MASK - MASK), "subtract.*gave NaN"),
+        (lambda x: tg.checkpoint(lambda x: tg.log(x * 0.0))(x), "log"),
+        (lambda x: tg.square(tg.concatenate([x, np.array([1e200])])), "square"),
+    ],
+)
+def test_an_infinity_that_is_new_is_found_where_it_is_made(f, words):
+    for x, state in ((leaf([1.0, 2.0, 3.0]), tg.enable_grad), (leaf([1.0, 2.0, 3.0]), tg.no_grad)):
+        for given in (x, x.detach()):
+            with (
+                pytest.raises(FloatingPointError, match=f"forward: {words}") as error,
+                tg.detect_anomaly(),
+                state(),
+            ):
+                f(given)
+            assert "lambda x" in str(error.value)  # the line
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: x + MASK, lambda x: x.reshape(3, 1), lambda x: tg.concatenate([x, MASK])]
+)
+def test_an_infinite_leaf_is_found_where_it_is_used(f):
+    with (
+        pytest.raises(FloatingPointError, match=r"(?s)forward: .*input 0: float64\(3,\), inf in 1 of"),
+        tg.detect_anomaly(),
+    ):
+        f(leaf([1.0, INF, 2.0]))
+
+
+def test_several_outputs_and_integers_off_the_tape():
+    x = tg.tensor([0.0, 4.0])
+    with tg.detect_anomaly():
+        assert x.astype(int).numpy().tolist() == [0, 4]
+        assert tg.cumsum(leaf([1.0, 2.0]).astype(int)).numpy().tolist() == [1, 3]
+        with (
+            tg.scope("decomposed"),
+            pytest.raises(FloatingPointError, match=r"forward: \w+, in scope decomposed"),
+        ):
+            tg.eigh(tg.tensor([[np.nan, 0.0], [0.0, 1.0]]))
+        with pytest.raises(FloatingPointError, match=r"split.*output 1"):
+            tg.split(tg.tensor([1.0, np.nan]), 2)
+
+
+def test_attention_with_lengths_and_ctc_are_sound():
+    rng = np.random.default_rng(0)
+    for kind in (nn.AdditiveAttention, nn.MultiplicativeAttention):
+        attention = kind(3, 4, rng=0)
+        query, keys = leaf(rng.standard_normal((2, 5, 3))), leaf(rng.standard_normal((2, 5, 4)))
+        with tg.detect_anomaly():
+            context, _ = attention(query, keys, lengths=np.array([5, 2]))
+            (context**2).sum().backward()
+        assert np.isfinite(keys.grad.numpy()).all()
+    scores = leaf(rng.standard_normal((6, 3, 5)))
+    targets, lengths = np.array([[1, 2, 0], [1, 1, 3], [2, 2, 2]]), np.array([2, 3, 3])
+    with tg.detect_anomaly():
+        for steps, zeroed in (([6, 5, 6], False), ([6, 5, 2], True)):
+            loss = nn.ctc_loss(tg.log_softmax(scores, axis=2), targets, steps, lengths, zero_infinity=zeroed)
+            loss.backward(create_graph=True)
+            assert np.isfinite(scores.grad.numpy()).all()
+
+
+def test_a_cotangent_that_the_input_does_not_hold_is_named_with_its_line():
+    w = tg.tensor(np.array([1.0], "f4"), requires_grad=True)
+    with tg.detect_anomaly():
+        y = w.astype("f8") * 1e300  # of float64
+        with pytest.raises(
+            FloatingPointError, match=r"backward: astype.*gave finite from 1e.300 to 1e.300"
+        ) as e:
+            y.sum().backward()
+    assert "as the cotangent of input 0, which is float32 and does not hold that" in str(e.value)
+    assert "# of float64" in str(e.value)
+
+
+def test_a_sum_at_a_leaf_names_the_line_that_used_it_first():
+    b = tg.tensor(np.float32(1), requires_grad=True)
+    b * 1  # it was used here
+    (b * 2).backward()
+    with tg.detect_anomaly():
+        y = b + np.zeros(4, np.float32)  # and this is what is wrong
+        with pytest.raises(FloatingPointError, match=r"leaf \(unnamed\), first used at .*# and this is what"):
+            y.backward(huge(), retain_graph=True)
+        with pytest.raises(FloatingPointError, match=r"first used at .*# and this is what"):
+            y.backward(huge())
+        with pytest.raises(FloatingPointError, match=r"leaf \(unnamed\); what"):
+            leaf(1.0).backward(INF)

@@ -10,21 +10,26 @@ import numpy as np
 from .locks import Locks
 from .observing import innermost, plain, together
 from .ops.index import Piece
+from .ops.operations import Primitive
 from .sources import describe, user_line
 from .state import Replaced, State, context
-from .tape import Entry, Place, held
+from .tape import Entry, Leaf, Nary, Place, held
 
 
 class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
     """Inside ``with tg.detect_anomaly():`` the tape is watched; for finding errors, as it costs time.
 
-    * The first NaN or infinity in a recorded result, or in a cotangent, raises `FloatingPointError`. It names
-      the primitive, the scope (module path and time step), statistics of the inputs, and the line of the
-      user's code that made the entry.
+    * The first NaN or infinity in the result of an operation on tensors, on the tape or off it, or in a
+      cotangent, raises `FloatingPointError`. It names the primitive, the scope (module path and time step),
+      statistics of the inputs, and the line of the user's code that called it.
+      An infinity that only passes through is none: one that an operation got as a constant, such as the -inf
+      of a mask, stays one in what is computed of it. An infinite leaf is found where it is used.
       A sum of cotangents that are finite, and is not itself, is named too: with the place that it is for.
-    * Arrays that the tape has saved, indices and bounds among them, cannot be written into until the block
-      ends: ``w.data[...] = 0`` between forward and backward raises `ValueError` where it stands. It is NumPy
-      that raises it, as "assignment destination is read-only", and it knows nothing of this block.
+      What is computed on plain arrays, and by compiled kernels, is not seen.
+    * Arrays that the tape has saved, indices and bounds among them, cannot be written into until backward()
+      has released them, or the block ends: ``w.data[...] = 0`` between forward and backward raises
+      `ValueError` where it stands. It is NumPy that raises it, as "assignment destination is read-only", and
+      it knows nothing of this block.
     """
 
     def _next(self, now: State) -> State:
@@ -39,9 +44,17 @@ class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
 
 
 class Origin(str):
-    """The user's line that made an entry, with a line on each input of which the entry kept no array."""
+    """The user's line that made an entry, with a line on each input of which the entry kept no array.
+
+    Attributes
+    ----------
+    inputs : dict of int to str
+    locks : tuple of Locks
+        Of all blocks inside which it was made: they hold its arrays.
+    """
 
     inputs: dict[int, str]
+    locks: tuple[Locks, ...] = ()
 
 
 class Watch:
@@ -52,19 +65,16 @@ class Watch:
 
     def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:
         """Look at a new entry: note where it was made, check its output, lock what it saved."""
-        entry.source = Origin(describe(user_line()))
-        kept = entry.known
-        entry.source.inputs = {
-            k: _described(a) for k, a in enumerate(arrays) if not isinstance(kept[k], np.ndarray)
-        }
-        for k, array in enumerate(out if entry.primitive.multiple else (out,)):
-            if not np.isfinite(array).all():
-                which = f" (output {k})" if entry.primitive.multiple else ""
-                raise FloatingPointError(
-                    _report("forward", entry, f"gave{which} {_statistics(array)}", arrays)
-                )
-        for array in held(entry):
-            self.locks.add(array)
+        others = entry.source.locks if hasattr(entry, "source") else ()
+        _look(entry, arrays, out)
+        self.locks.add(held(entry))
+        entry.source.locks = (*others, self.locks)
+
+    def _computed(self, primitive: Primitive, arrays: Any, out: Any) -> None:
+        """Look at a result off the tape."""
+        nowhere = (None,) * len(arrays)
+        scope = context.get().scope
+        _look(Nary(primitive, nowhere, tuple(arrays), None, {}, None, None, scope), arrays, out)
 
     def read(self, tensor: Any, how: str) -> None:
         """Numbers that leave the tape are no business of this watch."""
@@ -77,8 +87,13 @@ class Watch:
         """Look at the cotangent, or the pieces of it, that an entry's rules gave for its input number k."""
         for part in gk if type(gk) is list else (gk,):
             array = plain(part.g if type(part) is Piece else part)
-            if not np.isfinite(array).all():
+            dtype: Any = entry.parents[k].dtype  # type: ignore[union-attr]
+            with np.errstate(over="ignore"):
+                arriving = np.abs(array).astype(dtype)
+            if not np.isfinite(arriving).all():
                 text = f"gave {_statistics(array)} as the cotangent of input {k}"
+                if np.isfinite(array).all():
+                    text += f", which is {dtype} and does not hold that"
                 raise FloatingPointError(_report("backward", entry, text, entry.known))
 
     def accumulated(self, place: Place, g: Any) -> None:
@@ -99,6 +114,9 @@ class _Within:
             entry.source = Origin(f"{self.origin} (in its backward pass)")
             entry.source.inputs = {}
 
+    def _computed(self, *_: Any) -> None:
+        pass
+
     def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
         pass
 
@@ -110,6 +128,35 @@ class _Within:
 
     def _within(self, entry: Entry) -> Any:
         return self
+
+
+def _look(entry: Entry, arrays: Any, out: Any) -> None:
+    """Note where an entry was made, and raise if its output is not sound."""
+    entry.source = Origin(describe(user_line()))
+    kept = entry.known
+    entry.source.inputs = {
+        k: _described(a) for k, a in enumerate(arrays) if not isinstance(kept[k], np.ndarray)
+    }
+    several = entry.primitive.multiple
+    for k, array in enumerate(out if several else (out,)):
+        if np.isnan(array).any() or _new_infinity(entry, arrays, array):
+            which = f" (output {k})" if several else ""
+            raise FloatingPointError(_report("forward", entry, f"gave{which} {_statistics(array)}", arrays))
+
+
+def _new_infinity(entry: Entry, arrays: Any, out: Any) -> bool:
+    """Whether there is an infinity in an output that was in no input, or in no input but leaves."""
+    new = np.isinf(out)
+    if not new.any():
+        return False
+    given = [(np.isinf(a), p) for a, p in zip(arrays, entry.parents, strict=True) if not isinstance(a, Place)]
+    if any([type(place) is Leaf and infinite.any() for infinite, place in given]):
+        return True
+    if entry.primitive.view:  # it shows what was there; what a checkpoint computes inside was looked at
+        return False
+    for infinite, _ in given:
+        new = new & ~(infinite if entry.primitive.elementwise else infinite.any())
+    return bool(new.any())
 
 
 def _statistics(array: Any) -> str:
@@ -125,11 +172,13 @@ def _statistics(array: Any) -> str:
     )  # fmt: skip
 
 
-def _unsound_sum(place: Place, array: np.ndarray) -> str:
-    what = f"the leaf {getattr(place, 'name', None) or '(unnamed)'}"
+def _unsound_sum(place: Any, array: np.ndarray) -> str:
     if isinstance(place, Entry):
         made = getattr(place, "source", None) or "(a line that was not watched)"
         what = f"{place.primitive.name}, in scope {place.scope or '(none)'}, made at {made}"
+    else:
+        used = describe(place.last_use())
+        what = f"the leaf {place.name or '(unnamed)'}" + (f", first used at {used}" if used else "")
     return (
         f"backward: accumulating gave {_statistics(array)} as the cotangent of {what}; what arrived there "
         f"is finite and has a sum that {array.dtype} does not hold, or backward() was given this cotangent"

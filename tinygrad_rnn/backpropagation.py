@@ -12,7 +12,7 @@ import numpy as np
 from .ops.index import Piece, scatter
 from .ops.messages import again
 from .state import State, context
-from .tape import NEVER, Entry, Leaf, Nary, Output, Place, Unary, source_of
+from .tape import NEVER, Entry, Leaf, Nary, Output, Place, Unary, held, source_of
 from .writes import refuse_changed
 
 
@@ -200,6 +200,8 @@ def backward(
                 else:
                     _through_quickly(entry, g, cotangents.arrive)
             if not retain_graph:
+                if now.watch is not None:
+                    _unlock(entry)
                 entry.release()
         arrived = {place: _finished(g, place) for place, g in table.items()}
     except (TypeError, ValueError, AttributeError) as error:
@@ -225,6 +227,12 @@ def backward(
         return g if g is None else np.array(g) if lift is None else lift(np.array(g.data), g.place)
 
     return {place: own(g) for place, g in arrived.items()}
+
+
+def _unlock(entry: Entry) -> None:
+    """Let what an entry holds be written into again, for it is about to be released."""
+    for locks in entry.source.locks if hasattr(entry, "source") else ():
+        locks.free(held(entry))
 
 
 def _through(entry: Entry, g: Any, out: Any, args: Any, cotangents: Cotangents, watch: Any = None) -> None:

@@ -61,6 +61,9 @@ class Observer(Replaced):
         From then on the tape does not show what they decide.
         """
 
+    def _computed(self, *_: Any) -> None:
+        """Told of a result off the tape, with its primitive and the arrays that went into it."""
+
     def _within(self, entry: Entry) -> Any:
         """What looks on while a rule of an entry is recorded: nothing, as the result is told."""
         return None
@@ -80,6 +83,10 @@ class _Both:
     def recorded(self, *seen: Any) -> None:
         self.first.recorded(*seen)
         self.second.recorded(*seen)
+
+    def _computed(self, *seen: Any) -> None:
+        self.first._computed(*seen)
+        self.second._computed(*seen)
 
     def carried(self, *seen: Any) -> None:
         self.first.carried(*seen)

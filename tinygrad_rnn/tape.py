@@ -101,9 +101,17 @@ class Leaf(Place):
 
     def used_by(self, entry: Entry) -> str:
         """Which version an entry used, in words, and the line that used it first."""
-        uses = [*self._uses, *([] if self.used is None else [self.used])]
-        line = next((describe(line) for number, line in reversed(uses) if number <= entry.number), None)
+        uses = reversed(self._all_uses())
+        line = next((describe(line) for number, line in uses if number <= entry.number), None)
         return f"{self._version(entry)} (first used at {line or 'an unknown line'})"
+
+    def last_use(self) -> Line | None:
+        """The line that was the first to use the latest version of those that were used."""
+        uses = self._all_uses()
+        return uses[-1][1] if uses else None
+
+    def _all_uses(self) -> list[tuple[int, Line | None]]:
+        return [*self._uses, *([] if self.used is None else [self.used])]
 
     def _before(self, entry: Entry) -> list[int]:
         """The changes, of those that are remembered, before an entry was made."""

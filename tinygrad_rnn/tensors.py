@@ -55,11 +55,13 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
         note_uses(inputs)
     if primitive.multiple:
         if not mask or not state.recording:
-            return _several(out, [_make(o, None) for o in primitive.outputs(out)])
+            return _off_tape(primitive, arrays, out, state)
         return _record_several(primitive, tuple(places), arrays, out, static, state)
     if type(out) is not ndarray:
         out = primitive.output(out)
     if not mask or not state.recording or out.dtype.kind in "biu":
+        if state.watch is not None:
+            state.watch._computed(primitive, arrays, out)
         return _make(out, None)  # astype: integers do not follow a small change of x
     args, saved = _saved(primitive, mask, arrays, places, out)
     entry = Nary(primitive, tuple(places), args, saved, static, out.shape, out.dtype, state.scope)
@@ -125,6 +127,14 @@ def _record_several(
     return _several(out, results)
 
 
+def _off_tape(primitive: Primitive, arrays: Sequence[Any], out: Any, state: State) -> Any:
+    """Several results that are not recorded."""
+    out = primitive.outputs(out)
+    if state.watch is not None:
+        state.watch._computed(primitive, arrays, out)
+    return _several(out, [_make(o, None) for o in out])
+
+
 def _unary(
     primitive: Primitive, place: Place, array: Any, out: Any, static: dict[str, Any], state: State
 ) -> Unary:
@@ -156,10 +166,11 @@ def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) 
     except (ValueError, TypeError, IndexError) as error:
         raise primitive.explain(error, (array,), static) from error
     place = x._place
-    recording = place is not None and (state := current_state()).recording
+    state = current_state()
+    recording = place is not None and state.recording
     if primitive.multiple:
         if not recording:
-            return _several(out, [_make(o, None) for o in primitive.outputs(out)])
+            return _off_tape(primitive, (array,), out, state)
         return _record_several(primitive, (place,), (array,), out, static, state)
     if type(out) is not ndarray:
         out = asarray(out) if isinstance(out, generic) else primitive.output(out)
@@ -167,6 +178,8 @@ def _apply1(primitive: Primitive, x: Tensor, static: dict[str, Any] = _NOTHING) 
     result._data = out
     if place is None or not recording or (static and out.dtype.kind in "biu"):
         result._place = None  # astype: integers do not follow a small change of x
+        if state.watch is not None:
+            state.watch._computed(primitive, (array,), out)
         return result
     result._place = entry = _unary(primitive, place, array, out, static, state)
     # One tuple for all: less to hold, and less for the garbage collector to visit.
@@ -201,8 +214,11 @@ def _apply2(primitive: Primitive, a: Any, b: Any) -> Tensor:
     result: Tensor = new(Tensor)
     result._data = out
     mask = (1 if p is not None else 0) + (2 if q is not None else 0)
-    if not mask or not (state := current_state()).recording:
+    state = current_state()
+    if not mask or not state.recording:
         result._place = None
+        if state.watch is not None:
+            state.watch._computed(primitive, (x, y), out)
         return result
     (keep_x, keep_y), keep_out = primitive.keeps[mask]
     if p is None:
