@@ -88,6 +88,30 @@ def test_an_encoder_hands_its_state_to_the_decoder_beside_it():
     assert ("enc.gru.l0.t002", "dec.gru.l0.t000", "h₂") in edges(view, "state")
 
 
+def test_a_decoder_reads_both_directions_and_begins_with_one_or_both():
+    class Decoding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.GRU(2, 4, bidirectional=True, merge="sum", rng=0)
+            self.cell = nn.GRUCell(4, 4, rng=0)
+
+        def forward(self, x, both):
+            memory, states = self.encoder(x)
+            h = memory[:, -1] if both else states[:, 0]
+            for t in range(2):
+                with tg.scope(f"t={t}", step=t):
+                    _, h = self.cell(memory.mean(axis=1), h)
+            return h
+
+    for both in True, False:
+        view = cells(Decoding()(data(time=3), both))
+        read, state = edges(view, "data"), edges(view, "state")
+        into = {tail for tail, head, _ in read if head == "decoding.t000"}
+        assert {f"decoding.encoder.l0.add.t{t:03d}" for t in range(3)} <= into or not both
+        handed = ("decoding.encoder.l0.t002", "decoding.t000", "h₂")
+        assert (handed in state) == (not both)
+
+
 def test_modules_are_bars_over_what_they_read():
     lstm_, head = nn.LSTM(2, 4, return_state=False, rng=0), nn.Linear(4, 1, rng=0)
     view = cells(head(lstm_(data(time=4))))
