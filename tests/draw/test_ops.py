@@ -8,7 +8,7 @@ import pytest
 from nets_to_draw import bidirectional, gru, leaf, lstm, plain, steps, unused_outputs
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import draw
+from tinygrad_rnn import draw, nn
 from tinygrad_rnn.draw.dot import dot_source
 
 NETS = {f.__name__: f for f in (plain, unused_outputs, lstm, bidirectional, gru)}
@@ -294,3 +294,16 @@ def test_what_is_not_a_tensor_on_the_tape_is_refused():
         draw.graph(leaf("x", 2), np.ones(2))
     with pytest.raises(ValueError, match=r"its argument of shape \(2,\) off the tape"):
         draw.graph(tg.tensor(np.ones(2)))
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
+def test_steps_are_no_gates_where_there_are_as_many(layer):
+    count = len(layer.cell.gate_names)
+    view = draw.graph(layer(2, 3, 2, return_state=False, rng=0)(np.ones((1, count, 2), np.float32))).view
+    taken_apart = [edge for edge in view.edges if edge.tail.endswith("unstack")]
+    assert len(taken_apart) == count
+    assert {edge.label for edge in taken_apart} == {""}
+    late = tg.unstack(tg.tensor(np.ones((4, 2)), requires_grad=True))
+    with tg.scope("t=0", step=0):
+        y = tg.tanh(late[3])
+    assert [edge.label for edge in draw.graph(y).view.edges if edge.head.endswith("tanh")] == ["3"]

@@ -271,11 +271,8 @@ class _Ops:
                     self._edge_once(self._shape(place), key, "", reader)
                     continue
                 tail = self._shape(place)
-            label = ""
-            if isinstance(place, Output):
-                names = self.unrolled.owner(frame, "gate_names") or ()
-                label = str(place.index) if len(names) != len(place.entry.shape) else names[place.index]
-                label = "" if label == gate and len(entry.parents) == 1 else label
+            label = self._output(place, step, frame) if isinstance(place, Output) else ""
+            label = "" if label == gate and len(entry.parents) == 1 else label
             self._edge(tail, key, label, reader)
         arguments += [f"{name}={static(value)}" for name, value in sorted(entry.static.items())]
         if len(arguments) > _MOST_ARGUMENTS:
@@ -299,6 +296,14 @@ class _Ops:
                 entry=self.tape.numbers[entry],
             )
         )
+
+    def _output(self, place: Output, step: int | None, frame: int | None) -> str:
+        """Which of several outputs one is, in a step and frame that read it: the gate, if they are gates."""
+        if step is not None and step not in self.unrolled.steps(place.entry):
+            # Of a sequence taken apart; most often at the time that the column has in its title.
+            return "" if place.index == self.unrolled.time(step) else str(place.index)
+        names = self.unrolled.owner(frame, "gate_names") or ()
+        return str(place.index) if len(names) != len(place.entry.shape) else names[place.index]
 
     def _detail(self, entry: Entry) -> str:
         lines = self.describe(entry)
