@@ -75,6 +75,9 @@ class Methods(Protocols):
 
     __hash__ = object.__hash__
 
+    def __contains__(self, item: Any) -> bool:
+        return bool(np.any(self == item))
+
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Any:
         """Position of the largest element: a plain array."""
         return self._plainly(np.argmax, axis, keepdims=keepdims)
@@ -174,6 +177,13 @@ class Methods(Protocols):
     squeeze = _method(ops.squeeze)
     split = _method(ops.split)
     flip = _method(ops.flip)
+    fliplr = _method(ops.fliplr)
+    flipud = _method(ops.flipud)
+    hsplit = _method(ops.hsplit)
+    vsplit = _method(ops.vsplit)
+    dsplit = _method(ops.dsplit)
+    diff = _method(ops.diff)
+    diagflat = _method(ops.diagflat)
     take = _method(ops.take)
     moveaxis = _method(ops.moveaxis)
     ravel = _method(ops.ravel)

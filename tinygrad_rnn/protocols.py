@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import ops
+from .ops.forms import called
 from .ops.messages import again, mended
-from .ops.operations import Operation
+from .ops.operations import RENAMED, Operation
 from .ops.registry import NUMPY
 
 NOT_ASSIGNED = (
@@ -56,8 +58,11 @@ class Protocols:
         if function in NUMPY:
             operation = NUMPY[function]
             n = operation.arity or 1
+            if function in _OF_ROWS and isinstance(args[0], Protocols):
+                args = (ops.unstack(args[0]), *args[1:])
             if len(args) != n or not operation.static_set.issuperset(kwargs):
                 args, kwargs = _from_numpy(function, n, args, kwargs)
+                return called(operation, *args, **kwargs)
             return operation(*args, **kwargs)
         if function in _SAME:
             same, words = _SAME[function]
@@ -94,7 +99,7 @@ def _from_numpy(
     said: dict[str, Any] = {}
     chosen: dict[str, Any] = {}
     for given, value in kwargs.items():
-        name = _RENAMED.get(given, given)
+        name = RENAMED.get(given, given)
         default = defaults.get(given, ...)
         if value is default or (isinstance(value, str) and value == default):
             said[name] = value
@@ -132,14 +137,8 @@ _WRITTEN_IN_C: dict[Any, tuple[list[str], dict[str, Any]]] = {
 }
 """Parameters of NumPy's functions that do not tell them themselves."""
 
-_RENAMED = {
-    "a_min": "min",
-    "a_max": "max",
-    "indices_or_sections": "sections",
-    "correction": "ddof",
-    "newshape": "shape",  # of reshape, in NumPy 2.0
-}
-"""NumPy's names of static arguments, where the primitives' are others."""
+_OF_ROWS = {np.concatenate, np.stack}
+"""Functions of lists, for which an array is the list of its rows; ours take it for a mistake."""
 
 _SAME: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
     np.matrix_transpose: (np.swapaxes, {"axis1": -2, "axis2": -1}),
@@ -150,6 +149,9 @@ _SAME: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
     np.linalg.matmul: (np.matmul, {}),
     np.linalg.tensordot: (np.tensordot, {}),
     np.linalg.cross: (np.cross, {}),
+    getattr(np, "astype", None): (ops.astype, {}),  # since NumPy 2.1
+    np.copy: (lambda a: ops.astype(a, a.dtype), {}),
+    np.real: (operator.attrgetter("real"), {}),
 }
 """Functions of NumPy that are others of its functions with other defaults."""
 

@@ -57,9 +57,10 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
         if not mask or not state.recording:
             return _off_tape(primitive, arrays, out, state)
         return _record_several(primitive, tuple(places), arrays, out, static, state)
-    if type(out) is not ndarray:
+    if type(out) is not ndarray or (kind := out.dtype.kind) not in "biufc":
         out = primitive.output(out)
-    if not mask or not state.recording or out.dtype.kind in "biu":
+        kind = out.dtype.kind
+    if not mask or not state.recording or kind in "biu":
         if state.watch is not None:
             state.watch._computed(primitive, arrays, out)
         return _make(out, None)  # astype: integers do not follow a small change of x

@@ -56,6 +56,7 @@ TESTS = {
     "ops/determinants.py": f"{VALUES} ops/test_linalg.py {PROPERTIES}",
     "ops/einstein.py": f"{VALUES} ops/test_products.py {PROPERTIES}",
     "ops/elementwise.py": f"{VALUES} ops/test_elementwise.py {CONVENTIONS} {PROPERTIES}",
+    "ops/forms.py": "test_protocols.py test_misuse.py",
     "ops/index.py": f"{VALUES} {CONVENTIONS} {PROPERTIES}",
     "ops/linalg.py": f"{VALUES} ops/test_linalg.py {PROPERTIES}",
     "ops/logarithms.py": f"{VALUES} ops/test_elementwise.py {PROPERTIES}",

@@ -251,7 +251,7 @@ def test_select_takes_the_first_that_holds() -> None:
         np.testing.assert_array_equal(x.grad.numpy(), wanted)
     with pytest.raises(ValueError, match="select: 2 conditions for 1 choices"):
         np.select(conditions, [a])
-    with pytest.raises(TypeError, match="select: conditions must be boolean arrays, got int64"):
+    with pytest.raises(TypeError, match=r"select: conditions must be boolean arrays, .*, got int64"):
         tg.select([np.array([1, 0, 1, 0])], [a])
     with pytest.raises(ValueError, match="select: at least one"):
         tg.select([], [])

@@ -96,6 +96,8 @@ FORMULAS = {
     "hard_tanh": lambda x, min_val=-1, max_val=1: np.minimum(np.maximum(x, min_val), max_val),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "relu": lambda x: np.where(x > 0, x, 0),
+    "matvec": lambda a, b: np.einsum("...ij,...j->...i", a, b),
+    "vecmat": lambda a, b: np.einsum("...i,...ij->...j", a, b),
     "linear": lambda x, weight: x @ weight.T,
     "softplus": lambda x: np.log(1 + np.exp(x)),
     "astype": lambda x, dtype: x.astype(dtype),
@@ -106,7 +108,7 @@ FORMULAS = {
     "log_softmax": lambda x, axis=-1: np.log(axis_softmax(x, axis)),
     "unstack": lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)),
 }
-"""References for primitives that NumPy has no function for (unstack: since 2.1)."""
+"""References for primitives that NumPy has no function for (unstack: since 2.1, matvec and vecmat: 2.2)."""
 
 
 def assert_same(got: Any, wanted: Any, kind: type) -> None:
@@ -121,7 +123,7 @@ def assert_same(got: Any, wanted: Any, kind: type) -> None:
 
 
 RENAMED = {"sections": "indices_or_sections"}
-UNSAID = {"keepdims": False, "min": None, "max": None}
+UNSAID = {"keepdims": False, "min": None, "max": None, "prepend": None, "append": None, "axis": -1}
 """What NumPy does where its signature says that nothing was given."""
 
 
@@ -149,6 +151,7 @@ WITHOUT = {
     "median": "the median of no elements is not defined",
     "qr": "matrices with more columns than rows",
     "convolve": "vectors are needed",
+    "multi_dot": "matrices are needed",
 }
 """Why an operation refuses arrays without elements, or numbers, that NumPy's function takes."""
 
@@ -328,6 +331,14 @@ def test_comparisons_give_plain_arrays() -> None:
                 np.testing.assert_array_equal(got, wanted)
 
 
+def test_whether_a_value_is_among_the_elements() -> None:
+    """Of a matrix too: not whether a row is equal to it."""
+    for t in (tg.tensor(A), tg.tensor(A[0]), tg.tensor(A[0, 0])):
+        assert 1.5 in t
+        assert 3.0 not in t
+    assert tg.tensor(np.array([9.0, 4.0])) in tg.tensor(A)  # as in NumPy: some element equals its counterpart
+
+
 def test_functions_without_a_derivative_give_plain_results() -> None:
     t = tg.tensor(A, requires_grad=True)
     u = tg.tensor(B)
@@ -379,8 +390,7 @@ def test_numpys_own_order_of_arguments_is_kept() -> None:
     assert_same(np.nan_to_num(tg.tensor(holed), True), np.nan_to_num(holed), Tensor)
     assert_same(np.clip(t, a_min=0, a_max=1), A.clip(0, 1), Tensor)
     assert_same(np.clip(t, -1, None), A.clip(-1), Tensor)
-    with pytest.raises(TypeError, match="does not take 'dtype'"):
-        np.sum(t, 0, np.float32)
+    assert_same(np.sum(t, 0, np.float32), A.sum(0, np.float32), Tensor)
 
 
 def test_lists_as_operands() -> None:

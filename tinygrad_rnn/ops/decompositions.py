@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .registry import primitive, sample, smooth
+from .registry import composite, primitive, sample, smooth
 
 _BATCHED = [sample((2, 2)), sample((3, 3)), sample((2, 3, 3)), sample((1, 1))]
 
@@ -102,7 +102,9 @@ def qr(a, /, mode="reduced"):
 
 def _qr_vjp(gs, ys, _a, mode="reduced"):
     q, r = ys
-    refuse_small(np.abs(np.diagonal(r, axis1=-2, axis2=-1)), "qr", "matrices without full column rank")
+    refuse_small(
+        np.abs(np.diagonal(r, axis1=-2, axis2=-1)), "qr", f"matrices without full column rank; {_RIDGE}"
+    )
     gq, gr = _part(gs[0], q), _part(gs[1], r)
     m = r @ gr.mT - gq.mT @ q
     # The lower triangle, mirrored.
@@ -111,6 +113,10 @@ def _qr_vjp(gs, ys, _a, mode="reduced"):
 
 
 qr.defvjp(_qr_vjp)
+
+
+_RIDGE = "add a small known matrix"
+"""What gives a matrix full rank."""
 
 
 def _rounding(x):
@@ -171,6 +177,12 @@ def _eigh_vjp(gs, ys, _a):
 
 
 eigh.defvjp(_eigh_vjp)
+
+
+@composite(numpy=np.linalg.eigvalsh, samples=_BATCHED, domain=symmetric, kinks=smooth)
+def eigvalsh(a, /):
+    """Eigenvalues of symmetric matrices, in rising order: those of `eigh`, alone."""
+    return np.linalg.eigh(a)[0]
 
 
 @primitive(
@@ -243,10 +255,10 @@ def _svd_vjp(gs, ys, _a, full_matrices=True):
         result = result + _times(u, gs[1]) @ vh
     # What lies outside the space of U's columns, and of V's.
     if gs[0] is not None and u.shape[-2] > u.shape[-1]:
-        refuse_small(s, "svd", "U of tall matrices without full rank")
+        refuse_small(s, "svd", f"U of tall matrices without full rank; {_RIDGE}")
         result = result + _times(gu - u @ left, 1 / s) @ vh
     if gs[2] is not None and v.shape[-2] > v.shape[-1]:
-        refuse_small(s, "svd", "Vh of wide matrices without full rank")
+        refuse_small(s, "svd", f"Vh of wide matrices without full rank; {_RIDGE}")
         result = result + _times(u, 1 / s) @ (gv - v @ right).mT
     return result
 

@@ -83,7 +83,7 @@ def _slogdet_vjp(gs, _ys, a):
     try:
         return gs[1][..., None, None] * np.linalg.inv(a).mT
     except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError("slogdet: no gradient at a singular matrix") from error
+        raise np.linalg.LinAlgError("slogdet: no gradient at a singular matrix; det has one there") from error
 
 
 slogdet.defvjp(_slogdet_vjp)

@@ -17,3 +17,12 @@ def floating(x):
 def wide(x):
     """x, in float32 if it is float16, which ends at 65,504: fewer than the elements that one may count."""
     return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def whole(numbers, kinds="biu"):
+    """An array of whole numbers. Fractions are refused: here and there NumPy would cut them off."""
+    array = numbers if hasattr(numbers, "dtype") else np.asarray(numbers)
+    if array.dtype.kind not in kinds:
+        mend = "np.flatnonzero(mask) are a mask's" if array.dtype == bool else "x.astype(int) gives some"
+        raise TypeError(f"integers are needed, got {array.dtype}{array.shape}: {mend}")
+    return np.asarray(array)

@@ -118,8 +118,9 @@ def select(conditions, choices, /, default=0):
         raise ValueError("at least one condition and its choice are needed")
     result = default
     for condition, choice in zip(conditions[::-1], choices[::-1], strict=True):
-        if np.asarray(condition).dtype != bool:
-            raise TypeError(f"conditions must be boolean arrays, got {np.asarray(condition).dtype}")
+        kind = condition.dtype if hasattr(condition, "dtype") else np.asarray(condition).dtype
+        if kind != np.bool_:
+            raise TypeError(f"conditions must be boolean arrays, such as x > 0, got {kind}")
         result = np.where(condition, choice, result)
     return result
 
@@ -181,8 +182,11 @@ clip.defvjp(_clip_vjp)
     kinks=lambda x, dtype: np.full(np.shape(x), np.inf),
 )
 def astype(x, /, dtype):
-    """The same values in another dtype. The cotangent comes back in the dtype of x."""
-    return np.asarray(x).astype(dtype)
+    """The same values in another dtype, of numbers. The cotangent comes back in the dtype of x."""
+    y = np.asarray(x).astype(dtype)
+    if y.dtype.kind not in "biufc":
+        raise TypeError(f"{y.dtype} is no dtype of numbers; dtypes are np.float32, 'float64' and the like")
+    return y
 
 
 astype.defvjp(lambda g, _y, _x, dtype: g)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .dtypes import whole
 from .registry import primitive, sample
 
 
@@ -106,7 +107,7 @@ getitem.defvjp(lambda g, _y, _x, index: Piece(g, index))
 )
 def take(x, indices, /, axis=None):
     """Elements at integer positions along an axis; of the flattened array for None. Repeats are legal."""
-    return np.take(x, indices, axis=axis)
+    return np.take(x, whole(indices), axis=axis)
 
 
 def _take_vjp(g, _y, _x, indices, axis=None):

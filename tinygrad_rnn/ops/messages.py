@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,18 @@ _MENDS = {
     "bad operand type": "pass arrays of numbers",
     "not supported between instances": "pass arrays of numbers",
     "must be real number": "pass arrays of numbers",
+    "unsupported operand type": "pass arrays of numbers",
     "not supported for the input types": "pass arrays of numbers",
+    "'list' object cannot be interpreted as an integer": "pass one number, or several in a tuple",
+    "'tuple' object cannot be interpreted as an integer": "pass one number, or None if that is the default",
+    "only integer scalar arrays": "pass a whole number, or several in a tuple",
     "cannot be interpreted as an integer": "pass a whole number, such as 1",
+    "an integer is required": "pass a whole number, such as 1",
+    "integer argument expected": "pass a whole number, such as 1",
+    "kth(=": "positions count from 0, or from -1 for the last",
+    "index must be integer": "pass a whole number, such as 1",
+    "must be of integral type": "pass whole numbers, such as 1",
+    "'float' object is not iterable": "pass a whole number, or several in a tuple",
     "Cannot cast": "integers are needed there, x.astype(int)",
     "is out of bounds for array of dimension": "axes count from 0, or from -1 for the last",
     "mismatch in its core dimension": "transpose an operand, x.mT, or reshape it",
@@ -34,15 +45,50 @@ _MENDS = {
     "is not iterable": "pass a list or a tuple",
     "must have the same shape": "np.broadcast_to gives them one; concatenate joins along an axis",
     "not understood": "dtypes are np.float32, 'float64' and the like",
+    "repeated axis": "name each axis once",
+    "axes don't match": "name each axis of the array once",
+    "to squeeze out": "only axes of length 1 can go; x.reshape() joins others",
+    "one unknown dimension": "give all lengths but one, which may be -1",
+    "cannot be empty": "look at x.size first",
+    "more dimensions than allowed": "a result cannot have fewer axes than what broadcasts to it",
+    "negative dimensions": "counts start from 0",
+    "must be non-negative": "lengths start from 0",
+    "did not converge": "look for NaN and infinities in it, with np.isfinite(x).all()",
+    "float16 is unsupported": "compute in another dtype, x.astype('float32')",
 }
 """What to do about NumPy's commonest refusals, by what they say."""
+
+
+_SPELLED = {
+    "dim": "axis",
+    "dims": "axis",
+    "keepdim": "keepdims",
+    "shifts": "shift",
+    "unbiased": "ddof",
+    "p": "ord",
+    "diagonal": "k",
+}
+"""What other libraries call an argument, to its name in NumPy and here."""
+
+_INSTEAD = {
+    "where": "choose elements first, with tg.where(mask, x, other)",
+    "dtype": "convert first, with x.astype(dtype)",
+    "hermitian": "of symmetric matrices take eigh",
+}
+"""What to do in place of passing an argument."""
+
+
+def refused(name: str, known: Collection[str]) -> str:
+    """What to do about an argument that an operation with the known ones does not take."""
+    other = _SPELLED.get(name)
+    return f"say {other}=" if other in known else _INSTEAD.get(name, "it would be ignored, so it is refused")
 
 
 def mended(text: str) -> str:
     """An error's text, and what to do about it where NumPy does not say."""
     for words, mend in _MENDS.items():
-        if words in text and mend not in text:
-            return f"{text}; {mend}"
+        if words in text:
+            return text if mend in text else f"{text.rstrip('.')}; {mend}"
     return text
 
 

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .messages import again, brief, mended
+from .messages import again, brief, mended, refused
+
+RENAMED = {
+    "a_min": "min",
+    "a_max": "max",
+    "indices_or_sections": "sections",
+    "correction": "ddof",
+    "newshape": "shape",  # of reshape, in NumPy 2.0
+}
+"""NumPy's names of static arguments, where the operations' are others: both are taken."""
 
 Rule = Callable[..., Any]
 Interval = tuple[float, float]
@@ -140,6 +149,11 @@ class Operation:
         """Whether a complex step gives the exact derivative of ``forward``."""
         return self.kinks is None
 
+    def named(self, error: Exception) -> str:
+        """An error's text with the operation's name before it, once, and what to do behind it."""
+        text = mended(str(error))
+        return text if text.startswith((f"{self.name}: ", f"{self.name}(")) else f"{self.name}: {text}"
+
     def _arrays(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         """Positional arguments, and after them the array inputs that are named, which are taken out there."""
         for name in self.inputs[len(args) :]:
@@ -148,13 +162,18 @@ class Operation:
             args = (*args, named.pop(name))
         return args
 
-    def _check_names(self, static: Mapping[str, Any]) -> None:
-        for name in static:
-            if name not in self.static_names:
-                raise TypeError(
-                    f"{self.name}{self.__signature__} does not take {name!r}; "
-                    f"it would be ignored, so it is refused"
-                )
+    def _renamed(self, static: Mapping[str, Any]) -> dict[str, Any]:
+        """Static arguments under the names that they have here; refuses what is not known."""
+        named: dict[str, Any] = {}
+        for given, value in static.items():
+            name = given if given in self.static_set else RENAMED.get(given, given)
+            if name not in self.static_set:
+                why = refused(given, self.static_set)
+                raise TypeError(f"{self.name}{self.__signature__} does not take {given!r}; {why}")
+            if name in named:
+                raise TypeError(f"{self.name}{self.__signature__} got {name!r} twice, under different names")
+            named[name] = value
+        return named
 
 
 class Composite(Operation):
@@ -164,19 +183,19 @@ class Composite(Operation):
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         args = self._arrays(args, static)
-        self._check_names(static)
+        static = self._renamed(static)
+        most = self.forward.__code__.co_argcount
+        if 0 < most < len(args):
+            mend = f": arrays come in a list, {self.name}([a, b])" * (self.inputs == ("arrays",))
+            raise TypeError(f"{self.name}{self.__signature__} takes {most}, got {len(args)} arguments{mend}")
         try:
             return self.forward(*args, **static)
         except (ValueError, TypeError, IndexError) as error:
-            raise again(error, self._named(error)) from error
+            raise again(error, self.named(error)) from error
         except RuntimeError as error:
             if type(error) is not RuntimeError:
                 raise  # RecursionError and the like speak for themselves
-            raise RuntimeError(self._named(error)) from error
-
-    def _named(self, error: Exception) -> str:
-        text = mended(str(error))
-        return text if text.startswith((f"{self.name}: ", f"{self.name}(")) else f"{self.name}: {text}"
+            raise RuntimeError(self.named(error)) from error
 
 
 def _starred(code: CodeType) -> str:
@@ -360,7 +379,10 @@ class Primitive(Operation):
             )
         array = np.asarray(out)
         if array.dtype.kind not in "biufc":
-            raise TypeError(f"{self.name} returned {out!r}, not an array of numbers: does it end in return?")
+            raise TypeError(
+                f"{self.name} returned {brief(out)}, not an array of numbers: were all its operands "
+                f"numbers, and does it end in return?"
+            )
         return array
 
     def outputs(self, out: Any) -> Any:
@@ -400,8 +422,7 @@ class Primitive(Operation):
             if name in named:
                 raise TypeError(f"{self.name}{self.__signature__} got {name!r} twice")
             named[name] = value
-        self._check_names(named)
-        return inputs, named
+        return inputs, self._renamed(named)
 
     def explain(self, error: Exception, inputs: Sequence[Any], static: dict[str, Any]) -> Exception:
         """The same error with the operation, the operands' shapes and the cause in its text."""

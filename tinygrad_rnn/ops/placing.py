@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from .dtypes import whole
 from .index import _is_basic, scatter
 from .registry import composite, primitive, sample
 
@@ -93,11 +96,16 @@ def put_along_axis(x, indices, values, /, axis=-1):
     NumPy's function of this name writes into its argument; this one returns the result. Of several values
     for one place the last one counts.
     """
-    indices = np.asarray(indices)
+    indices = whole(indices, "iu")
     if axis is None:
-        return np.reshape(assign(np.reshape(x, (np.size(x),)), values, indices), np.shape(x))
+        return np.reshape(put_along_axis(np.reshape(x, (np.size(x),)), indices, values, 0), np.shape(x))
     shape = np.shape(x)
     axis = normalize_axis_index(axis, len(shape))
+    if indices.ndim != len(shape):
+        raise ValueError(
+            f"indices must have as many axes as x of shape {shape}, got shape {indices.shape}: lengths of 1 "
+            f"broadcast"
+        )
     where = list(np.ogrid[tuple(slice(n) for n in shape)])
     where[axis] = indices
     return assign(x, values, tuple(where))
@@ -121,11 +129,15 @@ def index_add(x, index, source, /, axis=0):
         Of the shape of x, but K long in the axis.
     axis : int
     """
-    index = np.asarray(index)
+    index = whole(index, "iu")
+    if index.ndim != 1:
+        raise ValueError(
+            f"index must be a vector, got shape {index.shape}: call index_add(x, index, source, axis)"
+        )
     shape = np.shape(x)
     axis = normalize_axis_index(axis, len(shape))
     wanted = (*shape[:axis], index.size, *shape[axis + 1 :])
-    if index.ndim != 1 or np.shape(source) != wanted:
+    if np.shape(source) != wanted:
         raise ValueError(
             f"source must have shape {wanted}, x's {shape} with one slice per index along axis {axis}; "
             f"got {np.shape(source)} and an index of shape {index.shape}"
@@ -159,7 +171,8 @@ def segment_sum(data, segment_ids, /, num_segments=None):
     shape = np.shape(data)
     if ids.dtype.kind not in "iu" or ids.shape != shape[:1]:
         raise ValueError(f"segment_ids must be {shape[:1]} integers, got {ids.dtype}{ids.shape}")
-    number = int(num_segments) if num_segments is not None else int(ids.max()) + 1 if ids.size else 0
+    known = int(ids.max()) + 1 if ids.size else 0
+    number = operator.index(known if num_segments is None else num_segments)
     if ids.size and not (ids.min() >= 0 and ids.max() < number):
         raise IndexError(
             f"segment_ids must be from 0 to {number - 1}, got some from {ids.min()} to {ids.max()}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from .einstein import einsum
 from .registry import composite, primitive, sample
 
 
@@ -97,6 +99,58 @@ def tensordot(a, b, /, axes=2):
     a = np.reshape(np.transpose(a, (*left, *first)), (size[0], size[1]))
     b = np.reshape(np.transpose(b, (*second, *right)), (size[1], size[2]))
     return np.reshape(np.matmul(a, b), (*rows, *columns))
+
+
+@composite(
+    numpy=[getattr(np, "matvec", None)],
+    samples=[sample((2, 3), (3,)), sample((4, 2, 3), (3,)), sample((2, 3), (4, 3)), sample((2, 0), (0,))],
+)
+def matvec(a, b, /):
+    """Products of matrices (..., M, N) and vectors (..., N): (..., M)."""
+    return np.squeeze(np.matmul(a, np.expand_dims(b, -1)), -1)
+
+
+@composite(
+    numpy=[getattr(np, "vecmat", None)],
+    samples=[sample((3,), (3, 2)), sample((4, 3), (3, 2)), sample((3,), (4, 3, 2)), sample((0,), (0, 2))],
+)
+def vecmat(a, b, /):
+    """Products of vectors (..., M) and matrices (..., M, N): (..., N). Complex numbers are not conjugated."""
+    return np.squeeze(np.matmul(np.expand_dims(a, -2), b), -2)
+
+
+@composite(
+    numpy=[np.linalg.vecdot, np.vecdot],
+    samples=[
+        sample((3,), (3,)), sample((2, 3), (3,)), sample((3, 2), (3, 2), axis=-2), sample((2, 0), (2, 0)),
+    ],
+)  # fmt: skip
+def vecdot(a, b, /, axis=-1):
+    """Products of vectors along an axis; the other axes broadcast. Complex numbers are not conjugated."""
+    a, b = np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)
+    return np.squeeze(vecmat(a, np.expand_dims(b, -1)), -1)
+
+
+@composite(
+    numpy=np.linalg.multi_dot,
+    samples=[
+        sample([(2, 3), (3, 2)]), sample([(4, 1), (1, 3), (3, 2)]), sample([(3,), (3, 2), (2, 2), (2,)]),
+    ],
+)  # fmt: skip
+def multi_dot(arrays, /):
+    """Product of two matrices or more, in an order that `einsum` finds cheap; at the ends may be vectors."""
+    number = len(arrays)
+    if number < 2:
+        raise ValueError(f"two matrices or more are needed, got {number}")
+    for k, x in enumerate(arrays):
+        if np.ndim(x) != 2 and (np.ndim(x) != 1 or 0 < k < number - 1):
+            raise ValueError(f"matrices are needed, or vectors at the ends, got shape {np.shape(x)}")
+    terms = [[k, k + 1] for k in range(number)]
+    if np.ndim(arrays[0]) == 1:
+        del terms[0][0]
+    if np.ndim(arrays[-1]) == 1:
+        del terms[-1][1]
+    return einsum(*itertools.chain.from_iterable(zip(arrays, terms, strict=True)), optimize=True)
 
 
 @composite(

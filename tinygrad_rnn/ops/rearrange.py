@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import operator
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from .dtypes import whole
 from .index import Piece
 from .registry import composite, primitive, sample
 from .shape import split
@@ -73,7 +75,7 @@ def ravel(x, /, order="C"):
 )
 def roll(x, /, shift, axis=None):
     """Shift elements along axes, or of the flattened array; what leaves at one end enters at the other."""
-    return np.roll(x, shift, axis)
+    return np.roll(x, whole(shift), axis)
 
 
 roll.defvjp(lambda g, _y, _x, shift, axis=None: np.roll(g, [-s for s in np.atleast_1d(shift).tolist()], axis))
@@ -98,7 +100,7 @@ def repeat(x, /, repeats, axis=None):
 
     ``repeats`` is a number, or an array of one number per position.
     """
-    return np.repeat(x, repeats, axis)
+    return np.repeat(x, whole(repeats), axis)
 
 
 def _repeat_vjp(g, _y, _x, repeats, axis=None):
@@ -162,7 +164,7 @@ tile.defvjp(_tile_vjp)
 def rot90(x, /, k=1, axes=(0, 1)):
     """Turn by 90 degrees, ``k`` times, in the plane of two axes, from the first towards the second."""
     first, second = normalize_axis_tuple(axes, np.ndim(x), "axes")
-    k %= 4
+    k = operator.index(k) % 4
     if k == 0:
         return np.reshape(x, np.shape(x))
     if k == 2:
@@ -172,6 +174,18 @@ def rot90(x, /, k=1, axes=(0, 1)):
         if k == 1
         else np.swapaxes(np.flip(x, first), first, second)
     )
+
+
+@composite(numpy=np.fliplr, samples=[sample((2, 3)), sample((2, 3, 2))])
+def fliplr(x, /):
+    """Reverse the order along the second axis: left to right."""
+    return np.flip(x, 1)
+
+
+@composite(numpy=np.flipud, samples=[sample((3,)), sample((2, 3))])
+def flipud(x, /):
+    """Reverse the order along the first axis: upside down."""
+    return np.flip(x, 0)
 
 
 def _each(arrays, function):
@@ -262,12 +276,35 @@ def array_split(x, /, sections, axis=0):
     """
     if np.ndim(sections):
         return split(x, sections, axis)
-    sections = int(sections)
+    sections = operator.index(sections)
     if sections < 1:
         raise ValueError(f"the number of sections must be 1 or more, got {sections}")
     each, more = divmod(np.shape(x)[axis], sections)
     ends = itertools.accumulate([each + 1] * more + [each] * (sections - more))
     return split(x, list(ends)[:-1], axis)
+
+
+@composite(
+    numpy=np.hsplit,
+    samples=[sample((4,), sections=2), sample((2, 4), sections=[1, 3]), sample((2, 2, 3), sections=2)],
+)
+def hsplit(x, /, sections):
+    """`split` along the second axis; a vector along its only one."""
+    return split(x, sections, axis=0 if np.ndim(x) == 1 else 1)
+
+
+@composite(numpy=np.vsplit, samples=[sample((4, 2), sections=2), sample((3, 2), sections=[1])])
+def vsplit(x, /, sections):
+    """`split` along the first axis of two or more."""
+    if np.ndim(x) < 2:
+        raise ValueError(f"two axes or more are needed, got shape {np.shape(x)}; split takes one, too")
+    return split(x, sections)
+
+
+@composite(numpy=np.dsplit, samples=[sample((2, 2, 4), sections=2), sample((1, 2, 3), sections=[2])])
+def dsplit(x, /, sections):
+    """`split` along the third axis."""
+    return split(x, sections, axis=2)
 
 
 @composite(

@@ -6,11 +6,11 @@ import math
 import operator
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .arithmetic import divisor
 from .dtypes import floating, wide
-from .registry import primitive, sample
+from .registry import composite, primitive, sample
 
 _AXES = [
     sample((2, 3)),
@@ -207,3 +207,44 @@ def _cumsum_vjp(g, _y, _x, axis=None):
 
 
 cumsum.defvjp(_cumsum_vjp)
+
+
+def _slice(a, x, shape):
+    """What lengthens x: an array as it is, a number in the shape of one slice. Python's are weak."""
+    if np.ndim(a):
+        return a
+    return np.broadcast_to(a if hasattr(a, "dtype") else np.asarray(a, np.result_type(x, a)), shape)
+
+
+@composite(
+    numpy=np.diff,
+    samples=[
+        sample((4,)),
+        sample((2, 3), axis=0),
+        sample((2, 4), n=2),
+        sample((2, 2), n=3),
+        sample((2, 3), n=0),
+        sample((3,), prepend=np.array(1.5, "f4"), append=np.array([2.0, 0.5], "f4")),
+        sample((2, 3), axis=0, append=np.ones((1, 3), "f4")),
+    ],
+)
+def diff(x, /, n=1, axis=-1, prepend=None, append=None):
+    """Differences of neighbours along an axis, ``x[i + 1] - x[i]``, taken n times.
+
+    ``prepend`` and ``append``, numbers or arrays, lengthen x in the axis first.
+    """
+    shape = np.shape(x)
+    if operator.index(n) < 0:
+        raise ValueError(f"differences are taken n times, from 0 on, got n={n}")
+    if n == 0:
+        return np.reshape(x, shape)
+    axis = normalize_axis_index(axis, len(shape))
+    one = (*shape[:axis], 1, *shape[axis + 1 :])
+    before, after = [[] if a is None else [_slice(a, x, one)] for a in (prepend, append)]
+    if before or after:
+        x = np.concatenate([*before, x, *after], axis=axis)
+    others = (slice(None),) * axis
+    less = np.not_equal if np.result_type(x) == np.bool_ else np.subtract
+    for _ in range(n):
+        x = less(x[(*others, slice(1, None))], x[(*others, slice(-1))])
+    return x

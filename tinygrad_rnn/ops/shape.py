@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
@@ -81,7 +82,7 @@ expand_dims.defvjp(lambda g, _y, _x, axis: g.reshape(_x.shape))
 )
 def squeeze(x, /, axis=None):
     """Remove axes of length 1: the given ones, or all for None."""
-    return np.squeeze(x, axis=axis)
+    return np.squeeze(x, axis=axis).view()  # NumPy gives x itself where there is nothing to remove
 
 
 squeeze.defvjp(lambda g, _y, _x, axis=None: g.reshape(_x.shape))
@@ -129,7 +130,7 @@ concatenate.defvjp(joint=_concatenate_vjp)
 def _parts(ndim, length, sections, axis):
     """The index of each part of an axis: a number of equal parts, or a sequence of inner borders."""
     if not isinstance(sections, (int, np.integer)):
-        sections = tuple(int(s) for s in sections)
+        sections = tuple(map(operator.index, sections))
     return _cached_parts(ndim, length, sections, axis)
 
 

@@ -117,6 +117,6 @@ def average(x, /, axis=None, weights=None, keepdims=False):
         weights = np.reshape(weights, tuple(n if k in axes else 1 for k, n in enumerate(shape)))
     total = np.sum(weights, axis=axis, keepdims=keepdims)
     if np.any(np.equal(total, 0)):
-        raise ZeroDivisionError("average: weights sum to zero, cannot be normalised")
+        raise ZeroDivisionError("average: weights sum to zero: give some element another weight")
     # Weights that broadcast are summed before they do: the other axes would only scale both sums.
     return np.sum(np.multiply(x, weights), axis=axis, keepdims=keepdims) / total

@@ -65,20 +65,36 @@ def diag(x, /, k=0):
         return np.diagonal(x, k)
     if len(shape) != 1:
         raise ValueError(f"a vector or a matrix is needed, got shape {shape}")
-    size = len(x) + abs(k)
+    size = len(x) + abs(index(k))
     return scatter([x], indices=[_positions((size, size), k)], shape=(size, size))
+
+
+@composite(
+    numpy=np.diagflat, samples=[sample((3,)), sample((2, 2), k=1), sample((), k=-1), sample((0,), k=1)]
+)
+def diagflat(x, /, k=0):
+    """A matrix with all elements, in C order, on its k-th diagonal."""
+    return diag(np.ravel(x), k)
 
 
 _MATRICES = [sample((3, 3)), sample((2, 3), k=1), sample((2, 3, 2), k=-1), sample((3,)), sample((2, 0))]
 
 
+def _below(x, k):
+    """Where the last two axes are on the k-th diagonal, or below it."""
+    shape = np.shape(x)
+    if not shape:
+        raise ValueError("the last two axes hold the matrices, and a number has none")
+    return np.tri(*shape[-2:], k=k, dtype=bool)
+
+
 @composite(numpy=np.tril, samples=_MATRICES)
 def tril(x, /, k=0):
     """The lower triangle, up to the k-th diagonal, of the last two axes; zeros above it."""
-    return np.where(np.tri(*np.shape(x)[-2:], k=index(k), dtype=bool), x, np.zeros((), np.result_type(x)))
+    return np.where(_below(x, index(k)), x, np.zeros((), np.result_type(x)))
 
 
 @composite(numpy=np.triu, samples=_MATRICES)
 def triu(x, /, k=0):
     """The upper triangle, from the k-th diagonal, of the last two axes; zeros below it."""
-    return np.where(np.tri(*np.shape(x)[-2:], k=index(k) - 1, dtype=bool), np.zeros((), np.result_type(x)), x)
+    return np.where(_below(x, index(k) - 1), np.zeros((), np.result_type(x)), x)
