@@ -141,7 +141,7 @@ def test_what_the_package_promises_is_there() -> None:
     assert set(promised.split()) <= set(PUBLIC)
     assert not any(isinstance(getattr(tg, name), types.ModuleType) for name in PUBLIC)
     for name, p in tg.ops.REGISTRY.items():
-        if name not in ("scatter", "assign", "cofactors", "contract"):  # the parts that others are made of
+        if name not in ("scatter", "assign", "contract"):  # the parts that others are made of
             assert getattr(tg, name) is p
     assert tg.__version__.count(".") == 2
     assert (ROOT / "py.typed").exists()  # so that type checkers of those who import it read its annotations
