@@ -169,7 +169,7 @@ def test_broadcast_axes_are_summed(a: tuple[int, ...], b: tuple[int, ...]) -> No
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        ((2, 1), (2,)), ((1, 2), (2,)), ((2,), (1, 2)), ((2,), (2, 1)), ((3, 2), (2,)), ((3, 2), (3, 1)),
+        ((1, 2), (2,)), ((1, 2, 1), (2, 1)), ((3, 2), (2,)), ((3, 2), (3, 1)), ((0, 2), (0, 1)),
         ((3, 2), (1, 1)), ((3, 2), ()), ((1, 1), ()), ((2, 2), (2,)), ((0, 2), (2,)), ((4, 3, 2), (3, 1)),
     ],
 )  # fmt: skip
@@ -183,9 +183,49 @@ def test_cotangents_are_summed_over_broadcast_axes(given: Any, wanted: Any) -> N
 
 
 def test_a_cotangent_is_not_broadcast() -> None:
-    for given in ((3,), (1, 3), ()):
+    for given in ((3,), (1, 3), (), (2, 3, 1), (2, 1, 3), (6,)):
         with pytest.raises(ValueError, match=r"does not broadcast from the input's shape \(2, 3\)"):
             backpropagation.fit(np.ones(given), Leaf((2, 3), np.dtype("f8")))
+    for given, wanted in (((2, 1), (2,)), ((2,), (1, 2)), ((2,), (2, 1)), ((1,), (1, 1))):
+        with pytest.raises(ValueError, match="does not broadcast from"):
+            backpropagation.fit(np.ones(given), Leaf(wanted, np.dtype("f8")))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "kind", "words"),
+    [
+        (lambda g, _y, _x: [1.0, 2.0, 3.0], TypeError, r"the rule returned \[1.0, 2.0, 3.0\], and not"),
+        (lambda g, _y, _x: [g], TypeError, r"and not an array of the input's shape \(3,\)"),
+        (lambda g, _y, _x: None, TypeError, "the rule returned None, and not an array of the input's shape"),
+        (lambda g, _y, _x: (g,), TypeError, "the rule returned .* and not an array"),
+        (lambda g, _y, _x: g[:, None], ValueError, r"a cotangent of shape \(3, 1\) came out"),
+        (lambda g, _y, x: x.foo, AttributeError, "has no attribute 'foo'"),
+        (lambda g, _y, x: 1 / 0, ZeroDivisionError, "division by zero"),
+        (lambda g, _y, x: {}["k"], KeyError, "k"),
+        (lambda g, _y, x: np.asarray(x) if create_graph_of(x) else 1 / 0, Exception, "lose|zero"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_in_a_rule_is_said_with_its_place(
+    rule: Any, kind: type[Exception], words: str, create_graph: bool
+) -> None:
+    @tg.primitive
+    def ruled(x, /):  # type: ignore[no-untyped-def]
+        return x * 1
+
+    ruled.defvjp(rule)
+    with tg.scope("here"):
+        y = ruled(leaf(3)).sum()
+    with pytest.raises(kind, match=words) as error:
+        y.backward(create_graph=create_graph)
+    notes = getattr(error.value, "__notes__", ["only from Python 3.11 on: ruled, entry , in scope here"])
+    text = "\n".join([str(error.value), *notes])
+    assert "ruled, entry " in text
+    assert ", in scope here" in text
+
+
+def create_graph_of(x: Any) -> bool:
+    return isinstance(x, tg.Tensor)
 
 
 def test_mixed_dtypes() -> None:
@@ -496,5 +536,5 @@ def test_a_joint_rule_alone_may_say_that_nothing_depends_on_an_input(create_grap
     same(w.grad, [2, 2])
     chosen = Primitive(_chosen)
     chosen.defvjp(lambda g, *_: None, lambda g, _y, _a, _b, c: g * c, lambda g, _y, _a, b, _c: g * b)
-    with pytest.raises(TypeError, match=r"NoneType.*rule of _chosen, entry"):
+    with pytest.raises(TypeError, match=r"returned None.*rule of _chosen, entry"):
         chosen(x, w, w).sum().backward(create_graph=create_graph)

@@ -201,15 +201,19 @@ def test_swapped_operands_are_found(monkeypatch: Any) -> None:
 
 
 def test_off_the_tape_is_an_error() -> None:
+    w = tg.tensor(X, requires_grad=True)
     message = "gradcheck: no output depends on a floating-point input through the tape"
     for f, inputs in [
         (lambda x: tg.tensor(x.numpy().real * 2), (X,)),
         (lambda x: x.detach() * 2, (X,)),
         (tg.no_grad()(lambda x: x * 2), (X,)),
         (lambda n: n + 1, (np.arange(3),)),
+        (lambda: w * 2, ()),
+        (lambda n: w * n, (np.arange(3),)),
     ]:
         with pytest.raises(ValueError, match=message):
             tg.gradcheck(f, *inputs)
+    assert tg.gradcheck(lambda x: x * 2, np.zeros(0)).checked == 0
     with pytest.raises(TypeError, match="f must return a tensor or a tuple of them, got float"):
         tg.gradcheck(lambda x: float(x.numpy().real.sum()), X)
 

@@ -9,16 +9,16 @@ from tinygrad_rnn.listing import describe_static
 GOLDEN = """\
 leaf0: leaf (4, 3) float64
 w: leaf (3, 2) float32
-entry  scope      operation                             shape       dtype
-%1     encoder    matmul(leaf0, w)                      (4, 2)      float64
-%2     encoder    add(%1, const(2,))                    (4, 2)      float64
-%3     encoder/t  tanh(%2)                              (4, 2)      float64
-%4                multiply(%3, 2.0)                     (4, 2)      float64
-%5                getitem(%4, index=(:, 0, None, ...))  (4, 1)      float64
-%6                split(%5, sections=2)                 2 x (2, 1)  float64
-%7                add(%6.0, %6.1)                       (2, 1)      float64
-%8                getitem(%7, index=array(3,))          (3, 1)      float64
-%9                sum(%8, axis=(0, 1), keepdims=False)  ()          float64"""
+entry  scope        operation                             shape       dtype
+%1     encoder      matmul(leaf0, w)                      (4, 2)      float64
+%2     encoder      add(%1, const(2,))                    (4, 2)      float64
+%3     encoder/t=3  tanh(%2)                              (4, 2)      float64
+%4                  multiply(%3, 2.0)                     (4, 2)      float64
+%5                  getitem(%4, index=(:, 0, None, ...))  (4, 1)      float64
+%6                  split(%5, sections=2)                 2 x (2, 1)  float64
+%7                  add(%6.0, %6.1)                       (2, 1)      float64
+%8                  getitem(%7, index=array(3,))          (3, 1)      float64
+%9                  sum(%8, axis=(0, 1), keepdims=False)  ()          float64"""
 
 
 def example() -> tg.Tensor:
@@ -49,7 +49,7 @@ def test_what_a_tape_offers() -> None:
     assert [e.number for e in tape] == sorted(e.number for e in tape)
     assert tape.entries[-1] is y.place
     assert list(tape.leaves.values()) == ["leaf0", "w"]
-    assert tape.rows()[2] == ("%3", "encoder/t", "tanh(%2)", "(4, 2)", "float64")
+    assert tape.rows()[2] == ("%3", "encoder/t=3", "tanh(%2)", "(4, 2)", "float64")
     assert repr(tape) == "<Tape: 9 entries, 2 leaves>"
 
 

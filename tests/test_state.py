@@ -88,7 +88,9 @@ def test_scopes_have_paths_and_steps(x: Any) -> None:
         with tg.scope("t", step=4), tg.no_grad(), tg.enable_grad():
             y = x * 2
         z = y * 2
-    assert str(y.place.scope) == "encoder/t"
+    assert str(y.place.scope) == "encoder/t=4"
+    with tg.scope("t=4", step=4), tg.scope("1", step=1), tg.scope("k=1", step=11):
+        assert str((x * 2).place.scope) == "t=4/1=1/k=1=11"
     assert [(s.name, s.step) for s in y.place.scope.path()] == [("encoder", None), ("t", 4)]
     assert str(z.place.scope) == "encoder"
     assert y.place.scope.parent is z.place.scope

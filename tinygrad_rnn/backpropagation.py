@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .ops.index import Piece, scatter
-from .ops.messages import again
+from .ops.messages import again, brief
 from .state import State, context
 from .tape import NEVER, Entry, Leaf, Nary, Output, Place, Unary, held, source_of
 from .writes import refuse_changed
@@ -20,16 +20,17 @@ def fit(g: Any, place: Place) -> Any:
     """Give a cotangent the shape and dtype of the place it belongs to, summing over broadcast axes."""
     shape = place.shape
     if g.shape != shape:
-        if [n for n in g.shape if n != 1] != [n for n in shape if n != 1]:
-            extra = g.ndim - len(shape)
-            summed = [k for k, n in enumerate(g.shape) if k < extra or n != shape[k - extra]]
+        extra = g.ndim - len(shape)
+        summed = [k for k, n in enumerate(g.shape) if k < extra or n != shape[k - extra]]
+        if extra < 0 or any([k >= extra and shape[k - extra] != 1 for k in summed]):
+            raise ValueError(
+                f"a cotangent of shape {g.shape} came out, which does not broadcast from the input's shape "
+                f"{shape}"
+            )
+        if g.size != math.prod(shape):
             # The ufunc's reduce takes half the time of g.sum for small arrays, and tensors answer to both.
             g = np.add.reduce(g, axis=tuple(summed))
         if g.shape != shape:
-            if g.size != math.prod(shape):
-                raise ValueError(
-                    f"a cotangent came out that does not broadcast from the input's shape {shape}"
-                )
             g = g.reshape(shape)
     if g.dtype.kind == "c" and place.dtype.kind != "c":
         raise TypeError(
@@ -99,7 +100,11 @@ class Cotangents:
         """Add a cotangent, a piece, or a list of pieces to what a place has."""
         kind = type(g)
         if kind is not Piece and kind is not list:
-            if g.shape != place.shape or g.dtype is not place.dtype:
+            try:
+                fits = g.shape == place.shape and g.dtype is place.dtype
+            except AttributeError:
+                raise TypeError(_no_array(g, place)) from None
+            if not fits:
                 g = fit(g, place)
             if type(place) is not Output:
                 old = self.table.get(place)
@@ -111,6 +116,8 @@ class Cotangents:
                 if type(old) is Sum:
                     old.add(g)
                     return
+        if kind is list and not all([type(item) is Piece for item in g]):
+            raise TypeError(_no_array(g, place))
         for item in g if kind is list else (g,):
             self._add(place, item)
 
@@ -134,6 +141,10 @@ class Cotangents:
             slots[key] = total = Sum(g if old is None else old)
             if old is not None:
                 total.add(g)
+
+
+def _no_array(g: Any, place: Place) -> str:
+    return f"the rule returned {brief(g)}, and not an array of the input's shape {place.shape}"
 
 
 def _finished(g: Any, place: Any) -> Any:
@@ -204,13 +215,15 @@ def backward(
                     _unlock(entry)
                 entry.release()
         arrived = {place: _finished(g, place) for place, g in table.items()}
-    except (TypeError, ValueError, AttributeError) as error:
+    except Exception as error:
         if entry is None:
             raise
         where = f"{entry.primitive.name}, entry {entry.number}, in scope {entry.scope or '(none)'}"
-        if isinstance(error, AttributeError):
-            error = TypeError(f"not an array of numbers: {error}")
-        raise again(error, f"{error} (in the backward rule of {where}){_unkept(entry, error)}") from error
+        if isinstance(error, (TypeError, ValueError)):
+            raise again(error, f"{error} (in the backward rule of {where}){_unkept(entry, error)}") from error
+        if hasattr(error, "add_note"):  # from Python 3.11 on
+            error.add_note(f"in the backward pass over {where}")
+        raise
     finally:
         if token is not None:
             context.reset(token)

@@ -129,7 +129,7 @@ def gradcheck(
                 f"it compute a new array (y = x + 1, not x += 1)"
             )
     places = [y.place for y in outputs if y.place is not None]
-    if not places:
+    if not places or not any([isinstance(leaf.place, Leaf) for leaf in leaves]):
         raise ValueError(
             "gradcheck: no output depends on a floating-point input through the tape: pass such an input, "
             "and compose f of tensor operations, without .numpy() and detach()"

@@ -135,8 +135,13 @@ class Scope:
             at = at.parent
         return tuple(reversed(found))
 
+    def label(self) -> str:
+        """The name, and the number of the time step where the name does not say it."""
+        tail = "" if self.step is None else f"={self.step}"
+        return self.name if self.name.endswith(tail) else self.name + tail
+
     def __str__(self) -> str:
-        return "/".join(s.name for s in self.path())
+        return "/".join([s.label() for s in self.path()])
 
 
 class scope(Replaced):  # noqa: N801

@@ -59,9 +59,8 @@ def _matmul_vjp_b(g, _y, a, _b):
     if a.ndim == 1:
         return a[:, None] * g[..., None, :] if len(_b.shape) > 1 else g * a
     if len(_b.shape) == 1:
-        g = g[..., None]
-        # One column: the batch axes are summed by the product itself.
-        return _product(_rows(a).T, _rows(g))
+        # The batch axes are summed by the product itself.
+        return _product(_rows(a).T, g.reshape((math.prod(g.shape),)))
     if len(_b.shape) == 2 and a.ndim > 2:
         # One product over all rows, not one per batch element and a sum over them.
         return _product(_rows(a).T, _rows(g))
