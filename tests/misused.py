@@ -225,6 +225,7 @@ OPERATIONS = [
     Bad("np.std(x, mean=1.0)", TypeError, "std 'mean' ignored refused"),
     Bad("np.linalg.svd(x, False, hermitian=True)", TypeError, "svd 'hermitian' symmetric eigh"),
     Bad("np.linalg.svd(x, compute_uv=False, hermitian=True)", TypeError, "svdvals 'hermitian' eigh"),
+    Bad("np.linalg.svd(x, compute_uv=1)", ValueError, "svd 2 x 3 full_matrices=False"),
     Bad("x.std(ddof=1, correction=1)", TypeError, "std 'ddof' twice different names"),
     Bad("x.std(None, 1, correction=1)", TypeError, "std 'ddof' twice different names"),
     Bad("np.max(x, where=x > 0)", ValueError, "max where= no element initial="),

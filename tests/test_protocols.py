@@ -92,6 +92,7 @@ FORMS = {
     "reshape-one-length": lambda x: np.reshape(x(M), 6, order="F"),
     "eigvalsh": lambda x: np.linalg.eigvalsh(a=x(S)),
     "eigvalsh-triangle": lambda x: [np.linalg.eigvalsh(x(S), triangle) for triangle in "LlUu"],
+    "eigvalsh-triangles": lambda x: np.linalg.eigvalsh(x(np.stack([S, 2 * S, S.T])), "U"),
     "eigh-triangle": lambda x: [np.linalg.eigh(x(S), UPLO=triangle)[0] for triangle in "LlUu"],
     "eigh-vectors": lambda x: np.abs(np.linalg.eigh(x(S), UPLO="U")[1]),
     "svd-values": lambda x: [np.linalg.svd(x(M), False, False), np.linalg.svd(x(M), compute_uv=False)],
@@ -150,6 +151,17 @@ def test_the_triangle_that_is_read_has_the_gradient(f: Any) -> None:
     upper = np.triu(S) + np.triu(S, 1).T
     got = tg.grad(lambda a: (f(a, "U") * Y[:2]).sum())(S)
     np.testing.assert_allclose(got, tg.grad(lambda a: (f(a) * Y[:2]).sum())(upper), rtol=1e-13)
+
+
+def test_small_singular_values_are_cut_off_where_numpy_cuts_them_off() -> None:
+    """By default those below the rounding of the longer side, whatever the number of matrices."""
+    eps = np.finfo(float).eps
+    for least in (0.5 * eps, 2.5 * eps, 5 * eps, 0.01):
+        a = np.zeros((7, 3, 2))
+        a[:, 0, 0], a[:, 1, 1] = 1, least
+        for rtol in (None, 0.1, 0.001):
+            got = np.linalg.pinv(tg.tensor(a), rtol=rtol).numpy()
+            np.testing.assert_allclose(got, np.linalg.pinv(a, rtol=rtol), rtol=1e-12)
 
 
 def test_casts_before_sums_are_on_the_tape() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from .ops.forms import called
 from .ops.messages import again, mended
 from .ops.operations import RENAMED, Operation
 from .ops.registry import NUMPY
@@ -62,7 +61,11 @@ class Protocols:
                 args = (ops.unstack(args[0]), *args[1:])
             if len(args) != n or not operation.static_set.issuperset(kwargs):
                 args, kwargs = _from_numpy(function, n, args, kwargs)
-                return called(operation, *args, **kwargs)
+                if not operation.static_set.issuperset(kwargs):
+                    # Seldom needed: importing the package need not wait for it.
+                    from .ops.forms import called
+
+                    return called(operation, *args, **kwargs)
             return operation(*args, **kwargs)
         if function in _SAME:
             same, words = _SAME[function]
