@@ -1,5 +1,8 @@
 """Linear algebra: PyTorch's gradients, the identities that define each operation, and clear refusals."""
 
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -387,12 +390,12 @@ def test_a_determinant_has_derivatives_at_singular_matrices(rank: int, size: int
     assert tg.grad(np.linalg.det)(a.astype(np.float32)).dtype == np.float32
 
 
-def test_cofactors_are_computed_for_nearly_singular_matrices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others have an inverse, in a tenth of the time, whatever their scale."""
+def test_cofactors_are_computed_where_an_inverse_would_lose_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others have an inverse, in less than half the time, whatever their scale."""
     needed = []
-    cofactors = determinants.cofactors
-    monkeypatch.setattr(determinants, "cofactors", lambda a: needed.append(a) or cofactors(a))
-    nearly = np.diag([1.0, 2.0**-26])
+    cofactors = determinants._cofactors
+    monkeypatch.setattr(determinants, "_cofactors", lambda a: needed.append(a) or cofactors(a))
+    nearly = np.diag([1.0, 2.0**-6])
     for a in (
         *(scale * square(n, n) for n in (1, 3) for scale in (1.0, 1e-30, 1e30)),
         square(4, 5, 3, 3),
@@ -404,10 +407,115 @@ def test_cofactors_are_computed_for_nearly_singular_matrices_alone(monkeypatch: 
         wanted = np.linalg.det(a)[..., None, None] * np.linalg.inv(a).mT
         np.testing.assert_allclose(tg.grad(lambda a: np.linalg.det(a).sum())(a), wanted, rtol=1e-12)
         assert not needed
-    for a in (np.diag([1.0, 2.0**-27]), np.diag([1.0, 0.0]), np.diag([1.0, 2.0**-12]).astype("f4")):
+    for a in (
+        np.diag([1.0, 2.0**-7]),
+        np.diag([1.0, 0.0]),
+        np.diag([1.0, 2.0**-3]).astype("f4"),
+        1e-160 * square(2, 2),  # the determinant is 0, and has a gradient
+    ):
         needed.clear()
         tg.grad(np.linalg.det)(a)
         assert len(needed) == 1
+
+
+def rational(a: np.ndarray) -> list[list[Fraction]]:
+    return [[Fraction(float(x)) for x in row] for row in a]
+
+
+def exact_determinant(rows: list[list[Fraction]]) -> Fraction:
+    if not rows:
+        return Fraction(1)
+    minors = [[row[:k] + row[k + 1 :] for row in rows[1:]] for k in range(len(rows))]
+    return sum(
+        ((-1) ** k * x * exact_determinant(minors[k]) for k, x in enumerate(rows[0]) if x), Fraction(0)
+    )
+
+
+def exact_gradient(a: np.ndarray, directions: list[np.ndarray]) -> np.ndarray:
+    """Of the derivative along all directions. A determinant is linear in each row: rows are replaced."""
+    rows, others, n = rational(a), [rational(v) for v in directions], len(a)
+    gradient = np.zeros((n, n))
+    for i, j in np.ndindex(n, n):
+        for chosen in permutations([k for k in range(n) if k != i], len(others)):
+            replaced = list(rows)
+            replaced[i] = [Fraction(int(k == j)) for k in range(n)]
+            for k, v in zip(chosen, others, strict=True):
+                replaced[k] = v[k]
+            gradient[i, j] += float(exact_determinant(replaced))
+    return gradient
+
+
+def near_singular(n: int) -> Iterator[np.ndarray]:
+    """Singular matrices of every kind, and near ones."""
+    q, r = (np.linalg.qr(RNG.uniform(-1, 1, (n, n)))[0] for _ in range(2))
+    yield RNG.uniform(-1, 1, (n, n))
+    yield from (np.zeros((n, n)), np.ones((n, n)), np.eye(n), np.diag([1.0] * (n - 1) + [0.0]))
+    yield np.diag([1.0] + [0.0] * (n - 1))
+    yield of_rank(n - 2, n, True)
+    for small in (1e-1, 1e-3, 1e-6, 1e-9, 1e-12):
+        yield q @ np.diag([1.0, 0.5, 0.25, small][-n:]) @ r
+        yield q @ np.diag([1.0] + [small] * (n - 1)) @ r
+        yield q @ np.diag([1.0, 1.0 - small] + [0.0] * (n - 2)) @ r
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_derivatives_of_a_determinant_to_the_third_order_are_exact_everywhere(n: int, dtype: str) -> None:
+    matrices = [a.astype(dtype) for a in near_singular(n)]
+    directions = [RNG.uniform(-1, 1, (n, n)).astype(dtype) for _ in range(2)]
+    eps = float(np.finfo(dtype).eps)
+    f = lambda a: np.linalg.det(a).sum()  # noqa: E731
+    for order in range(3):
+        gradient = tg.grad(f)
+        batched = gradient(np.stack(matrices))
+        for a, among_others in zip(matrices, batched, strict=True):
+            wanted = exact_gradient(a, directions[:order])
+            # What a change of a in its last digit would make, but for the digits given up to divisions.
+            atol = eps ** (1 - 0.125 * order) * n * np.max(np.abs(a)) ** max(n - 1 - order, 0)
+            got = gradient(a)
+            assert got.dtype == dtype
+            np.testing.assert_allclose(got, wanted, atol=4 * atol, rtol=0)
+            np.testing.assert_allclose(among_others, wanted, atol=4 * atol, rtol=0)
+        f = lambda a, g=gradient, k=order: (g(a) * directions[k]).sum()  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype"), [(1e-16, "f4"), (1e-14, "f4"), (1e12, "f4"), (1e-103, "f8"), (1e-100, "f8")]
+)
+def test_derivatives_of_a_determinant_that_itself_underflows(scale: float, dtype: str) -> None:
+    a = (scale * square(3, 3)).astype(dtype)
+    v = RNG.uniform(-1, 1, (3, 3)).astype(dtype)
+    rtol = 20 * float(np.finfo(dtype).eps)
+    gradient = tg.grad(np.linalg.det)
+    for got, given in ((gradient(a), []), (tg.grad(lambda a: (gradient(a) * v).sum())(a), [v])):
+        wanted = exact_gradient(a, given)
+        np.testing.assert_allclose(got, wanted, atol=rtol * np.max(np.abs(wanted)), rtol=0)
+
+
+def test_rows_of_all_sizes_have_determinants_with_gradients() -> None:
+    a = square(3, 3)
+    wanted = exact_gradient(a, []) * [[0], [1], [1]]
+    for dtype, size in (("f4", 1e20), ("f8", 1e200)):
+        sizes = np.array([[size], [1 / size], [1 / size]])
+        gradient = tg.grad(np.linalg.det)((a * sizes).astype(dtype))
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_determinant_of_nan_has_a_gradient_of_nan() -> None:
+    a = np.stack([square(2, 2), np.full((2, 2), np.nan)])
+    gradient = tg.grad(lambda a: np.linalg.det(a).sum())(a)
+    assert np.isnan(gradient).tolist() == [[[False] * 2] * 2, [[True] * 2] * 2]
+
+
+def test_the_gradient_of_a_large_determinant_without_full_rank() -> None:
+    a = RNG.uniform(-1, 1, (20, 20))
+    a[3] = a[7]
+    u, s, vh = np.linalg.svd(a)
+    wanted = np.linalg.det(u) * np.linalg.det(vh) * np.prod(s[:-1]) * np.outer(u[:, -1], vh[-1])
+    np.testing.assert_allclose(
+        tg.grad(np.linalg.det)(a), wanted, atol=1e-13 * np.max(np.abs(wanted)), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize(

@@ -63,16 +63,7 @@ def sum_by_number(data: np.ndarray, ids: Any, num_segments: int | None = None) -
     return np.array([data[ids == s].sum(axis=0) for s in range(number)])
 
 
-def minors(a: np.ndarray) -> np.ndarray:
-    """Determinants without a row and a column, with alternating signs."""
-    y = np.empty_like(a)
-    for i, j in np.ndindex(a.shape[-2:]):
-        y[..., i, j] = (-1) ** (i + j) * np.linalg.det(np.delete(np.delete(a, i, -2), j, -1))
-    return y
-
-
 FORMULAS = {
-    "cofactors": minors,
     "contract": lambda *xs, subscripts, optimize=False: np.einsum(subscripts, *xs),
     "assign": lambda x, values, index: put(x, index, values),
     "index_put": put,

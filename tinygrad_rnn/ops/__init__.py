@@ -38,7 +38,6 @@ from .decompositions import (
     svdvals,
 )
 from .determinants import (
-    cofactors,
     det,
     slogdet,
 )
@@ -232,7 +231,6 @@ __all__ = [
     "cbrt",
     "cholesky",
     "clip",
-    "cofactors",
     "column_stack",
     "composite",
     "concatenate",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .decompositions import _times
 from .linalg import _SQUARE, _well_conditioned
 from .registry import primitive, smooth
 from .running import all_but_one
@@ -12,60 +11,83 @@ from .running import all_but_one
 
 @primitive(numpy=np.linalg.det, samples=_SQUARE, domain=_well_conditioned, kinks=smooth)
 def det(a, /):
-    """Determinants of square matrices (..., N, N).
-
-    They are differentiable at singular matrices, too; there, third derivatives by a backward pass need
-    distinct singular values.
-    """
+    """Determinants of square matrices (..., N, N), with derivatives of every order, at singular ones, too."""
     return np.linalg.det(a)
 
 
-def _condition(a, inverse):
-    return np.max(np.abs(a), axis=(-2, -1)) * np.max(np.abs(inverse), axis=(-2, -1))
+def _smallest(dtype):
+    """The least part of the largest value that one may divide by.
+
+    Each further derivative divides by one more: the third still keeps three quarters of the digits.
+    """
+    return float(np.finfo(dtype).eps) ** 0.125
+
+
+def _largest(a):
+    return np.max(np.abs(a), axis=(-2, -1))
 
 
 def _det_vjp(g, y, a):
     try:
         inverse = np.linalg.inv(a)
     except np.linalg.LinAlgError:
-        return g[..., None, None] * cofactors(a)
-    # y times the inverse is right beyond that, too, but in its derivatives most digits would cancel.
-    if a.size and np.any(_condition(a, inverse) * np.sqrt(np.finfo(a.dtype).eps) > 1):
-        return g[..., None, None] * cofactors(a)
+        return g[..., None, None] * _cofactors(a)
+    if a.size:
+        regular = _largest(a) * _smallest(a.dtype) <= 1 / _largest(inverse)  # and the inverse has no NaN
+        normal = np.abs(y) * np.finfo(a.dtype).eps >= np.finfo(a.dtype).smallest_normal
+        if not np.all(regular & normal | np.isnan(y)):
+            return g[..., None, None] * _cofactors(a)
     return (g * y)[..., None, None] * inverse.mT
 
 
 det.defvjp(_det_vjp)
 
 
-def _svd(a):
-    """The singular value decomposition, and the sign by which their product differs from the determinant."""
-    u, s, vh = np.linalg.svd(a)
-    return u, s, vh, np.linalg.det(u) * np.linalg.det(vh)
+def _constant(x):
+    """x to some 8 digits. What is rounded is off the tape, and no derivative follows it."""
+    return np.rint(x * 2.0**26) * 2.0**-26
 
 
-@primitive(samples=_SQUARE, domain=_well_conditioned, kinks=smooth)
-def cofactors(a, /):
+def _cofactors(a):
     """The determinants that are left without each row and column, with alternating signs.
 
-    For regular matrices ``det(a) * inv(a).mT``; in general, in the coordinates of the singular vectors, a
-    diagonal of the products of all singular values but one. The derivatives are products of all but two.
+    They are polynomials, and so are their derivatives: only by what is not small may be divided. In
+    coordinates near the singular vectors, ``[[B, C], [D, E]]`` where B belongs to the large values, and with
+    the Schur complement ``S = E - D B^-1 C``, the adjugate is ``det(B) (L adj(S) R + det(S) B^-1)`` for
+    ``L = [[-B^-1 C], [1]]`` and ``R = [-D B^-1, 1]``. Here each block stands in a matrix of full size, which
+    is 0 elsewhere.
     """
-    u, s, vh, sign = _svd(a)
-    return sign[..., None, None] * _times(u, all_but_one(s)) @ vh
+    # Rows in one size, lest products overflow, or vanish.
+    largest = np.max(np.abs(a), axis=-1)
+    sizes = np.exp2(np.floor(np.log2(np.where(largest == 0, 1, largest)))).astype(a.dtype)
+    a = a / sizes[..., None]
+    u, s, vh = np.linalg.svd(a)
+    u, vh = _constant(u), _constant(vh)
+    small = s <= _smallest(a.dtype) * s[..., :1]
+    one = np.eye(s.shape[-1], dtype=a.dtype) * small[..., None]  # in the place of E
+    b = u.mT @ a @ vh.mT
+    block = np.where(small[..., None] | small[..., None, :], one, b)
+    inverse = np.linalg.inv(block) - one
+    left, right = one - inverse @ b @ one, one - one @ b @ inverse
+    adjugate, rest = _adjugate(one @ b @ left, one)
+    adjugate = left @ adjugate @ right + rest[..., None, None] * inverse
+    scale = np.linalg.det(block) / (np.linalg.det(u) * np.linalg.det(vh))
+    return all_but_one(sizes)[..., None] * scale[..., None, None] * (u @ adjugate.mT @ vh)
 
 
-def _cofactors_vjp(g, _y, a):
-    u, s, vh, sign = _svd(a)
-    g = sign[..., None, None] * (u.mT @ g @ vh.mT)
-    diagonal = np.eye(s.shape[-1], dtype=bool)
-    # Without the values i and j; of a diagonal matrix, minors without two rows and two columns are 0 else.
-    both = np.where(diagonal, 0, all_but_one(np.where(diagonal, 1, s[..., None, :])))
-    along = both @ np.diagonal(g, axis1=-2, axis2=-1)[..., None]
-    return u @ np.where(diagonal, along, -both * g.mT) @ vh
+def _adjugate(a, one):
+    """Adjugates and determinants of blocks, which are 0 elsewhere, by the method of Faddeev and LeVerrier.
 
-
-cofactors.defvjp(_cofactors_vjp)
+    It divides by whole numbers alone. One is the identity of the block.
+    """
+    size = np.trace(one, axis1=-2, axis2=-1)
+    found, last = one, np.ones_like(size)
+    for k in range(1, int(np.max(size)) + 1):
+        product = a @ found
+        c = np.trace(product, axis1=-2, axis2=-1) / k
+        last = np.where(k == size, c, last)
+        found = np.where((k < size)[..., None, None], c[..., None, None] * one - product, found)
+    return found, last
 
 
 @primitive(numpy=np.linalg.slogdet, samples=_SQUARE, domain=_well_conditioned, kinks=smooth, multiple=True)
