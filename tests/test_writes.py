@@ -154,6 +154,56 @@ def test_tensors_that_share_an_array_have_versions_of_their_own() -> None:
         y.sum().backward()
 
 
+@pytest.mark.parametrize(
+    "another",
+    [
+        lambda a, array: tg.tensor(array),
+        lambda a, array: tg.tensor(a),
+        lambda a, array: a.detach(),
+        lambda a, array: tg.squeeze(a.detach()),
+    ],
+)
+def test_other_values_in_one_tensor_are_no_business_of_another_that_shares_its_array(another: Any) -> None:
+    array = np.array([1.0, 2.0])
+    w, a = leaf(2), tg.tensor(array)
+    b = another(a, array)
+    assert np.shares_memory(a.numpy(), b.numpy())
+    unsaved = (w * array).sum()
+    y, z = (w * a).sum(), (w * b).sum()
+    b.assign_(np.ones(2))
+    y.backward()
+    unsaved.backward()
+    same(w.grad, [2.0, 4.0])
+    with pytest.raises(RuntimeError, match="the buffer"):
+        z.backward()
+    y, v = (w * w).sum(), w.detach()
+    v.zero_()
+    y.backward()
+
+
+@pytest.mark.parametrize(
+    ("f", "given", "later"),
+    [
+        (lambda w, given: tg.roll(w, given, [0]), [1], [2]),
+        (lambda w, given: tg.roll(w, (1, 1), axis=given), [0, 1], [1, 1]),
+        (lambda w, given: tg.repeat(w, given, axis=0), [1, 2, 1], [1, 1, 2]),
+        (lambda w, given: tg.split(w, given)[2], [1, 2], [1, 1]),
+        (lambda w, given: w[given, 1:], [0, 1], [1, 2]),
+        (lambda w, given: tg.pad(w, (given, (0, 0))), [1, 2], [2, 1]),
+        (lambda w, given: tg.einsum(w, [0, 1], tg.tensor(np.eye(3)), given, [0, 2]), [1, 2], [2, 1]),
+    ],
+)
+def test_a_list_that_is_changed_afterwards_changes_no_gradient(f: Any, given: Any, later: Any) -> None:
+    gradients = []
+    for changed in (given, later):
+        w, values = leaf(3, 3), list(given)
+        y = f(w, values)
+        values[:] = changed
+        y.backward(np.random.default_rng(1).normal(size=y.shape))
+        gradients.append(w.grad.numpy())
+    np.testing.assert_array_equal(*gradients)
+
+
 def test_a_result_that_was_written_into_is_noticed_though_that_was_refused() -> None:
     x = leaf(3)
     y = x * 2.0

@@ -116,9 +116,12 @@ class Cotangents:
                 if type(old) is Sum:
                     old.add(g)
                     return
-        if kind is list and not all([type(item) is Piece for item in g]):
+        if kind is not list:
+            self._add(place, g)
+            return
+        if not all([type(item) is Piece for item in g]):
             raise TypeError(_no_array(g, place))
-        for item in g if kind is list else (g,):
+        for item in g:
             self._add(place, item)
 
     def _add(self, place: Any, g: Any) -> None:

@@ -43,9 +43,8 @@ def apply(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any] = 
         else:
             arrays.append(_operand(primitive, a, len(places)))
             places.append(None)
-    for name, value in static.items():
-        if isinstance(value, Tensor):
-            static = {**static, name: _without_tensors(primitive, name, value)}
+    if not _is_fixed(static):
+        static = {name: _fixed(primitive, name, value) for name, value in static.items()}
     try:
         out = primitive.forward(*arrays, **static)
     except (ValueError, TypeError, IndexError) as error:
@@ -280,10 +279,18 @@ def _operand(primitive: Primitive, a: Any, k: int) -> Any:
         raise type(error)(f"{primitive.name}: operand {k}: {error}") from error
 
 
-def _without_tensors(primitive: Primitive, name: str, value: Any) -> Any:
-    """A static argument with tensors replaced by their arrays, provided that loses no gradient."""
-    if type(value) is tuple:
-        return tuple([_without_tensors(primitive, name, item) for item in value])
+def _is_fixed(static: dict[str, Any]) -> bool:
+    """Whether static arguments hold no tensors, and no lists, which somebody may change before backward()."""
+    for value in static.values():
+        if isinstance(value, (Tensor, list)) or (type(value) is tuple and list in map(type, value)):
+            return False
+    return True
+
+
+def _fixed(primitive: Primitive, name: str, value: Any) -> Any:
+    """A static argument with lists copied, and arrays for tensors, provided that loses no gradient."""
+    if type(value) is tuple or type(value) is list:
+        return type(value)([_fixed(primitive, name, item) for item in value])
     if not isinstance(value, Tensor):
         return value
     if value.requires_grad:
@@ -639,7 +646,7 @@ class Tensor(Methods):
 
     def __getitem__(self, index: Any) -> Tensor:
         if isinstance(index, (tuple, Tensor)):
-            index = _without_tensors(ops.getitem, "index", index)
+            index = _fixed(ops.getitem, "index", index)
         elif type(index) is list:
             index = np.asarray(index) if index else np.zeros(0, np.intp)
         return _apply1(ops.getitem, self, {"index": index})
@@ -753,8 +760,7 @@ class Tensor(Methods):
     def __primitive__(primitive: Primitive, inputs: Sequence[Any], static: dict[str, Any]) -> Any:
         """A primitive was called with a tensor among its operands."""
         if primitive.joint is None:
-            plain_static = not static or not any([isinstance(value, Tensor) for value in static.values()])
-            if len(inputs) == 1 and plain_static:
+            if len(inputs) == 1 and (not static or _is_fixed(static)):
                 (x,) = inputs
                 return _apply1(primitive, x, static)
             if len(inputs) == 2 and not static and not primitive.multiple:

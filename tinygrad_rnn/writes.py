@@ -18,6 +18,8 @@ class Write(NamedTuple):
     date: int
     changes: Any
     """What knows of all changes: the leaf, or the buffer, whose array it is or was."""
+    used: int
+    """The clock before that buffer's values were used first: another that shares the array may be older."""
 
 
 _written: dict[int, Write] = {}
@@ -32,9 +34,9 @@ def _owner(array: Any) -> Any:
     return array
 
 
-def _put(table: dict[int, Write], array: Any, date: int, changes: Any) -> None:
+def _put(table: dict[int, Write], array: Any, date: int, changes: Any, used: int = NEVER) -> None:
     key = id(array)
-    table[key] = Write(weakref.ref(array, lambda _: table.pop(key, None)), date, changes)
+    table[key] = Write(weakref.ref(array, lambda _: table.pop(key, None)), date, changes, used)
 
 
 def note(array: np.ndarray, date: int, changes: Any) -> None:
@@ -42,9 +44,10 @@ def note(array: np.ndarray, date: int, changes: Any) -> None:
     _put(_written, _owner(array), date, changes)
 
 
-def note_replaced(old: np.ndarray, new: np.ndarray, date: int, changes: Any) -> None:
-    """Remember that an array has taken the place of another."""
-    _put(_replaced, old, date, changes)
+def note_replaced(old: np.ndarray, new: np.ndarray, changes: Buffer, used: int | None) -> None:
+    """Remember that an array has taken the place of another, and when that was first used, if it was."""
+    if used is not None:
+        _put(_replaced, old, changes.changed, changes, used)
     _put(_replaced, new, NEVER, changes)
 
 
@@ -55,8 +58,8 @@ def of(array: np.ndarray) -> list[Write]:
 
 
 def since(array: np.ndarray, date: int) -> Write | None:
-    """A change of an array after a date."""
-    return next((write for write in of(array) if write.date > date), None)
+    """A change of an array after a date, at which it may have been in use."""
+    return next((write for write in of(array) if write.used < date < write.date), None)
 
 
 def note_changed(tensor: Any, new: np.ndarray) -> None:
@@ -66,11 +69,12 @@ def note_changed(tensor: Any, new: np.ndarray) -> None:
         known = (w.changes for w in of(old) if type(w.changes) is Buffer and w.changes.tensor() is tensor)
         place = next(known, None) or Buffer(tensor)
         place.used = tensor._take_use()
+    used = place.used
     place.change()
     if new is old:
         note(old, place.changed, place)
     elif type(place) is Buffer:
-        note_replaced(old, new, place.changed, place)
+        note_replaced(old, new, place, used and used[0])
 
 
 def refuse_changed(entry: Entry) -> None:
