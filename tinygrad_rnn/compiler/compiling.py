@@ -188,8 +188,8 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     when they change, for up to eight values: what changes often, or is large, should be a tensor. Outputs
     share memory with what the way back reads: write into copies of their arrays. A loss on the outputs
     alone counts a last state's gradient as 0, which beside an overflow there is NaN. A backward pass that is
-    itself recorded, as that of ``create_graph=True`` and of the functions `grad` and `value_and_grad`, runs
-    the cell as it is composed. Kernels do not tell of floating-point errors (``np.errstate``).
+    itself recorded (of ``create_graph=True``, or of `grad` where its result stays on the tape) runs the cell
+    as it is composed. Kernels do not tell of floating-point errors (``np.errstate``).
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
