@@ -185,16 +185,6 @@ def test_copies_are_copies() -> None:
     assert y.requires_grad
 
 
-def test_ends_of_differences_are_weak() -> None:
-    """Where they are Python's numbers, as operands are; in NumPy they would make float64 of float32."""
-    x = tg.tensor(M.astype("f4"))
-    np.testing.assert_array_equal(
-        tg.diff(x, prepend=1, append=2.5).numpy()[:, [0, -1]], [[0, -0.5], [-0.5, 4]]
-    )
-    assert tg.diff(x, prepend=1, append=2.5).dtype == np.float32
-    assert tg.diff(x, prepend=np.float64(1)).dtype == np.float64
-
-
 def test_one_argument_under_either_name_in_methods_too() -> None:
     x = tg.tensor(M)
     np.testing.assert_array_equal(x.std(correction=1).numpy(), np.std(M, correction=1))

@@ -73,6 +73,21 @@ def test_running_products_of_any_length(n: int) -> None:
     assert tg.gradcheck(lambda x: tg.cumprod(x, axis=1), np.stack([x, x + 0.1]))
 
 
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [([1e-30, 1e25, 1e25, 0.5], "f4"), ([1e-3, 300, 300, 0.5], "f2"), ([1e-30, 1e-5, 1e25, 1e20], "f4")],
+)
+def test_products_that_leave_the_range_on_the_way(values: Any, dtype: str) -> None:
+    x = np.array(values, dtype)
+    functions = [lambda x, k=k: tg.cumprod(x)[k] for k in range(3)]
+    for f in (*functions, lambda x: tg.prod(x[:3])):
+        for derivative in (tg.grad(f), tg.hessian(f)):
+            with np.errstate(over="ignore"):  # those that end beyond the range, in the last conversion
+                got, wanted = derivative(x), derivative(x.astype(np.float64)).astype(dtype)
+            assert got.dtype == dtype
+            np.testing.assert_allclose(got, wanted, rtol=4 * float(np.finfo(dtype).eps))
+
+
 def test_the_middle_of_equal_elements() -> None:
     """Ties are broken as a stable sort breaks them."""
     np.testing.assert_array_equal(gradient(tg.median, [1.0, 1.0, 1.0])[0], [0, 1, 0])
@@ -273,3 +288,13 @@ def test_an_axis_that_does_not_exist_is_refused(p: Any, bad: Any) -> None:
     for x in (np.ones(shape), tg.tensor(np.ones(shape), requires_grad=True)):
         with pytest.raises(kind, match=f"^{p.name}" if isinstance(x, Tensor) else None):
             p(x, axis=axis)
+
+
+def test_ends_of_differences_are_weak() -> None:
+    """Where they are Python's numbers, as operands are; in NumPy they would make float64 of float32."""
+    x = tg.tensor(np.array([[1, -2, 3], [0.5, 4, -1.5]], "f4"))
+    np.testing.assert_array_equal(
+        tg.diff(x, prepend=1, append=2.5).numpy()[:, [0, -1]], [[0, -0.5], [-0.5, 4]]
+    )
+    assert tg.diff(x, prepend=1, append=2.5).dtype == np.float32
+    assert tg.diff(x, prepend=np.float64(1)).dtype == np.float64

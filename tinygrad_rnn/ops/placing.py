@@ -98,7 +98,7 @@ def put_along_axis(x, indices, values, /, axis=-1):
     """
     indices = whole(indices, "iu")
     if axis is None:
-        return np.reshape(put_along_axis(np.reshape(x, (np.size(x),)), indices, values, 0), np.shape(x))
+        return np.reshape(put_along_axis(np.reshape(x, (np.size(x),)), indices, values), np.shape(x))
     shape = np.shape(x)
     axis = normalize_axis_index(axis, len(shape))
     if indices.ndim != len(shape):
