@@ -202,6 +202,14 @@ def test_equal_eigenvalues_have_a_gradient_but_not_their_vectors() -> None:
         np.linalg.svd(a)[2].sum().backward(create_graph=True)
 
 
+@pytest.mark.parametrize(
+    "f", [lambda a: (np.linalg.eigh(a)[0] ** 2).sum(), lambda a: np.linalg.norm(a, "nuc"), tg.svdvals]
+)
+def test_equal_values_have_no_second_derivatives(f: Any) -> None:
+    with pytest.raises(np.linalg.LinAlgError, match=r"second derivatives of the .*values and of norms; use"):
+        tg.hvp(lambda a: f(a).sum())(np.eye(3), A)
+
+
 @pytest.mark.parametrize("values", [[1.0, 1.0], [1.0, 2.0, 2.0], [1.0, 1.0, 2.0]])
 def test_two_equal_values_among_others_are_found(values: list[float]) -> None:
     a = tg.tensor(np.diag(values), requires_grad=True)

@@ -3,7 +3,8 @@
 The rules follow Giles (2008, "Collected matrix derivative results for forward and reverse mode AD"), Murray
 (2016, arXiv:1602.07527) for Cholesky, and Walter and Lehmann (2018, Algorithmic differentiation of linear
 algebra functions) for QR. Where equal eigenvalues or singular values leave vectors undetermined, a backward
-pass through the vectors is an error; through the values alone it is not.
+pass through the vectors is an error, and so is a second one through the values alone: their first derivatives
+are made of the vectors. A gap between two values costs both as many digits as it is smaller than the values.
 """
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ def _distinct(values, name, what):
     gap = np.abs(values[..., 1:] - values[..., :-1])
     if gap.size and np.any(gap <= _rounding(values) * np.max(np.abs(values), axis=-1, keepdims=True)):
         raise np.linalg.LinAlgError(
-            f"{name}: equal {what}s leave their vectors undetermined, and with them the gradient; use the "
+            f"{name}: equal {what}s leave their vectors undetermined, and with them the gradient of the "
+            f"vectors, and second derivatives of the {what}s and of norms; use first derivatives of the "
             f"{what}s alone, or add a small known difference to the matrix"
         )
 

@@ -30,9 +30,18 @@ def _before(x):
     return np.concatenate([np.ones((*x.shape[:-1], min(x.shape[-1], 1)), x.dtype), running], axis=-1)
 
 
+def _in_range(formula, *arrays):
+    """What a formula gives; in float64 where products on the way leave the range of a smaller dtype."""
+    if arrays[0].dtype not in (np.float16, np.float32):
+        return formula(*arrays)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = formula(*arrays)
+    return found if np.isfinite(found).all() else formula(*[a.astype(np.float64) for a in arrays])
+
+
 def all_but_one(x):
     """The product of all elements but each, along the last axis: of those before it, and those after it."""
-    return _before(x) * np.flip(_before(np.flip(x, -1)), -1)
+    return _in_range(lambda x: _before(x) * np.flip(_before(np.flip(x, -1)), -1), x)
 
 
 def _shifted(x, distance):
@@ -75,17 +84,21 @@ def cumprod(x, /, axis=None):
 
 def _cumprod_vjp(g, _y, x, axis=None):
     axes = _axes(len(x.shape), axis)
-    flat = _last(x, axes)
     g = _last(g, (0,) if axis is None else axes)
+    return _back(_in_range(_of_running, _last(x, axes), g), x.shape, axes)
+
+
+def _of_running(x, g):
+    """Cotangents of the factors, from those of the running products along the last axis."""
     # s[i] = g[i] + x[i+1] s[i+1], from the end, in log2(n) doublings: after each, s[i] holds the terms up to
     # a distance, and a[i] the product of the factors over that distance.
-    s, a = g, _shifted(flat, 1)
+    s, a = g, _shifted(x, 1)
     distance = 1
-    while distance < flat.shape[-1]:
+    while distance < x.shape[-1]:
         s = s + a * _shifted(s, distance)
         a = a * _shifted(a, distance)
         distance *= 2
-    return _back(_before(flat) * s, x.shape, axes)
+    return _before(x) * s
 
 
 cumprod.defvjp(_cumprod_vjp)
