@@ -93,11 +93,15 @@ class _Tracked:
         To call the function with. All are differentiated by where no argnums are given.
     since : int
         Everything that the call records has at least this number.
+    recording : bool
+        Whether the caller is.
     recorded : bool
         Whether the backward pass must be recorded: in another transformation, or for results that are tensors
         and depend on what is on the caller's tape. Not where the caller is not recording.
     tensors : bool
         Whether tensors are among what is differentiated by.
+    followed : bool
+        Whether the caller may differentiate the results again: it is recording, and they are tensors.
     own : set of Place or None
         What is differentiated by, and is not itself a reason to record.
     """
@@ -126,7 +130,6 @@ class _Tracked:
             return value
         if isinstance(value, Tensor) and value.requires_grad:
             if self.recording:
-                self.recorded = True
                 return ops.positive(value)
             value = value.detach()
         try:
