@@ -82,7 +82,7 @@ expand_dims.defvjp(lambda g, _y, _x, axis: g.reshape(_x.shape))
 )
 def squeeze(x, /, axis=None):
     """Remove axes of length 1: the given ones, or all for None."""
-    return np.squeeze(x, axis=axis).view()  # NumPy gives x itself where there is nothing to remove
+    return np.squeeze(x, axis=axis)
 
 
 squeeze.defvjp(lambda g, _y, _x, axis=None: g.reshape(_x.shape))
