@@ -505,8 +505,10 @@ def test_rows_of_all_sizes_have_determinants_with_gradients() -> None:
     wanted = exact_gradient(a, []) * [[0], [1], [1]]
     for dtype, size in (("f4", 1e20), ("f8", 1e200)):
         sizes = np.array([[size], [1 / size], [1 / size]])
-        gradient = tg.grad(np.linalg.det)((a * sizes).astype(dtype))
-        np.testing.assert_allclose(gradient, wanted, rtol=1e-5, atol=1e-6)
+        batch = np.stack([a * sizes, np.diag([size, 1 / size, 1.0])]).astype(dtype)
+        gradient = tg.grad(lambda a: np.linalg.det(a).sum())(batch)
+        np.testing.assert_allclose(gradient[0], wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(gradient[1], np.diag([1 / size, size, 1]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
