@@ -19,11 +19,12 @@ from .tape import Entry, Leaf, Nary, Place, held
 class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
     """Inside ``with tg.detect_anomaly():`` the tape is watched; for finding errors, as it costs time.
 
-    * The first NaN or infinity in the result of an operation on tensors, on the tape or off it, or in a
-      cotangent, raises `FloatingPointError`. It names the primitive, the scope (module path and time step),
-      statistics of the inputs, and the line of the user's code that called it.
+    * The first NaN or infinity in the result of an operation on tensors, or in a cotangent, raises
+      `FloatingPointError`. It names the primitive, the scope (module path and time step), statistics of the
+      inputs, and the line of the user's code that called it.
       An infinity that only passes through is none: one that an operation got as a constant, such as the -inf
-      of a mask, stays one in what is computed of it. An infinite leaf is found where it is used.
+      of a mask, stays one in what is computed of it; off the tape, neither is NaN, such as a missing value.
+      An infinite leaf is found where it is used.
       A sum of cotangents that are finite, and is not itself, is named too: with the place that it is for.
       What is computed on plain arrays, and by compiled kernels, is not seen.
     * Arrays that the tape has saved, indices and bounds among them, cannot be written into until backward()
@@ -138,24 +139,27 @@ def _look(entry: Entry, arrays: Any, out: Any) -> None:
         k: _described(a) for k, a in enumerate(arrays) if not isinstance(kept[k], np.ndarray)
     }
     several = entry.primitive.multiple
+    recorded = any([p is not None for p in entry.parents])
     for k, array in enumerate(out if several else (out,)):
-        if np.isnan(array).any() or _new_infinity(entry, arrays, array):
+        # Of what is off the tape, NaN may be a user's: missing values, or padding.
+        nan = np.isnan(array).any() if recorded else _is_new(np.isnan, entry, arrays, array)
+        if nan or _is_new(np.isinf, entry, arrays, array):
             which = f" (output {k})" if several else ""
             raise FloatingPointError(_report("forward", entry, f"gave{which} {_statistics(array)}", arrays))
 
 
-def _new_infinity(entry: Entry, arrays: Any, out: Any) -> bool:
-    """Whether there is an infinity in an output that was in no input, or in no input but leaves."""
-    new = np.isinf(out)
+def _is_new(bad: Any, entry: Entry, arrays: Any, out: Any) -> bool:
+    """Whether there is a bad value in an output that was in no input, or in no input but leaves."""
+    new = bad(out)
     if not new.any():
         return False
-    given = [(np.isinf(a), p) for a, p in zip(arrays, entry.parents, strict=True) if not isinstance(a, Place)]
-    if any([type(place) is Leaf and infinite.any() for infinite, place in given]):
+    given = [(bad(a), p) for a, p in zip(arrays, entry.parents, strict=True) if not isinstance(a, Place)]
+    if any([type(place) is Leaf and found.any() for found, place in given]):
         return True
     if entry.primitive.view:  # it shows what was there; what a checkpoint computes inside was looked at
         return False
-    for infinite, _ in given:
-        new = new & ~(infinite if entry.primitive.elementwise else infinite.any())
+    for found, _ in given:
+        new = new & ~(found if entry.primitive.elementwise else found.any())
     return bool(new.any())
 
 
