@@ -135,6 +135,7 @@ def vecdot(a, b, /, axis=-1):
     numpy=np.linalg.multi_dot,
     samples=[
         sample([(2, 3), (3, 2)]), sample([(4, 1), (1, 3), (3, 2)]), sample([(3,), (3, 2), (2, 2), (2,)]),
+        sample([(3,), (3, 2), (2, 4)]), sample([(2, 3), (3, 2), (2,)]),
     ],
 )  # fmt: skip
 def multi_dot(arrays, /):

@@ -290,7 +290,7 @@ def array_split(x, /, sections, axis=0):
 )
 def hsplit(x, /, sections):
     """`split` along the second axis; a vector along its only one."""
-    return split(x, sections, axis=0 if np.ndim(x) == 1 else 1)
+    return split(x, sections, axis=min(1, np.ndim(x) - 1))
 
 
 @composite(numpy=np.vsplit, samples=[sample((4, 2), sections=2), sample((3, 2), sections=[1])])

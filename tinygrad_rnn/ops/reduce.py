@@ -226,6 +226,7 @@ def _slice(a, x, shape):
         sample((2, 3), n=0),
         sample((3,), prepend=np.array(1.5, "f4"), append=np.array([2.0, 0.5], "f4")),
         sample((2, 3), axis=0, append=np.ones((1, 3), "f4")),
+        sample((2, 3), axis=0, prepend=np.array(1.5, "f4")),
     ],
 )
 def diff(x, /, n=1, axis=-1, prepend=None, append=None):
