@@ -220,8 +220,9 @@ def test_what_goes_wrong_in_a_rule_is_said_with_its_place(
         y = ruled(leaf(3)).sum()
     with pytest.raises(kind, match=words) as error:
         y.backward(create_graph=create_graph)
-    notes = getattr(error.value, "__notes__", ["only from Python 3.11 on: ruled, entry , in scope here"])
-    text = "\n".join([str(error.value), *notes])
+    if not hasattr(error.value, "add_note") and not issubclass(kind, (TypeError, ValueError)):
+        pytest.skip("errors take notes from Python 3.11 on")
+    text = "\n".join([str(error.value), *getattr(error.value, "__notes__", ())])
     assert "ruled, entry " in text
     assert ", in scope here" in text
 
