@@ -144,7 +144,8 @@ def gradcheck(
 
     def total(values: Sequence[np.ndarray]) -> Any:
         """The weighted sum of f's outputs at other inputs."""
-        ys = _tuple(f(*[_perturbed(v) for v in values]))
+        # Copies: what a tape of f saves may be locked, and the next element is changed in place.
+        ys = _tuple(f(*[_perturbed(v.copy()) for v in values]))
         return sum((w * y.numpy()).sum() for y, w in zip(ys, weights, strict=True))
 
     derivative = _complex_step if method == "complex" else _central

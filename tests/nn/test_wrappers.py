@@ -245,6 +245,8 @@ X = np.random.default_rng(9).standard_normal((2, 3, 2)).astype(np.float32)
         (lambda: nn.Bidirectional(nn.GRU(2, 3), nn.GRU(2, 3, go_backwards=True)), "leave it out of both"),
         (lambda: nn.Bidirectional(nn.GRU(2, 3, go_backwards=True)), "would turn them back"),
         (lambda: nn.Bidirectional(nn.GRU(2, 3, bidirectional=True, merge=None)), "gives two outputs"),
+        (lambda: nn.Bidirectional(nn.GRU(2, 3))(X[0, 0]), r"GRU expected x of shape \(batch, time"),
+        (lambda: nn.Bidirectional(nn.GRU(2, 3))(X, (None, None, None)), "a pair of states"),
         (
             lambda: nn.Stacked([nn.GRU(2, 3, bidirectional=True, merge=None), nn.GRU(3, 3)]),
             "layer 0 must not have merge=None",

@@ -139,12 +139,16 @@ class Bidirectional(Module):
     def forward(self, x: Any, state: Any = None, *, lengths: Any = None, mask: Any = None) -> Any:
         """As the layer's, with a pair (forward, backward) for the state."""
         x, lengths = as_batch(x, lengths, mask, self.batch_first)
+        if state is not None and (not isinstance(state, (tuple, list)) or len(state) != 2):
+            raise ValueError(
+                f"Bidirectional expected a pair of states (forward, backward), got {type(state).__name__}"
+            )
         ahead, behind = (None, None) if state is None else state
+        one = self.forward_layer(x, ahead, lengths=lengths, mask=mask)  # first: it says what is wrong with x
         batch, steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
         packing = pack(
             batch, steps, lengths, mask if mask is None or self.batch_first else np.asarray(mask).T
         )
-        one = self.forward_layer(x, ahead, lengths=lengths, mask=mask)
         two = self.backward_layer(self._turned(x, packing), behind, lengths=lengths, mask=mask)
         if self.return_state:
             (one, ahead), (two, behind) = one, two
