@@ -118,11 +118,11 @@ def test_arrows_do_not_turn_back_at_their_heads(name, view):
 def test_what_is_not_on_the_way_is_faded():
     source = draw.graph(loss("rnn"), highlight="weight_hh_l0").source
     nodes = {m[1]: m[2] for m in re.finditer(r'^"([^"]+)" \[(.*)\]$', source, re.M)}
-    for text in nodes["bias"], nodes["headed.rnn.l0.t000.weight_ih_l0"]:
+    for text in nodes["headed.head.bias"], nodes["headed.rnn.l0.t000.weight_ih_l0"]:
         assert set(map(len, re.findall(r'color="(#\w+)"', text))) == {9}
     for text in nodes["headed.rnn.l0.t000.weight_hh_l0"], nodes["mean"]:
         assert set(map(len, re.findall(r'color="(#\w+)"', text))) == {7}
-    assert re.search(r'"bias" -> .* color="#\w{8}"', source.replace("[color", " color"))
+    assert re.search(r'"headed.head.bias" -> .* color="#\w{8}"', source.replace("[color", " color"))
 
 
 @needs_graphviz

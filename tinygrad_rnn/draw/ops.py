@@ -373,7 +373,7 @@ class _Ops:
             sites, name = self.sites[place], self.names[place]
             what = "parameter" if isinstance(place, Leaf) else "computed once from parameters"
             at = sites[step]
-            base = self.unrolled.prefix(step) + identifier(name.rpartition(".")[2])
+            base = self.unrolled.prefix(at) + identifier(name.rpartition(".")[2])
             key = self.copies[place, step] = self._new(base)
             tooltip = f"{name} {place.shape} {place.dtype}, {what}"
             if len(sites) > 1:
