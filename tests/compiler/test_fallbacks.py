@@ -388,11 +388,21 @@ def guarded(cell: Any, x: Any, h: Any) -> Any:
             np.zeros((2, 3)),
             "on numbers that were made up to try it .* it gave ValueError: x is not finite",
         ),
+        (
+            lambda c, x, h: np.tanh(x + h) * np.ones((2, 3)),
+            np.zeros((2, 3)),
+            r"it gave ValueError: multiply.* belongs into x or into the state",
+        ),
+        (
+            lambda c, x, h: np.tanh(x + h) * np.ones((6, 3)),
+            np.zeros((6, 3)),
+            r"a state of \d rows becomes one of shape \(6, 3\); what has a row for each .* belongs into x",
+        ),
         (noisy, np.zeros((2, 3)), r"draws random numbers, from tg.default_generator\(\); entry .*, multiply"),
     ],
 )
 def test_reasons_name_the_cause(step: Any, start: Any, reason: str) -> None:
-    x = drawn(2, 5, 3)
+    x = drawn(len(start), 5, 3)
     if "float64, first" in reason:
         x = x.astype("float32")
     with pytest.warns(RuntimeWarning, match=reason):

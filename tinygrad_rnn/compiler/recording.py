@@ -323,6 +323,7 @@ class Recording(Observer):
 
 
 _FORWARD = Recording.forward.__code__
+ROW_BY_ROW = "; what has a row for each sequence of a batch belongs into x or into the state"
 
 
 def _end(g: Tensor) -> Key | None:
@@ -345,6 +346,8 @@ def _checked(
     if len(new) != len(states) or not all(isinstance(p, Tensor) for p in (y, *new)):
         raise Unsupported("its output and state are not tensors, as many as went in")
     for p, old in zip(new, states, strict=True):
+        if p.shape[:1] != old.shape[:1]:
+            raise Unsupported(f"a state of {len(old)} rows becomes one of shape {p.shape}{ROW_BY_ROW}")
         if p.shape != old.shape:
             raise Unsupported(f"a state of shape {old.shape[1:]} in each row becomes one of {p.shape[1:]}")
         if p.dtype != old.dtype:

@@ -20,7 +20,7 @@ from ..tape import Leaf
 from ..tensors import Tensor, _make
 from .drawing import Randomness
 from .instructions import Shape, Step, Unsupported
-from .recording import Recording
+from .recording import ROW_BY_ROW, Recording
 from .surroundings import Surroundings
 from .unifying import check_path, looks_at_values, unified, where
 
@@ -266,8 +266,8 @@ def _record(
                 f"tokens up before the loop, for all steps at once (nn.Embedding)"
             ) from error
         raise Unsupported(
-            f"on numbers that were made up to try it (huge ones and NaN among them) it gave "
-            f"{type(error).__name__}: {error}"
+            f"on numbers that were made up to try it ({probe.rows} rows, with huge numbers and NaN) it gave "
+            f"{type(error).__name__}: {error}{ROW_BY_ROW if 'broadcast' in str(error) else ''}"
         ) from error
     return recording
 
