@@ -335,14 +335,16 @@ def test_a_condition_on_the_tape_is_refused_at_the_call() -> None:
     assert x.grad is not None
 
 
+def _methods_of_numpy() -> set[str]:
+    return set(dir(np.ndarray)) - {"ptp"}  # in some versions of NumPy 2 it is there, to say that it is gone
+
+
 def _methods_of_pytorch() -> set[str]:
     torch = pytest.importorskip("torch", reason="PyTorch says which of its functions are methods too")
     return set(dir(torch.Tensor)) - {"scatter", "select", "solve"}  # which are other functions there
 
 
-@pytest.mark.parametrize(
-    "theirs", [lambda: set(dir(np.ndarray)), _methods_of_pytorch], ids=["NumPy", "PyTorch"]
-)
+@pytest.mark.parametrize("theirs", [_methods_of_numpy, _methods_of_pytorch], ids=["NumPy", "PyTorch"])
 def test_what_is_a_method_elsewhere_is_one_here(theirs: Any) -> None:
     """Every operation that NumPy's arrays, or PyTorch's tensors, have as a method."""
     names = [name for name in REGISTRY if REGISTRY[name].__module__.startswith("tinygrad_rnn.")]

@@ -184,9 +184,9 @@ def test_matrix_norms_have_pytorchs_gradients(ord: Any, shape: Any) -> None:
 @pytest.mark.parametrize("ord", ["fro", "nuc", 1, 2, np.inf])
 @pytest.mark.parametrize("shape", [(2, 0, 3), (0, 2, 3), (2, 3, 0)])
 def test_norms_of_matrices_without_elements(ord: Any, shape: Any) -> None:
-    x = np.ones(shape)
-    got, wanted = tg.norm(x, ord, (1, 2)), np.linalg.norm(x, ord, (1, 2))
-    assert got.shape == wanted.shape
+    """NumPy's are 0 too; older versions of it raise errors."""
+    got = tg.norm(np.ones(shape), ord, (1, 2))
+    assert got.shape == shape[:1]
     np.testing.assert_array_equal(got, 0)
 
 

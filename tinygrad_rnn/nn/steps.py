@@ -32,7 +32,8 @@ class Bare:
         return self._call(x, state)
 
     def __getattr__(self, name: str) -> Any:
-        if name in Bare.__slots__:  # asked for before they are set, where a copy is being made
+        # Copying asks for the slot before it is set, and for __getstate__, which would be the cell's.
+        if name in Bare.__slots__ or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self._cell, name)
 

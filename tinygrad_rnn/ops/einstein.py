@@ -84,8 +84,8 @@ _LABELS = string.ascii_uppercase + string.ascii_lowercase
 
 
 def _letter(label):
-    number = operator.index(label)
-    if isinstance(label, bool) or not 0 <= number < len(_LABELS):
+    number = -1 if isinstance(label, (bool, np.bool_)) else operator.index(label)
+    if not 0 <= number < len(_LABELS):
         raise ValueError(f"axes in lists are numbered from 0 to {len(_LABELS) - 1}, or ..., got {label!r}")
     return _LABELS[number]
 

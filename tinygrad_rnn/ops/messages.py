@@ -12,6 +12,7 @@ _MENDS = {
     "could not be broadcast": "counted from the last axis, lengths must be equal, or 1",
     "shape mismatch": "counted from the last axis, lengths must be equal, or 1",
     "did not contain a loop": "pass arrays of numbers",
+    "could not be promoted": "pass arrays of numbers",
     "could not convert string": "pass arrays of numbers",
     "bad operand type": "pass arrays of numbers",
     "not supported between instances": "pass arrays of numbers",
