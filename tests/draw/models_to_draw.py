@@ -60,6 +60,9 @@ MODELS = {
     "peephole": lambda: Headed(nn.LSTM(3, 4, peephole="diagonal", rng=0), 4),
     "mgu": lambda: Headed(nn.MGU(3, 4, rng=0), 4),
     "bidirectional": lambda: Headed(nn.GRU(3, 4, bidirectional=True, rng=0), 8),
+    "bidirectional, last": lambda: nn.LSTM(
+        3, 4, bidirectional=True, return_sequences=False, return_state=False, rng=0
+    ),
     "stacked": lambda: Headed(nn.LSTM(3, 4, 2, rng=0), 4),
     "attention": Attending,
 }

@@ -8,7 +8,9 @@ import time
 
 import numpy as np
 import pytest
+from measured import along, shape_box
 from models_to_draw import loss
+from models_to_draw import x as data
 from nets_to_draw import RECURRENT, leaf, lstm, needs_graphviz, steps
 
 import tinygrad_rnn as tg
@@ -127,6 +129,54 @@ def test_no_arrow_without_an_end(pictured):
             near = 8 / 72
             assert abs(px - x) <= width / 2 + near, (tail, head)
             assert abs(py - y) <= height / 2 + near, (tail, head)
+
+
+def assert_lines_run_past(drawing):
+    """No line runs through a node that is not at its end, nor through a time step that has neither."""
+    clusters = {cluster.key: k for k, cluster in enumerate(drawing.view.clusters)}
+    steps = drawing.view.steps()
+    boxes = {key: (shape_box(shape), {key}) for key, shape in drawing.shapes.items() if shape.width}
+    for border in drawing.borders:
+        k = clusters[border.cluster.key]
+        if steps[k] == k and border.cluster.kind != "gap":
+            box = border.left, border.top, border.right, border.bottom
+            boxes[border.cluster.key] = (
+                box,
+                {key for key in drawing.shapes if key.startswith(f"{border.cluster.key}.")},
+            )
+    for line in drawing.lines:
+        x, y = along(line).T
+        for key, ((left, top, right, low), own) in boxes.items():
+            if not own & {line.edge.tail, line.edge.head}:
+                inside = (left + 1 < x) & (x < right - 1) & (top + 1 < y) & (y < low - 1)
+                assert not inside.any(), (line.edge, key)
+
+
+def test_no_line_runs_through_what_it_has_nothing_to_do_with(pictured):
+    assert_lines_run_past(pictured[0].drawing)
+
+
+@pytest.fixture(scope="module", params=itertools.product((1, 2, 3), (True, False), (True, False)))
+def both_directions(request):
+    layers, sequences, summed = request.param
+    layer = nn.LSTM(3, 4, layers, bidirectional=True, return_sequences=sequences, return_state=False, rng=0)
+    y = layer(data(4))
+    return draw.graph(y.sum() if summed else y, view="ops").drawing
+
+
+def test_no_line_of_one_direction_runs_through_another(both_directions):
+    assert_lines_run_past(both_directions)
+
+
+def test_what_puts_directions_together_stands_below_them(both_directions):
+    shapes, borders = both_directions.shapes, {b.cluster.key: b for b in both_directions.borders}
+    together = [shape for shape in shapes.values() if shape.node.title == "concatenate"]
+    assert together
+    for k, shape in enumerate(sorted(together, key=lambda shape: shape.y)):
+        loop = borders[f"lstm.l{k}_reverse"]
+        third = (loop.right - loop.left) / 3
+        assert loop.left + third < shape.x < loop.right - third
+        assert loop.bottom < shape.y - shape.height / 2 < loop.bottom + 30
 
 
 def test_computation_runs_downwards(pictured):

@@ -50,13 +50,33 @@ class _Question:
             pairs = itertools.pairwise(row)
             out += [f"{number[a]} -> {number[b]} [style=invis weight={weight}]" for a, b in pairs]
         out += self._topmost(states)
-        out += self._stacked()
+        stacked = self._stacked()
+        out += [f"{above} -> {below} [style=invis weight=0]" for above, below in stacked]
         out += [f"{{rank=same; {number[tail]}; {number[head]}}}" for tail, head in beside]
         firm = {node.key for node in piece.nodes if node.kind == "operation"} | set(self.loops)
+        past = self._past(stacked)
         for k, (tail, head, _) in enumerate(piece.arrows):
-            weight = 4 if tail in firm and head in firm else 1
-            out.append(f'{number[tail]} -> {number[head]} [id="{k}" weight={weight}]')
+            # What goes round a loop is not to draw its reader to the side.
+            weight = 4 if tail in firm and head in firm and (number[tail], number[head]) not in past else 1
+            # From the side of a loop, an arrow would come out of its columns all across the others.
+            ports = " tailport=s" if tail in self.loops else ""
+            ports += " headport=n" if head in self.loops else ""
+            out.append(f'{number[tail]} -> {number[head]} [id="{k}" weight={weight}{ports}]')
         return out
+
+    def _past(self, stacked: list[tuple[int, int]]) -> set[tuple[int, int]]:
+        """The arrows that have to pass a loop, as it stands between their ends."""
+        arrows = [(self.number[tail], self.number[head]) for tail, head, _ in self.piece.arrows]
+        below: dict[int, list[int]] = {}
+        above: dict[int, list[int]] = {}
+        for tail, head in (*arrows, *stacked):
+            below.setdefault(tail, []).append(head)
+            above.setdefault(head, []).append(tail)
+        found: set[tuple[int, int]] = set()
+        for loop in self.loops:
+            before, after = (_reached(self.number[loop], ways) for ways in (above, below))
+            found |= {(tail, head) for tail, head in arrows if tail in before and head in after}
+        return found
 
     def _inside(self, beside: list[tuple[str, str]]) -> dict[int | None, list[str]]:
         """What stands in each frame. Numbers are in one cluster with their operation: it stays together."""
@@ -114,7 +134,7 @@ class _Question:
                 found.append((node.key, head.key))
         return found
 
-    def _stacked(self) -> list[str]:
+    def _stacked(self) -> list[tuple[int, int]]:
         """Invisible arrows that put modules with loops in them, and their neighbours, below each other."""
         around: dict[Item, list[int]] = {}
         looped: set[int] = set()
@@ -148,10 +168,10 @@ class _Question:
         for item, path in around.items():
             for k in path:
                 if k in pins and (item, k) not in entered:
-                    out.append(f"{pins[k]} -> {self.number[item]} [style=invis weight=0]")
+                    out.append((pins[k], self.number[item]))
                 for later, before in above.items():
                     if before == k and (item, k) not in left:
-                        out.append(f"{self.number[item]} -> {pins[later]} [style=invis weight=0]")
+                        out.append((self.number[item], pins[later]))
         return out
 
     def _frames(self, inside: dict[int | None, list[str]]) -> list[str]:
@@ -174,6 +194,17 @@ class _Question:
             stack.append((True, k))
             stack += [(False, child) for child in reversed(children.get(k, []))]
         return out
+
+
+def _reached(start: int, ways: dict[int, list[int]]) -> set[int]:
+    """What can be reached on ways from a start, without it."""
+    found: set[int] = set()
+    stack = [start]
+    while stack:
+        new = [to for to in ways.get(stack.pop(), ()) if to not in found]
+        found.update(new)
+        stack += new
+    return found
 
 
 class Answer:
