@@ -45,6 +45,15 @@ def test_all_arguments_by_position() -> None:
     np.testing.assert_array_equal(np.outer(x, Y, None).numpy(), np.outer(X, Y))
 
 
+def test_all_arguments_by_name() -> None:
+    x, y = tg.tensor(M, requires_grad=True), tg.tensor(N)
+    np.testing.assert_array_equal(np.stack(arrays=[x, y], axis=1).numpy(), np.stack([M, N], axis=1))
+    np.testing.assert_array_equal(np.stack(arrays=x).numpy(), M)
+    np.testing.assert_array_equal(np.stack(arrays=x, dtype="f4").numpy(), np.stack(M, dtype="f4"))
+    np.testing.assert_array_equal(np.vstack(tup=(x, y)).numpy(), np.vstack((M, N)))
+    np.testing.assert_array_equal(np.concatenate(arrays=[x, y]).numpy(), np.concatenate((M, N)))
+
+
 def test_one_argument_under_two_names() -> None:
     """Where one of them says the default, the other holds, as for NumPy."""
     x = tg.tensor(X)

@@ -56,16 +56,17 @@ class Protocols:
     ) -> Any:
         if function in NUMPY:
             operation = NUMPY[function]
+            known = operation.static_set.issuperset
             n = operation.arity or 1
-            if function in _OF_ROWS and isinstance(args[0], Protocols):
-                args = (ops.unstack(args[0]), *args[1:])
-            if len(args) != n or not operation.static_set.issuperset(kwargs):
+            if len(args) != n or not known(kwargs):
                 args, kwargs = _from_numpy(function, n, args, kwargs)
-                if not operation.static_set.issuperset(kwargs):
-                    # Seldom needed: importing the package need not wait for it.
-                    from .ops.forms import called
+            if function in _OF_ROWS and args and isinstance(args[0], Protocols):
+                args = (ops.unstack(args[0]), *args[1:])
+            if not known(kwargs):
+                # Seldom needed: importing the package need not wait for it.
+                from .ops.forms import called
 
-                    return called(operation, *args, **kwargs)
+                return called(operation, *args, **kwargs)
             return operation(*args, **kwargs)
         if function in _SAME:
             same, words = _SAME[function]
