@@ -362,6 +362,35 @@ def test_tensors_as_indices() -> None:
     assert np.array_equal(tg.where(tg.tensor(np.array([True, False, True])), x, 0).numpy()[0], [0, 0, 2])
 
 
+NOWHERE: dict[str, tuple[Any, Any]] = {
+    "take": (lambda x: tg.take(x, []), lambda a: a.ravel()[:0]),
+    "take-from-nothing": (lambda x: tg.take(x[:0], ()), lambda a: a.ravel()[:0]),
+    "take-rows": (lambda x: np.take(x, [[]], axis=0), lambda a: np.zeros((1, 0, 3))),
+    "take_along_axis": (lambda x: tg.take_along_axis(x, [[], []], axis=1), lambda a: a[:, :0]),
+    "repeat": (lambda x: tg.repeat(x[:, :0], [], axis=1), lambda a: a[:, :0]),
+    "repeat-flat": (lambda x: np.repeat(x[:0], ()), lambda a: a[0, :0]),
+    "roll": (lambda x: tg.roll(x, (), ()), lambda a: a),
+    "index_put": (lambda x: tg.index_put(x, [], 1.0), lambda a: a),
+    "index_put-pairs": (lambda x: tg.index_put(x, ([], []), 1.0), lambda a: a),
+    "index_put-added": (lambda x: tg.index_put(x, (..., []), 1.0, accumulate=True), lambda a: a),
+    "index_add": (lambda x: tg.index_add(x, (), x[:0]), lambda a: a),
+    "put_along_axis": (lambda x: tg.put_along_axis(x, [[], []], 1.0, axis=1), lambda a: a),
+    "segment_sum": (lambda x: tg.segment_sum(x[:0], [], num_segments=2), lambda a: 0 * a),
+    "segment_sum-no-segments": (lambda x: tg.segment_sum(x[:0], []), lambda a: a[:0]),
+}
+
+
+@pytest.mark.parametrize("name", NOWHERE)
+def test_empty_lists_of_positions(name: str) -> None:
+    """They hold whole numbers, though NumPy makes an array of floats of them."""
+    a = np.arange(1.0, 7.0).reshape(2, 3)
+    f, wanted = NOWHERE[name]
+    x = tg.tensor(a, requires_grad=True)
+    for y in (f(a), f(x).numpy()):
+        np.testing.assert_array_equal(y, wanted(a))
+    assert tg.gradcheck(f, a)
+
+
 def test_numbers_among_joined_arrays() -> None:
     (g,) = gradient(lambda x: tg.concatenate([1.0, x, 2.0, x], axis=None), [[3.0, 4.0]], seed=np.arange(6.0))
     np.testing.assert_array_equal(g, [[1 + 4, 2 + 5]])

@@ -19,9 +19,15 @@ def wide(x):
     return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
+def positions(numbers):
+    """What may stand for positions, as an array. NumPy makes floats of an empty list, which are none."""
+    array = numbers if hasattr(numbers, "dtype") else np.asarray(numbers)
+    return array if array.size or array.dtype != np.float64 else np.zeros(array.shape, np.intp)
+
+
 def whole(numbers, kinds="biu"):
     """An array of whole numbers. Fractions are refused: here and there NumPy would cut them off."""
-    array = numbers if hasattr(numbers, "dtype") else np.asarray(numbers)
+    array = positions(numbers)
     if array.dtype.kind not in kinds:
         mend = "np.flatnonzero(mask) are a mask's" if array.dtype == bool else "x.astype(int) gives some"
         raise TypeError(f"integers are needed, got {array.dtype}{array.shape}: {mend}")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .dtypes import whole
+from .dtypes import positions, whole
 from .registry import primitive, sample
 
 
@@ -113,10 +113,10 @@ def take(x, indices, /, axis=None):
 def _take_vjp(g, _y, _x, indices, axis=None):
     if not _x.shape:
         return g  # the one element was repeated
-    positions = np.asarray(indices).astype(np.intp)  # booleans would be a mask
+    where = np.asarray(indices).astype(np.intp)  # booleans would be a mask
     if axis is None:
-        return Piece(g, np.unravel_index(positions % math.prod(_x.shape), _x.shape))
-    return Piece(g, (slice(None),) * (axis % len(_x.shape)) + (positions,))
+        return Piece(g, np.unravel_index(where % math.prod(_x.shape), _x.shape))
+    return Piece(g, (slice(None),) * (axis % len(_x.shape)) + (where,))
 
 
 take.defvjp(_take_vjp, None)
@@ -136,14 +136,14 @@ def take_along_axis(x, indices, /, axis=-1):
     """Elements at positions that differ from row to row: ``x[i, indices[i, j]]`` for axis 1."""
     if axis is None:
         raise ValueError("axis=None is not supported: flatten with reshape(-1) and use axis=0")
-    return np.take_along_axis(x, indices, axis=axis)
+    return np.take_along_axis(x, positions(indices), axis=axis)
 
 
 def _take_along_axis_vjp(g, _y, _x, indices, axis=-1):
     axis %= len(_x.shape)
     # The other axes are walked in step; where one has length 1, in x or in the indices, it broadcasts.
     where = list(np.ogrid[tuple(slice(n) for n in _x.shape)])
-    where[axis] = np.asarray(indices)
+    where[axis] = positions(indices)
     return Piece(g, tuple(where))
 
 

@@ -7,7 +7,7 @@ import operator
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from .dtypes import whole
+from .dtypes import positions, whole
 from .index import _is_basic, scatter
 from .registry import composite, primitive, sample
 
@@ -78,7 +78,8 @@ def _plain(index):
     """An index with arrays in the place of lists, and of whatever else holds positions."""
     if isinstance(index, tuple):
         return tuple([_plain(part) for part in index])
-    return np.asarray(index) if isinstance(index, list) or hasattr(index, "__array__") else index
+    arrays = isinstance(index, list) or hasattr(index, "__array__")
+    return np.asarray(positions(index)) if arrays else index
 
 
 @composite(
@@ -167,7 +168,7 @@ def segment_sum(data, segment_ids, /, num_segments=None):
     -------
     array, (num_segments, ...)
     """
-    ids = np.asarray(segment_ids)
+    ids = np.asarray(positions(segment_ids))
     shape = np.shape(data)
     if ids.dtype.kind not in "iu" or ids.shape != shape[:1]:
         raise ValueError(f"segment_ids must be {shape[:1]} integers, got {ids.dtype}{ids.shape}")

@@ -108,7 +108,7 @@ def _repeat_vjp(g, _y, _x, repeats, axis=None):
         axis = None  # a number counts as a vector of one
     shape = (int(np.prod(_x.shape)),) if axis is None else _x.shape
     axis = 0 if axis is None else axis % len(shape)
-    counts = np.asarray(repeats)
+    counts = whole(repeats)
     if counts.size == 1:
         return (
             g.reshape((*shape[: axis + 1], counts.item(), *shape[axis + 1 :]))
