@@ -45,7 +45,7 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
         except ValueError as error:
             raise ValueError(f"a tensor needs nested lists of equal lengths: {error}") from error
         # A list of arrays keeps their dtype: only Python's own numbers have none.
-        typed = isinstance(data, (list, tuple)) and any(isinstance(a, (np.ndarray, np.generic)) for a in data)
+        typed = isinstance(data, (list, tuple)) and any(hasattr(a, "__array__") for a in data)
         if dtype is None and array.dtype.kind in "if" and not typed:
             dtype = _default_dtype
     if array.dtype.kind not in "biufc":

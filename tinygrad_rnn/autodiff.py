@@ -24,6 +24,7 @@ import numpy as np
 
 from . import backpropagation, ops, tape
 from .arrays import as_array
+from .ops.operations import by_position
 from .state import current_state, enable_grad
 from .tape import Leaf, Place
 from .tensors import Tensor, _make
@@ -335,6 +336,7 @@ def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
         raise ValueError(f"per_example_grad needs arrays of one length, 1 at least; got lengths {lengths}")
     one = _gradient("per_example_grad", loss)
     (length,) = set(lengths)
+    xs = map_tree(by_position, xs)
     gradients = [one(params, map_tree(lambda a, k=k: a[k], xs)) for k in range(length)]
     return map_tree(lambda *parts: ops.stack(parts), *gradients)
 

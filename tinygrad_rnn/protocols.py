@@ -29,6 +29,9 @@ class Protocols:
     _data: np.ndarray
     _place: Any
 
+    __pandas_priority__ = 5000
+    """More than a DataFrame's 4000, so that pandas leaves ``column * tensor`` to the tensor."""
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self._place is not None:
             raise RuntimeError(

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import data
 
 
@@ -46,11 +47,26 @@ def test_batches_are_copies():
     assert x.tolist() == [0, 1, 2, 3]
 
 
+def test_lists_of_numbers_are_arrays_and_lists_of_arrays_stay_lists():
+    sequences = [np.full(k, float(k)) for k in range(1, 5)]
+    got = list(data.batches([1, 2, 3, 4], sequences, batch_size=3, shuffle=False))
+    assert [ids.tolist() for ids, _ in got] == [[1, 2, 3], [4]]
+    assert [[s.tolist() for s in some] for _, some in got] == [[[1], [2, 2], [3, 3, 3]], [[4, 4, 4, 4]]]
+
+
+def test_masked_arrays_and_tensors_stay_what_they_are():
+    masked = np.ma.masked_array(np.arange(4), [True, False, False, True])
+    ((one, two),) = data.batches(masked, tg.tensor(np.eye(4)), batch_size=4, shuffle=False)
+    assert one.mask.tolist() == [True, False, False, True]
+    assert isinstance(two, tg.Tensor)
+
+
 @pytest.mark.parametrize(
     ("arrays", "options", "message"),
     [
         ([], {"batch_size": 1}, "at least one array"),
         ([np.zeros(3), np.zeros(4)], {"batch_size": 1}, r"one length, got \[3, 4\]"),
+        ([[[1.0], [1.0, 2.0]]], {"batch_size": 1}, r"different lengths.*np.array\(s\)"),
         ([np.zeros(3)], {"batch_size": 0}, "at least 1, got 0"),
         ([np.zeros(3)], {"batch_size": 1, "limit": 0}, "and 0"),
     ],

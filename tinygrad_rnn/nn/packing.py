@@ -228,7 +228,7 @@ def pad(sequences: Sequence[Any], *, batch_first: bool = True) -> tuple[Tensor, 
 
 def as_batch(x: Any, lengths: Any, mask: Any, batch_first: bool) -> tuple[Tensor, Any]:
     """What a layer was given, as a batch and its lengths: a list of sequences (T_k, ...) is padded."""
-    if not isinstance(x, (list, tuple)) or not any(isinstance(s, (np.ndarray, Tensor)) for s in x):
+    if not isinstance(x, (list, tuple)) or not any(getattr(s, "ndim", 0) for s in x):
         return as_tensor(x), lengths
     if lengths is not None or mask is not None:
         raise ValueError("a list of sequences says their lengths: give neither lengths nor a mask with it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from types import CodeType
+from types import CodeType, NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +46,17 @@ class Spec(NamedTuple):
 def spec(a: Any) -> Any:
     """A constant that no rule reads: its shape and dtype if it is an array, or the number itself."""
     return Spec(a.shape, a.dtype) if getattr(a, "ndim", 0) else a
+
+
+_INDEXED = {np.ndarray, bool, int, float, complex, list, tuple, NoneType}
+
+
+def by_position(a: Any) -> Any:
+    """As an array what only converts to one, such as a column of a table, whose indices may be labels."""
+    kind = type(a)
+    if kind in _INDEXED or not hasattr(kind, "__array__") or hasattr(kind, "__array_function__"):
+        return a
+    return a if isinstance(a, np.generic) else np.asarray(a)
 
 
 class Keep(NamedTuple):
@@ -182,7 +193,7 @@ class Composite(Operation):
     kind = "composite"
 
     def __call__(self, *args: Any, **static: Any) -> Any:
-        args = self._arrays(args, static)
+        args = tuple(map(by_position, self._arrays(args, static)))
         static = self._renamed(static)
         most = self.forward.__code__.co_argcount
         if 0 < most < len(args):
@@ -361,7 +372,7 @@ class Primitive(Operation):
             if takes_over is not None:
                 return takes_over(self, inputs, static)
         try:
-            return self.forward(*inputs, **static)
+            return self.forward(*map(by_position, inputs), **static)
         except (ValueError, TypeError, IndexError) as error:
             raise self.explain(error, inputs, static) from error
 

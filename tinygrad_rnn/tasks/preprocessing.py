@@ -130,6 +130,7 @@ class Preprocessing:
         return flags
 
     def _logged(self, series: np.ndarray) -> np.ndarray:
+        series = np.asarray(series)
         flags = self._flags(series.shape[1])
         wrong = flags & (series <= 0)
         if wrong.any():
@@ -164,6 +165,7 @@ def varies_with_level(series: np.ndarray, block: int) -> np.ndarray:
     array of bool, (features,)
         False for columns with values that are not positive, and for fewer than three blocks.
     """
+    series = np.asarray(series)
     count = len(series) // block
     if count < 3 or block < 2:
         return np.zeros(series.shape[1], bool)
@@ -202,7 +204,7 @@ def harmonics_of(season: int | None, count: int, t: np.ndarray) -> np.ndarray:
     """Sines and cosines of the season at the times t: (N,) to (N, 2 count)."""
     if season is None or not count:
         return np.zeros((len(t), 0))
-    angles = 2 * np.pi * (t % season)[:, None] * np.arange(1, count + 1) / season
+    angles = 2 * np.pi * (np.asarray(t) % season)[:, None] * np.arange(1, count + 1) / season
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
