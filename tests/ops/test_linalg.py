@@ -401,13 +401,14 @@ def test_a_determinant_has_derivatives_at_singular_matrices(rank: int, size: int
 def test_cofactors_are_computed_where_an_inverse_would_lose_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others have an inverse, in less than half the time, whatever their scale."""
     needed = []
-    cofactors = determinants._cofactors
-    monkeypatch.setattr(determinants, "_cofactors", lambda a: needed.append(a) or cofactors(a))
+    polynomial = determinants._polynomial
+    monkeypatch.setattr(determinants, "_polynomial", lambda a: needed.append(a) or polynomial(a))
     nearly = np.diag([1.0, 2.0**-6])
     for a in (
         *(scale * square(n, n) for n in (1, 3) for scale in (1.0, 1e-30, 1e30)),
         square(4, 5, 3, 3),
         nearly,
+        np.diag([1.0, 2.0**-9]).astype("f4"),
         np.zeros((1000, 1, 2, 2)) + nearly,
         np.zeros((1, 1000, 2, 2)) + nearly,
         np.zeros((0, 2, 2)),
@@ -418,12 +419,12 @@ def test_cofactors_are_computed_where_an_inverse_would_lose_digits(monkeypatch: 
     for a in (
         np.diag([1.0, 2.0**-7]),
         np.diag([1.0, 0.0]),
-        np.diag([1.0, 2.0**-3]).astype("f4"),
+        np.diag([1.0, 2.0**-10]).astype("f4"),
         1e-160 * square(2, 2),  # the determinant is 0, and has a gradient
     ):
         needed.clear()
-        tg.grad(np.linalg.det)(a)
-        assert len(needed) == 1
+        tg.grad(lambda a: np.linalg.det(a).sum())(np.stack([square(2, 2).astype(a.dtype), a] * 3))
+        assert [len(matrices) for matrices in needed] == [3]  # of all that are there
 
 
 def rational(a: np.ndarray) -> list[list[Fraction]]:
@@ -511,11 +512,83 @@ def test_rows_of_all_sizes_have_determinants_with_gradients() -> None:
         np.testing.assert_allclose(gradient[1], np.diag([1 / size, size, 1]), rtol=1e-5, atol=1e-6)
 
 
+def exact_cofactors(a: np.ndarray) -> np.ndarray:
+    """By Gauss and Jordan, for matrices with an inverse."""
+    n = len(a)
+    rows = [row + [Fraction(int(k == j)) for j in range(n)] for k, row in enumerate(rational(a))]
+    determinant = Fraction(1)
+    for k in range(n):
+        pivot = next(i for i in range(k, n) if rows[i][k])
+        if pivot != k:
+            rows[k], rows[pivot], determinant = rows[pivot], rows[k], -determinant
+        determinant *= rows[k][k]
+        rows[k] = [x / rows[k][k] for x in rows[k]]
+        for i in range(n):
+            if i != k and rows[i][k]:
+                rows[i] = [x - rows[i][k] * y for x, y in zip(rows[i], rows[k], strict=True)]
+    return np.array([[float(determinant * rows[j][n + i]) for j in range(n)] for i in range(n)])
+
+
+def kernel(n: int, ridge: float) -> np.ndarray:
+    """Of a Gaussian process: its singular values are of all sizes down to the ridge."""
+    t = np.linspace(0, 1, n)
+    return np.exp(-12.5 * (t[:, None] - t) ** 2) + ridge * np.eye(n)
+
+
+@pytest.mark.parametrize(
+    ("a", "digits"),
+    [
+        (kernel(20, 0.1), 1e2),
+        (kernel(20, 1e-3), 1e4),
+        (kernel(16, 1e-6), 1e7),
+        (np.array([[-1000, -3, 0.002], [1000, -3, -0.001], [-3000, -2, 0.003]]), 1),
+        *(
+            (RNG.uniform(-1, 1, (n, n)) * 10.0 ** RNG.integers(-6, 7, n), 1e3)
+            for n in (3, 4)
+            for _ in range(5)
+        ),
+    ],
+)
+def test_cofactors_of_regular_matrices_are_as_exact_as_their_inverse(a: np.ndarray, digits: float) -> None:
+    """Many small singular values, and columns of all sizes; beside regular and singular matrices, too."""
+    for dtype in ("f4", "f8"):
+        one = a.astype(dtype)
+        wanted = exact_cofactors(one)
+        beside = np.stack([np.eye(len(one)), one, np.ones_like(one), one]).astype(dtype)
+        among = tg.grad(lambda a: np.linalg.det(a).sum())(beside)
+        # The condition, which counts for float32 in the digits of float64.
+        rtol = 4 * np.finfo(dtype).eps + 4 * digits * np.finfo("f8").eps
+        for got in (tg.grad(np.linalg.det)(one), among[1], among[3]):
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=rtol * np.max(np.abs(wanted)))
+        np.testing.assert_allclose(among[[0, 2]], [np.eye(len(one)), np.zeros_like(one)], atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")  # of the determinants themselves
+def test_determinants_that_overflow_on_the_way_have_gradients() -> None:
+    for dtype in ("f4", "f8"):
+        size = float(np.finfo(dtype).max) ** 0.6
+        a = np.diag([size, size]).astype(dtype)
+        np.testing.assert_allclose(tg.grad(np.linalg.det)(a), a, rtol=4 * np.finfo(dtype).eps)
+    a = RNG.standard_normal((250, 250)) * 0.2
+    wanted = np.linalg.det(a) * np.linalg.inv(a).mT
+    a[:, 0] /= 2.0**300
+    a[:, 1] /= 2.0**300
+    a[:, 2] *= 2.0**400
+    got = tg.grad(np.linalg.det)(a)
+    wanted[:, [0, 1]] *= 2.0**100
+    wanted[:, 2] *= 2.0**-600
+    wanted[:, 3:] *= 2.0**-200
+    for columns in ([0, 1], [2], slice(3, None)):
+        largest = np.max(np.abs(wanted[:, columns]))
+        np.testing.assert_allclose(got[:, columns], wanted[:, columns], rtol=0, atol=1e-12 * largest)
+
+
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_a_determinant_of_nan_has_a_gradient_of_nan() -> None:
-    a = np.stack([square(2, 2), np.full((2, 2), np.nan)])
+    bad = [[[np.nan] * 2] * 2, [[np.inf, 1], [1, 1]], [[np.inf] * 2, [0, 0]], [[1, np.nan], [0, 1]]]
+    a = np.stack([square(2, 2), np.zeros((2, 2)), *bad])
     gradient = tg.grad(lambda a: np.linalg.det(a).sum())(a)
-    assert np.isnan(gradient).tolist() == [[[False] * 2] * 2, [[True] * 2] * 2]
+    assert np.isnan(gradient).tolist() == [[[k > 1] * 2] * 2 for k in range(len(a))]
 
 
 def test_the_gradient_of_a_large_determinant_without_full_rank() -> None:

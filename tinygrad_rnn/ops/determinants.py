@@ -6,7 +6,6 @@ import numpy as np
 
 from .linalg import _SQUARE, _well_conditioned
 from .registry import primitive, smooth
-from .running import all_but_one
 
 
 @primitive(numpy=np.linalg.det, samples=_SQUARE, domain=_well_conditioned, kinks=smooth)
@@ -15,32 +14,48 @@ def det(a, /):
     return np.linalg.det(a)
 
 
-def _smallest(dtype):
-    """The least part of the largest value that one may divide by.
+_LEAST = 2.0**-6.5
+"""The least part of the largest value that one may divide by.
 
-    Each further derivative divides by one more: the third still keeps three quarters of the digits.
+Each further derivative divides by one more: the third still keeps three quarters of the digits.
+"""
+
+
+def _det_vjp(g, y, a):
+    # In float64, one may divide by less, and all digits of float32 are kept.
+    if a.dtype == np.float32:
+        wide = a.astype(np.float64)
+        cofactors = _cofactors(wide, np.linalg.det(wide), 2.0**-9).astype(np.float32)
+    else:
+        cofactors = _cofactors(a, y, _LEAST)
+    return g[..., None, None] * cofactors
+
+
+det.defvjp(_det_vjp)
+
+
+def _cofactors(a, y, least):
+    """The determinants that are left without each row and column, with alternating signs.
+
+    They are the determinant y times the transposed inverse, where that keeps its digits.
     """
-    return float(np.finfo(dtype).eps) ** 0.125
+    info = np.finfo(a.dtype)
+    usable = (np.abs(y) * info.eps >= info.smallest_normal) & np.isfinite(y)
+    inverse = np.linalg.inv(np.where(usable[..., None, None], a, np.eye(a.shape[-1])))
+    regular = usable
+    if a.size:
+        regular = usable & (_largest(a) * least <= 1 / _largest(inverse))
+    if np.all(regular):
+        return y[..., None, None] * inverse.mT
+    matrices, y = np.reshape(a, (-1, *a.shape[-2:])), np.reshape(y, (-1,))
+    good, others = np.flatnonzero(regular), np.flatnonzero(~regular)
+    found = [y[good][..., None, None] * np.linalg.inv(matrices[good]).mT, _polynomial(matrices[others])]
+    order = np.argsort(np.concatenate([good, others]))
+    return np.reshape(np.concatenate(found)[order], a.shape)
 
 
 def _largest(a):
     return np.max(np.abs(a), axis=(-2, -1))
-
-
-def _det_vjp(g, y, a):
-    try:
-        inverse = np.linalg.inv(a)
-    except np.linalg.LinAlgError:
-        return g[..., None, None] * _cofactors(a)
-    if a.size:
-        regular = _largest(a) * _smallest(a.dtype) <= 1 / _largest(inverse)  # and the inverse has no NaN
-        normal = np.abs(y) * np.finfo(a.dtype).eps >= np.finfo(a.dtype).smallest_normal
-        if not np.all(regular & normal | np.isnan(y)):
-            return g[..., None, None] * _cofactors(a)
-    return (g * y)[..., None, None] * inverse.mT
-
-
-det.defvjp(_det_vjp)
 
 
 def _constant(x):
@@ -48,22 +63,29 @@ def _constant(x):
     return np.rint(x * 2.0**26) * 2.0**-26
 
 
-def _cofactors(a):
-    """The determinants that are left without each row and column, with alternating signs.
+def _exponents(x):
+    """Of the powers of two next to x: constants. Neither the powers nor their inverses overflow."""
+    return np.clip(np.rint(np.log2(np.where(x == 0, 1, x))), -1000, 1000)
 
-    They are polynomials, and so are their derivatives: only by what is not small may be divided. In
-    coordinates near the singular vectors, ``[[B, C], [D, E]]`` where B belongs to the large values, and with
-    the Schur complement ``S = E - D B^-1 C``, the adjugate is ``det(B) (L adj(S) R + det(S) B^-1)`` for
+
+def _polynomial(a):
+    """The cofactors of any matrices: polynomials, as their derivatives are, so that no zero is divided by.
+
+    In coordinates near the singular vectors, ``[[B, C], [D, E]]`` where E belongs to the smallest values, and
+    with the Schur complement ``S = E - D B^-1 C``, the adjugate is ``det(B) (L adj(S) R + det(S) B^-1)`` for
     ``L = [[-B^-1 C], [1]]`` and ``R = [-D B^-1, 1]``. Here each block stands in a matrix of full size, which
-    is 0 elsewhere.
+    is 0 elsewhere. Powers of two are counted by themselves, lest products overflow, or vanish.
     """
-    # Rows in one size, lest products overflow, or vanish.
-    largest = np.max(np.abs(a), axis=-1)
-    sizes = np.exp2(np.floor(np.log2(np.where(largest == 0, 1, largest)))).astype(a.dtype)
-    a = a / sizes[..., None]
+    finite = np.all(np.isfinite(a), axis=(-2, -1))[..., None, None]
+    a = np.where(finite, a, 0)
+    rows = _exponents(np.max(np.abs(a), axis=-1))
+    a = a * np.exp2(-rows)[..., None]
+    columns = _exponents(np.max(np.abs(a), axis=-2))
+    a = a * np.exp2(-columns)[..., None, :]
     u, s, vh = np.linalg.svd(a)
     u, vh = _constant(u), _constant(vh)
-    small = s <= _smallest(a.dtype) * s[..., :1]
+    small = _small(s)
+    sizes = _exponents(np.where(small, 1, s))
     one = np.eye(s.shape[-1], dtype=a.dtype) * small[..., None]  # in the place of E
     b = u.mT @ a @ vh.mT
     block = np.where(small[..., None] | small[..., None, :], one, b)
@@ -71,8 +93,24 @@ def _cofactors(a):
     left, right = one - inverse @ b @ one, one - one @ b @ inverse
     adjugate, rest = _adjugate(one @ b @ left, one)
     adjugate = left @ adjugate @ right + rest[..., None, None] * inverse
-    scale = np.linalg.det(block) / (np.linalg.det(u) * np.linalg.det(vh))
-    return all_but_one(sizes)[..., None] * scale[..., None, None] * (u @ adjugate.mT @ vh)
+    scale = np.linalg.det(block * np.exp2(-sizes)[..., None]) / (np.linalg.det(u) * np.linalg.det(vh))
+    exponents = np.sum(rows, -1) + np.sum(columns, -1) + np.sum(sizes, -1)
+    exponents = exponents[..., None, None] - rows[..., None] - columns[..., None, :]
+    half = np.rint(exponents / 2)
+    powers = [np.exp2(np.clip(part, -1000, 1000)) for part in (half, exponents - half)]
+    cofactors = scale[..., None, None] * (u @ adjugate.mT @ vh) * powers[0] * powers[1]
+    return np.where(finite, cofactors, np.nan)
+
+
+def _small(s):
+    """Which singular values are not divided by: 0, to rounding, and the last three where they are small.
+
+    Derivatives to the fourth order divide by a value less often than by those below it. Of more values
+    `_adjugate` would lose digits.
+    """
+    small = s <= _LEAST * s[..., :1]
+    small[..., :-3] = s[..., :-3] <= 4 * s.shape[-1] * np.finfo(s.dtype).eps * s[..., :1]
+    return small
 
 
 def _adjugate(a, one):
