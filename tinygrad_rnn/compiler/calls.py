@@ -92,7 +92,7 @@ class Call:
         n = 1 + self.states
         parameters = args[n:-1]
         step, layout, pool = self.traced.step, self.layout, self.engine.pool
-        given, reached = self.traced.arriving(tuple([g is not None for g in gs]), layout.steps_count)
+        given, reached = self.traced.arriving(tuple([g is not None for g in gs]), layout.lengths)
         program, again = self.program, Lease(pool)
         if given != self.given:
             # Another half forward, too: each saves what its own way back reads. The next call begins with it.

@@ -68,12 +68,17 @@ class Traced:
         self.single: Single | Unsupported | None = None
         self._arriving: dict[tuple[Given, int], tuple[Given, list[bool]]] = {}
 
-    def arriving(self, given: Given, steps: int) -> tuple[Given, list[bool]]:
-        """For cotangents that arrive, their `pattern`, and which gradients they reach in some steps."""
-        if (given, steps) not in self._arriving:
-            reached = gradients_reached(self.step, given, steps)
-            self._arriving[given, steps] = pattern(self.step, given), reached
-        return self._arriving[given, steps]
+    def arriving(self, given: Given, lengths: Sequence[int]) -> tuple[Given, list[bool]]:
+        """For cotangents that arrive, their `pattern`, and which gradients they reach.
+
+        In sequences of some lengths: states that change places reach other first ones in each.
+        """
+        for steps in lengths:
+            if (given, steps) not in self._arriving:
+                reached = gradients_reached(self.step, given, steps)
+                self._arriving[given, steps] = pattern(self.step, given), reached
+        found = [self._arriving[given, steps] for steps in lengths]
+        return found[0][0], [any(there) for there in zip(*[reached for _, reached in found], strict=True)]
 
 
 class Engine:

@@ -39,6 +39,11 @@ class Layout:
         """Whether all steps run on all rows."""
 
     @functools.cached_property
+    def lengths(self) -> list[int]:
+        """The numbers of steps that there are sequences of."""
+        return [*(np.flatnonzero(np.diff(self.counts)) + 1).tolist(), self.steps_count]
+
+    @functools.cached_property
     def last(self) -> np.ndarray:
         """Where, in a history, each row's own last state is."""
         lengths = (self.counts[:, None] > np.arange(self.batch)).sum(0)
