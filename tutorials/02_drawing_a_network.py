@@ -60,7 +60,8 @@ print(f"wrote {draw.anatomy(model.lstm).save('anatomy.svg')}")
 # ---------------------------------------------------------------- 4. What the picture tells
 
 # With gradients, the arrows of the states are as thick as the gradients that come back along them, and a
-# ribbon under the steps says how large they are. With highlight, only the routes of one parameter are left.
+# ribbon under the steps says how large they are (a power of ten is a quarter of the scale, so that close ones
+# look alike). With highlight, only the routes of one parameter are left.
 flow = draw.graph(loss, show=("shapes", "gradients"), highlight="weight_hh_l0")
 print(f"wrote {flow.save('flow.svg')}")
 

@@ -308,7 +308,7 @@ def test_a_state_from_outside_that_a_closed_module_reads_too(depth):
 def test_ribbons_are_below_the_lines_of_states():
     diagram = draw.graph(loss("lstm"), show="gradients")
     ribbons = [shape for shape in diagram.drawing.shapes.values() if shape.node.kind == "ribbon"]
-    assert len(ribbons) == 4
+    assert len(ribbons) == 6
     borders = {border.cluster.key: border for border in diagram.drawing.borders}
     for ribbon in ribbons:
         top, left, right = ribbon.y - ribbon.height / 2, *(ribbon.x + s * ribbon.width / 2 for s in (-1, 1))

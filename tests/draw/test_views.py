@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_to_draw import loss
 from nets_to_draw import bidirectional, gru, leaf, lstm, needs_graphviz, plain, steps
 
 import tinygrad_rnn as tg
@@ -14,6 +15,8 @@ from tinygrad_rnn import draw, nn
 from tinygrad_rnn.draw.dot import dot_source
 from tinygrad_rnn.draw.selection import Selection
 from tinygrad_rnn.draw.unrolled import Unrolled
+
+RNG = np.random.default_rng(0)
 
 
 def shown(view):
@@ -133,12 +136,7 @@ def test_everything_that_can_be_shown():
     assert told["tanh"].splitlines()[:3] == ["(2, 3)", "float64", f"{values.min():.3g} … {values.max():.3g}"]
     assert told["tanh"].splitlines()[3] == f"|grad| {np.sqrt(6):.3g}"
     assert told["tanh"].splitlines()[4].endswith(" B")
-    assert "grad: not computed" in told["x"]
-    y.backward()
-    norm = np.linalg.norm(x.grad.numpy())
-    told = {node.key: node.detail for node in draw.graph(y, show="gradients").view.nodes}
-    assert told == {"x": f"|grad| {norm:.3g}", "multiply": "grad: not computed", "tanh": "grad: not computed",
-                    "sum": "grad: not computed", "multiply.2": ""}  # fmt: skip
+    assert told["x"].splitlines()[3] == f"|grad| {np.linalg.norm(2 * (1 - values**2)):.3g}"
 
 
 def draw_shown():
@@ -161,6 +159,37 @@ def test_showing_gradients_changes_none():
     draw.graph(y, show="gradients")
     assert all(leaf.grad is None for leaf in leaves)
     y.backward()
+
+
+def test_leaves_show_the_gradient_of_this_loss():
+    w = tg.tensor(RNG.standard_normal(3), requires_grad=True)
+    w.name = "w"
+    (w * w).sum().backward()
+    first = w.grad.numpy().copy()
+    y = (w * 3.0).sum() * 1000.0
+
+    def told():
+        view = draw.graph(y, show="gradients").view
+        return {node.key: node.detail for node in view.nodes if node.detail}, view.notes
+
+    norm = f"|grad| {3000 * np.sqrt(3):.3g}"
+    assert told() == (
+        {
+            "w": norm,
+            "multiply": f"|grad| {1000 * np.sqrt(3):.3g}",
+            "sum": "|grad| 1e+03",
+            "multiply.3": "|grad| 1",
+        },
+        [],
+    )
+    np.testing.assert_array_equal(w.grad.numpy(), first)
+    y.backward()
+    after, (note,) = told()
+    total = np.linalg.norm(first + 3000)
+    assert after == {"w": f"|.grad| {total:.3g}"} | dict.fromkeys(
+        ("multiply", "sum", "multiply.3"), "grad: not computed"
+    )
+    assert "backward() has released the gradients" in note
 
 
 def test_unknown_things_to_show_are_refused():
@@ -195,16 +224,43 @@ def test_the_flow_of_gradients(view):
         node.title.replace("|", "").removeprefix("∂L/∂"): node for node in made.nodes if node.kind == "ribbon"
     }
     subscript = "₀₁₂₃"
-    assert len(ribbons) == 6
+    assert len(ribbons) == 8
     weights = {e.entry: e.weight for e in made.edges if e.kind == "state" and e.entry}
     assert len(weights) == 6
     for (state, t), norm in flows.items():
-        if t < 3:
-            assert f"{state}{subscript[t]} {norm:.2g}" in ribbons
+        assert f"{state}{subscript[t]} {norm:.2g}" in ribbons
     tape = tg.Tape(y)
     norms = draw_norms(tape)
     ordered = sorted(weights, key=lambda number: norms[tape.entries[number - 1]])
     assert [weights[n] for n in ordered] == sorted(weights.values())
+
+
+def scaled(factor):
+    """Weights of the state arrows and levels of the ribbons where each step multiplies by a factor."""
+    h = tg.tensor(RNG.standard_normal(2), requires_grad=True)
+    for t in range(5):
+        with tg.scope(f"t={t}", step=t):
+            h = h * factor
+    made = draw.graph(h, view="cells", show="gradients").view
+    states = [edge.weight for edge in made.edges if edge.kind == "state" and edge.entry]
+    return states, [node.level for node in made.nodes if node.kind == "ribbon"]
+
+
+def test_close_gradients_look_alike_and_vanishing_ones_do_not():
+    weights, levels = scaled(0.7)
+    np.testing.assert_allclose(np.diff(weights), 2.2 * np.log10(1 / 0.7) / 4, rtol=1e-9)
+    assert levels[-3:] == [4, 4, 4]
+    weights, levels = scaled(1e-3)
+    np.testing.assert_allclose(weights, 0.6 + 2.2 * np.array([0, 1, 2, 3]) / 4, rtol=1e-9)
+    assert levels == [0, 1, 2, 3, 4]
+
+
+def test_a_rolled_cell_tells_the_range_of_its_gradients():
+    y = loss("lstm", 4)
+    made = draw.graph(y, view="rolled", show="gradients").view
+    for f in draw.flow(y):
+        (ribbon,) = [n for n in made.nodes if n.kind == "ribbon" and f"{f.state}ₜ|" in n.title]
+        assert ribbon.title.endswith(f"| {f.norms.min():.2g} … {f.norms.max():.2g}")
 
 
 def draw_norms(tape):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from ..backpropagation import backward
 from ..listing import Tape
-from ..observing import Observer, plain
+from ..observing import Observer
 from ..tape import Entry, Leaf, Place
-from .kept import Values
+from .kept import Slot, Values
 
 SHOWN = ("shapes", "dtypes", "values", "gradients", "memory")
 
@@ -27,15 +28,15 @@ class Describe:
         What is told, of `SHOWN`.
     values : Values, optional
         The values along the tape; without it none are known.
-    gradients : mapping of Place to float, optional
-        Norms of the gradients with respect to what entries computed.
+    gradients : mapping of Slot to float, optional
+        What `gradient_norms` found.
     """
 
     def __init__(
         self,
         show: str | Collection[str] = ("shapes",),
         values: Values | None = None,
-        gradients: Mapping[Place, float] | None = None,
+        gradients: Mapping[Slot, float] | None = None,
     ) -> None:
         self.show = (show,) if isinstance(show, str) else tuple(show)
         self.values, self.gradients = values, gradients or {}
@@ -64,30 +65,37 @@ class Describe:
         return "value: not kept" if known is None else summary(known)
 
     def _gradient(self, thing: Any) -> str:
-        if isinstance(thing, Leaf):
-            norm = None if thing.grad is None else float(np.linalg.norm(thing.grad.numpy()))
-        elif isinstance(thing, Place):
-            norm = self.gradients.get(thing)
-        else:
+        if not isinstance(thing, Place):
             return ""
+        if not self.gradients and isinstance(thing, Leaf) and thing.grad is not None:
+            return f"|.grad| {_norm(thing.grad.numpy()):.3g}"
+        norm = self.gradients.get(thing)
         return "grad: not computed" if norm is None else f"|grad| {norm:.3g}"
 
 
 class _Norms(Observer):
-    """Norms of the cotangents that arrive at entries."""
+    """Norms of the cotangents that arrive at entries, at each of several outputs, and at leaves."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: dict[Place, float] = {}
+        self.found: dict[Slot, float] = {}
 
-    def carried(self, entry: Entry, k: int, g: Any, gk: Any) -> None:
-        if entry not in self.found:
-            parts = [plain(part) for part in (g if isinstance(g, list) else [g]) if part is not None]
-            self.found[entry] = float(np.sqrt(sum(np.square(np.abs(part)).sum() for part in parts)))
+    def accumulated(self, place: Place, g: Any) -> None:
+        if isinstance(g, list):
+            parts = {k: _norm(part) for k, part in enumerate(g) if part is not None}
+            self.found |= {(place, k): norm for k, norm in parts.items()}
+            self.found[place] = math.hypot(*parts.values())
+        else:
+            self.found[place] = _norm(g)
 
 
-def gradient_norms(tape: Tape) -> dict[Place, float]:
-    """Norms of the gradients of a tape's results with respect to what its entries computed.
+def _norm(array: Any) -> float:
+    # Squares of float16 overflow early.
+    return float(np.linalg.norm(array.astype(np.result_type(array, np.float64)).ravel()))
+
+
+def gradient_norms(tape: Tape) -> dict[Slot, float]:
+    """Norms of the gradients of a tape's results with respect to what is on it.
 
     By a backward pass of its own, which releases nothing and changes no ``grad``. Empty if an earlier
     ``backward()`` has released what it needs.

@@ -24,7 +24,7 @@ from ..observing import Observer, dense, plain
 from ..ops.operations import Primitive
 from ..tape import Entry, Leaf, Output, Place
 from .flows import seeds, tensors_of
-from .kept import Slot, Values, keep_values
+from .kept import Slot, Values, keep_values, slot_of
 from .rendering import RenderError
 from .summaries import Summaries
 from .views import graph
@@ -123,10 +123,6 @@ def _page(title: str, diagram: str, content: dict[str, Any]) -> str:
     page = here.with_name("explore_page.html").read_text(encoding="utf-8")
     # In one pass: what is put in may hold what looks like a place to put something.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
-
-
-def _slot(place: Place) -> Slot:
-    return (place.entry, place.index) if isinstance(place, Output) else place
 
 
 class _Content:
@@ -248,14 +244,16 @@ class _Backward(Observer):
         self.shares: dict[Entry, list[list[int] | None]] = {}
         self.bad: dict[Entry, str] = {}
         self.entries = set(listing.entries)
-        self.readers = Counter(_slot(place) for entry in listing.entries for place in entry.parents if place)
-        self.readers.update(_slot(place) for place, _ in roots)
+        self.readers = Counter(
+            slot_of(place) for entry in listing.entries for place in entry.parents if place
+        )
+        self.readers.update(slot_of(place) for place, _ in roots)
         self.sums: dict[Slot, np.ndarray] = {}
         self.latest: dict[Slot, int] = {}
 
     def run(self) -> None:
         for place, seed in self.roots:
-            self._arrive(_slot(place), seed)
+            self._arrive(slot_of(place), seed)
         with self:
             backpropagation.backward(self.roots, retain_graph=True)
 
@@ -279,7 +277,7 @@ class _Backward(Observer):
         place = entry.parents[k]
         assert place is not None
         share = dense(gk, place)
-        self.shares[entry][k] = self._arrive(_slot(place), share)
+        self.shares[entry][k] = self._arrive(slot_of(place), share)
 
     def _arrive(self, slot: Slot, share: np.ndarray) -> list[int]:
         number = total = self.summaries.add_once(share)

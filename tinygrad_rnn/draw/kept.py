@@ -19,6 +19,11 @@ Slot = Place | tuple[Entry, int]
 """A place, or an entry and the number of one of its several outputs."""
 
 
+def slot_of(place: Place) -> Slot:
+    """The slot of a place: the same for all that stand for one."""
+    return (place.entry, place.index) if isinstance(place, Output) else place
+
+
 class keep_values(Observer):  # noqa: N801 (it is used as the other context managers are)
     """Inside ``with draw.keep_values() as kept:`` every value that is recorded is kept, to be seen later.
 
@@ -74,7 +79,7 @@ class Values:
 
     def of(self, place: Place) -> np.ndarray | None:
         """The value at a place; None if it is not known."""
-        return self._values.get((place.entry, place.index) if isinstance(place, Output) else place)
+        return self._values.get(slot_of(place))
 
     def outputs(self, entry: Entry) -> list[np.ndarray | None]:
         """The outputs of an entry, or the only one; None in the place of one that is not known."""
@@ -97,13 +102,11 @@ class Values:
                 continue
             if place is None:
                 self._constants.setdefault((entry, k), a)
-            elif isinstance(place, Output):
-                self._values.setdefault((place.entry, place.index), a)
             else:
-                self._values.setdefault(place, a)
+                self._values.setdefault(slot_of(place), a)
         if entry.out is not None:
-            for slot, array in _outputs(entry, entry.out).items():
-                self._values.setdefault(slot, array)
+            for computed, array in _outputs(entry, entry.out).items():
+                self._values.setdefault(computed, array)
 
     def _compute(self, entry: Entry) -> None:
         if all(a is not None for a in self.outputs(entry)):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..listing import Tape
 from ..tape import Entry, Leaf, Place, source_of
 from ..tensors import Tensor
-from .view import Node, View
+from .kept import Slot, slot_of
+from .loops import Loop
+from .metrics import INDICES
+from .unrolled import subscripted
+from .view import Edge, Node, View
 
 _LEVELS = 4
+
+_DECADES = 4
+"""How many powers of ten the scale of gradients spans at least."""
 
 
 def highlight(view: View, tape: Tape, what: Any) -> None:
@@ -62,52 +70,89 @@ def _leaves(tape: Tape, item: Any) -> list[Leaf]:
     return found
 
 
-def gradient_flow(view: View, tape: Tape, norms: Mapping[Place, float]) -> None:
-    """Draw state arrows as thick as gradients are large, and put the norms in a ribbon under the steps."""
-    by_number = {tape.numbers[place]: norm for place, norm in norms.items() if isinstance(place, Entry)}
-    logs = [
-        math.log10(by_number[e.entry])
-        for e in view.edges
-        if by_number.get(e.entry, 0) > 0 and math.isfinite(by_number[e.entry])
-    ]
-    low, high = (min(logs), max(logs)) if logs else (0.0, 0.0)
+def gradient_flow(view: View, tape: Tape, drawn: Iterable[Loop], norms: Mapping[Slot, float]) -> None:
+    """Draw state arrows as thick as gradients are large, and put the norms in a ribbon under the steps.
+
+    Parameters
+    ----------
+    view : View
+    tape : Tape
+    drawn : iterable of Loop
+        Those whose steps are drawn.
+    norms : mapping of Slot to float
+        What `describing.gradient_norms` found.
+    """
+    flows = _flows(view, tape, drawn, norms)
     nodes = {node.key: node for node in view.nodes}
-    loops = {node.key.rpartition(".t")[0] for node in view.nodes if node.kind == "cell"}
-    seen: set[tuple[str, int]] = set()
-    ribbons: list[Node] = []
+    weighed: list[tuple[Edge, float | None]] = []
     for edge in view.edges:
-        if edge.kind != "state" or not edge.entry:
-            continue
-        norm = by_number.get(edge.entry)
-        part = _part(norm, low, high)
-        edge.weight = 0.6 + 2.2 * part
-        tail = nodes[edge.tail]
-        if (edge.tail, edge.entry) in seen or tail.kind == "gap":
-            continue
-        seen.add((edge.tail, edge.entry))
-        name = edge.label or nodes[edge.head].title
-        told = "not computed" if norm is None else f"{norm:.2g}"
-        loop = edge.tail.rpartition(".t")[0]
-        of = f"{loop.rpartition('.')[2]}: " if len(loops) > 1 and loop in loops else ""
+        if edge.kind == "state" and edge.entry:
+            name = (edge.label or nodes[edge.head].title).rstrip(INDICES)
+            _, row = flows.get((edge.tail, name), ("", {}))
+            weighed.append((edge, _largest(row.values()) or norms.get(tape.entries[edge.entry - 1])))
+    part = _scale([norm for _, row in flows.values() for norm in row.values()] + [n for _, n in weighed])
+    for edge, norm in weighed:
+        edge.weight = 0.6 + 2.2 * part(norm)
+    several = len({path for path, _ in flows.values()}) > 1 and view.on_grid
+    lowest = min((node.at[1] for node in view.nodes if node.at), default=0.0)
+    stacked: Counter[float] = Counter()
+    for (key, name), (path, row) in flows.items():
+        of = f"{path.rpartition('/')[2]}: " if several else ""
+        index = "t" if len(row) > 1 else next(iter(row))
+        known = [norm for norm in row.values() if norm is not None]
+        told = " … ".join(dict.fromkeys(f"{norm:.2g}" for norm in (min(known), max(known)))) if known else ""
         ribbon = Node(
-            f"{edge.tail}.{edge.entry}.gradient", "ribbon", f"{of}|∂L/∂{name}| {told}", cluster=tail.cluster
+            f"{key}.{name}.gradient",
+            "ribbon",
+            f"{of}|∂L/∂{subscripted(name, index)}| {told or 'not computed'}",
+            cluster=nodes[key].cluster,
         )
-        ribbon.level = round(part * _LEVELS) if norm is not None else 0
-        if tail.at is not None:
-            lowest = min(node.at[1] for node in view.nodes if node.at)
-            stacked = sum(other.at is not None and other.at[0] == tail.at[0] for other in ribbons)
-            ribbon.at = (tail.at[0], lowest - 0.5 - 0.22 * stacked)
-        ribbons.append(ribbon)
-    view.nodes += ribbons
+        ribbon.level = round(part(_largest(known)) * _LEVELS)
+        at = nodes[key].at
+        if at is not None:
+            ribbon.at = at[0], lowest - 0.5 - 0.22 * stacked[at[0]]
+            stacked[at[0]] += 1
+        view.nodes.append(ribbon)
 
 
-def _part(norm: float | None, low: float, high: float) -> float:
-    """Where a norm lies between the smallest and the largest, by their logarithms, from 0 to 1."""
-    if norm is None or norm == 0:
-        return 0.0
-    if not math.isfinite(norm) or high == low:
-        return 1.0
-    return min(max((math.log10(norm) - low) / (high - low), 0.0), 1.0)
+def _flows(
+    view: View, tape: Tape, drawn: Iterable[Loop], norms: Mapping[Slot, float]
+) -> dict[tuple[str, str], tuple[str, dict[int, float | None]]]:
+    """By node and name of a state: the path of its loop, and by time step the norms of its gradients, None
+    for those that were not computed."""
+    steps, nodes = view.steps(), {node.key: node for node in view.nodes}
+    found: dict[tuple[str, str], tuple[str, dict[int, float | None]]] = {}
+    for loop in drawn:
+        for name in sorted(loop.states, key=lambda name: (name != "h", name)):
+            for t, place in sorted(loop.states[name].items()):
+                node = nodes[view.stands[tape.numbers[source_of(place)]][0]]
+                within = node.cluster is not None and steps[node.cluster] is not None
+                if node.kind == "cell" or (within and node.kind in ("operation", "module")):
+                    path, row = found.setdefault((node.key, name), (loop.path, {}))
+                    if path == loop.path:  # of nested loops, the outer one's state may be the inner one's
+                        row[t] = norms.get(slot_of(place))
+    return found
+
+
+def _largest(norms: Iterable[float | None]) -> float | None:
+    return max((norm for norm in norms if norm is not None), default=None)
+
+
+def _scale(norms: Iterable[float | None]) -> Callable[[float | None], float]:
+    """From norms to the range from 0 to 1, by their logarithms.
+
+    The range is `_DECADES` or more, down from the largest norm: what differs little looks alike.
+    """
+    logs = [math.log10(norm) for norm in norms if norm and math.isfinite(norm)]
+    high = max(logs, default=0.0)
+    low = min([high - _DECADES, *logs])
+
+    def part(norm: float | None) -> float:
+        if not norm:
+            return 0.0
+        return (math.log10(norm) - low) / (high - low) if math.isfinite(norm) else 1.0
+
+    return part
 
 
 def errors(view: View, tape: Tape, found: Mapping[Entry, float]) -> None:

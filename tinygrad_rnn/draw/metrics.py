@@ -14,10 +14,13 @@ from .view import Node
 TITLE, DETAIL = 10.0, 8.0
 """Sizes of type, in points."""
 
-SUBSCRIPTED = re.compile("([^\\W\\d_][0-9]*\N{PRIME}*)([₀-₉₊₋ₜ]+)")
+INDICES = "₀₁₂₃₄₅₆₇₈₉₊₋ₜ"
+"""The characters of an index."""
+
+SUBSCRIPTED = re.compile(f"([^\\W\\d_][0-9]*\N{PRIME}*)([{INDICES}]+)")
 """A letter, perhaps with a number, with an index, as `view` describes it."""
 
-_INDICES = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₜ", "0123456789+-t")
+_PLAIN = str.maketrans(INDICES, "0123456789+-t")
 
 # In thousandths of the type size, from the space to the tilde.
 _WIDTHS = (
@@ -37,7 +40,7 @@ def text_width(text: str, size: float) -> float:
 
 def index(subscript: str) -> str:
     """Subscript characters as plain ones."""
-    return subscript.translate(_INDICES)
+    return subscript.translate(_PLAIN)
 
 
 def _width(character: str) -> int:

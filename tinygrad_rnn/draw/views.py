@@ -14,8 +14,10 @@ from .describing import Describe, gradient_norms
 from .diagram import Diagram
 from .kept import Values, keep_values
 from .looks import Theme
+from .loops import Loop
 from .ops import ops
 from .selection import BUDGET, LONGEST, Fold, Selection
+from .states import loops
 from .tables import table
 from .unrolled import COMPILED, Unrolled, off_the_tape
 from .view import View
@@ -38,6 +40,12 @@ VIEWS: dict[str, tuple[Make, str]] = {
 _COMPILED_NOTE = (
     "a compiled loop over time is one operation, scan; "
     "computed within draw.keep_values() it has all its steps"
+)
+
+
+_RELEASED_NOTE = (
+    "backward() has released the gradients of this tape; |.grad| is what all backward passes have left in "
+    "a parameter"
 )
 
 
@@ -81,8 +89,10 @@ def graph(
     group : str or collection of str, optional
         Draw these modules as one box, by their names or paths.
     show : str or collection of str
-        What stands under titles, any of shapes, dtypes, values, gradients, memory. With gradients, states
-        also have the norm of their gradient in a ribbon under the steps and as the weight of their arrows.
+        What stands under titles, any of shapes, dtypes, values, gradients, memory. Gradients are norms of
+        those of these tensors (of their sum), parameters' too, whatever is in ``grad``; states also have
+        theirs in a ribbon under the steps and as the weight of their arrows, on a logarithmic scale of at
+        least four powers of ten. After ``backward()`` they are gone, and parameters show their ``grad``.
     highlight : Tensor, str, or several, optional
         Show all routes from these leaves to the results, and fade everything else.
     kept : keep_values, optional
@@ -138,8 +148,16 @@ def graph(
     if highlight is not None:
         marks.highlight(made, tape, highlight)
     if "gradients" in shown:
-        marks.gradient_flow(made, tape, norms)
+        marks.gradient_flow(made, tape, _loops_drawn(unrolled, made), norms)
+        if not norms:
+            made.notes.append(_RELEASED_NOTE)
     return Diagram(made, tape, theme, prefix)
+
+
+def _loops_drawn(unrolled: Unrolled, made: View) -> list[Loop]:
+    """The loops whose steps are drawn: among boxes, a loop within a step is part of that step's box."""
+    inner = {k for steps in unrolled.steps_of for k in steps[1:]} if made.on_grid else set()
+    return [loop for loop in loops(unrolled).values() if inner.isdisjoint(loop.frames.values())]
 
 
 def _check_tensors(tensors: tuple[Any, ...]) -> None:
