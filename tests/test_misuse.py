@@ -1,7 +1,7 @@
 """What users type by mistake, and what they are told: what was wrong, where, and what to do.
 
-One table for everything in ``tg.``, of which `misused` has the rows of operations; a test holds that each
-public name that takes arguments has one.
+One table for everything in ``tg.``, of which `misused` has the rows of operations, and `misused_layers` those
+of layers, losses and their data; a test holds that each public name that takes arguments has one.
 """
 
 import ast
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from misused import OPERATIONS, Bad
+from misused_layers import LAYERS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
@@ -213,11 +214,13 @@ NAMES = {
     "nothing": nothing, "pair": pair, "lone": lone,
     "writes": _writes, "total": _total, "X": np.array([0.5, -1.0, 2.0]), "partial": partial, "nn": nn,
     "cell": _cell, "batch": np.ones((2, 4, 3)), "optim": optim,
+    "lstm": nn.LSTM(3, 5, rng=0), "gru": nn.GRU(3, 5, rng=0), "batch1": np.ones((2, 1, 3), np.float32),
     "inner": tg.inner, "setattr": setattr, "operator": operator,
 }  # fmt: skip
 
 TABLE = [
     *OPERATIONS,
+    *LAYERS,
     # gradients of what has none
     Bad("tg.tensor([1, 2], dtype=int, requires_grad=True)", TypeError, "int64 astype('float32') indices"),
     Bad("tg.tensor(np.array([True]), requires_grad=True)", TypeError, "floating-point bool astype"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .ops.messages import of_tensors
 from .protocols import Protocols, plain
 
 _default_dtype: np.dtype[Any] = np.dtype(np.float32)
@@ -39,7 +40,7 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
         array = np.asarray(data)
     else:
         if isinstance(data, (list, tuple)) and any(isinstance(item, Protocols) for item in data):
-            raise TypeError("a list of tensors would lose their place on the tape: use tg.stack(list)")
+            raise TypeError(of_tensors(data))
         try:
             array = np.asarray(data)
         except ValueError as error:

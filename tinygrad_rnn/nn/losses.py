@@ -25,7 +25,7 @@ def _reduced(values: Tensor, reduction: str, count: float | None = None) -> Tens
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Tensor, Any]:
     prediction = as_tensor(prediction)
     if not isinstance(target, Tensor):
-        target = tensor(np.asarray(target, prediction.dtype))
+        target = tensor(target, prediction.dtype if prediction.dtype.kind == "f" else None)
     if prediction.shape != target.shape:
         raise ValueError(
             f"{name} expected prediction and target of one shape, got {prediction.shape} and {target.shape}; "

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import concatenate, flip, reshape, scatter, split, stack, swapaxes, unstack
+from ..ops.messages import OUTPUT_AND_STATE, is_output_and_state
 from ..tensors import Tensor, as_tensor, tensor
 
 
@@ -228,6 +229,8 @@ def pad(sequences: Sequence[Any], *, batch_first: bool = True) -> tuple[Tensor, 
 
 def as_batch(x: Any, lengths: Any, mask: Any, batch_first: bool) -> tuple[Tensor, Any]:
     """What a layer was given, as a batch and its lengths: a list of sequences (T_k, ...) is padded."""
+    if is_output_and_state(x):
+        raise TypeError(OUTPUT_AND_STATE)
     if not isinstance(x, (list, tuple)) or not any(getattr(s, "ndim", 0) for s in x):
         return as_tensor(x), lengths
     if lengths is not None or mask is not None:

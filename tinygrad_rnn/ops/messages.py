@@ -85,6 +85,32 @@ def refused(name: str, known: Collection[str]) -> str:
     return f"say {other}=" if other in known else _INSTEAD.get(name, "it would be ignored, so it is refused")
 
 
+def of_tensors(parts: Collection[Any]) -> str:
+    """What to do about a list or a tuple of tensors in the place of one tensor."""
+    if is_output_and_state(parts):
+        return OUTPUT_AND_STATE
+    if isinstance(parts, tuple):
+        return (
+            "a tuple of tensors would lose their place on the tape: use tg.stack(list), and of a recurrent "
+            "layer's (output, state) the output"
+        )
+    return "a list of tensors would lose their place on the tape: use tg.stack(list)"
+
+
+OUTPUT_AND_STATE = (
+    "a recurrent layer returns (output, state): take its output, y, state = layer(x), or make it with "
+    "return_state=False"
+)
+
+
+def is_output_and_state(parts: Any) -> bool:
+    """Whether it is what a recurrent layer returns: a state is a tuple, or a tensor of a type of its own."""
+    if not isinstance(parts, tuple) or len(parts) != 2 or not hasattr(type(parts[0]), "__primitive__"):
+        return False
+    output, state = map(type, parts)
+    return issubclass(state, tuple) or (state is not output and issubclass(state, output))
+
+
 def mended(text: str) -> str:
     """An error's text, and what to do about it where NumPy does not say."""
     for words, mend in _MENDS.items():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .messages import again, brief, mended, refused
+from .messages import OUTPUT_AND_STATE, again, brief, is_output_and_state, mended, of_tensors, refused
 
 RENAMED = {
     "a_min": "min",
@@ -48,15 +48,22 @@ def spec(a: Any) -> Any:
     return Spec(a.shape, a.dtype) if getattr(a, "ndim", 0) else a
 
 
-_INDEXED = {np.ndarray, bool, int, float, complex, list, tuple, NoneType}
+_KNOWN = {np.ndarray, bool, int, float, complex, NoneType}
 
 
 def by_position(a: Any) -> Any:
     """As an array what only converts to one, such as a column of a table, whose indices may be labels."""
     kind = type(a)
-    if kind in _INDEXED or not hasattr(kind, "__array__") or hasattr(kind, "__array_function__"):
+    if kind in _KNOWN or not hasattr(kind, "__array__") or hasattr(kind, "__array_function__"):
         return a
     return a if isinstance(a, np.generic) else np.asarray(a)
+
+
+def _operand(a: Any) -> Any:
+    """What stands in the place of an array; tensors in a list would become one without their gradients."""
+    if isinstance(a, (list, tuple)) and any(hasattr(type(part), "__primitive__") for part in a):
+        raise TypeError(of_tensors(a))
+    return by_position(a)
 
 
 class Keep(NamedTuple):
@@ -193,14 +200,16 @@ class Composite(Operation):
     kind = "composite"
 
     def __call__(self, *args: Any, **static: Any) -> Any:
-        args = tuple(map(by_position, self._arrays(args, static)))
+        args = self._arrays(args, static)
         static = self._renamed(static)
         most = self.forward.__code__.co_argcount
         if 0 < most < len(args):
             mend = f": arrays come in a list, {self.name}([a, b])" * (self.inputs == ("arrays",))
             raise TypeError(f"{self.name}{self.__signature__} takes {most}, got {len(args)} arguments{mend}")
         try:
-            return self.forward(*args, **static)
+            if any(map(is_output_and_state, args)):
+                raise TypeError(OUTPUT_AND_STATE)
+            return self.forward(*map(by_position, args), **static)
         except (ValueError, TypeError, IndexError) as error:
             raise again(error, self.named(error)) from error
         except RuntimeError as error:
@@ -372,7 +381,7 @@ class Primitive(Operation):
             if takes_over is not None:
                 return takes_over(self, inputs, static)
         try:
-            return self.forward(*map(by_position, inputs), **static)
+            return self.forward(*map(_operand, inputs), **static)
         except (ValueError, TypeError, IndexError) as error:
             raise self.explain(error, inputs, static) from error
 
