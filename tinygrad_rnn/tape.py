@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,6 +43,10 @@ class Place:
     dtype: np.dtype[Any]
 
 
+def _nobody() -> None:
+    """The tensor of a leaf that belongs to none."""
+
+
 class Leaf(Place):
     """A place where gradients end and accumulate.
 
@@ -58,9 +62,12 @@ class Leaf(Place):
     used : tuple of (int, Line or None) or None
         The first use of the present version since the last backward pass that came here: a clock's number
         from before it, and the user's line.
+    tensor : callable
+        Gives the tensor whose leaf it is, or None if there is none (any more): it has values that no entry
+        keeps.
     """
 
-    __slots__ = ("_changes", "_uses", "changed", "grad", "name", "used", "version")
+    __slots__ = ("_changes", "_uses", "changed", "grad", "name", "tensor", "used", "version")
     latest: ClassVar[int] = NEVER
     """The clock when any leaf or array was last changed: a later tape cannot hold a changed one."""
     _kept: ClassVar[int] = 64
@@ -74,6 +81,7 @@ class Leaf(Place):
         self.version = 0
         self.name = name
         self.used: tuple[int, Line | None] | None = None
+        self.tensor: Callable[[], Any] = _nobody
         self._changes: list[int] = []
         self._uses: list[tuple[int, Line | None]] = []
 
@@ -127,13 +135,10 @@ class Leaf(Place):
 class Buffer(Leaf):
     """A tensor off the tape that has been changed: it has versions, as a leaf has, but stands nowhere.
 
-    Attributes
-    ----------
-    tensor : weak reference to Tensor
-        Which notes the first use of its present version itself.
+    Its tensor notes the first use of its present version itself.
     """
 
-    __slots__ = ("tensor",)
+    __slots__ = ()
 
     def __init__(self, tensor: Any) -> None:
         super().__init__(tensor.shape, tensor.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -445,6 +446,7 @@ class Tensor(Methods):
             self._place = None
         elif self._place is None:
             self._place = Leaf(self._data.shape, self._data.dtype)
+            self._place.tensor = weakref.ref(self)
 
     @property
     def is_leaf(self) -> bool:
@@ -701,7 +703,7 @@ class Tensor(Methods):
             raise RuntimeError("only leaves can be deep-copied; detach() a computed tensor first")
         copy = _make(self._data.copy(), None)
         if isinstance(self._place, Leaf):
-            copy._place = Leaf(self._place.shape, self._place.dtype, self._place.name)
+            copy.requires_grad, copy.name = True, self._place.name
             copy.grad = None if self.grad is None else _make(self.grad._data.copy(), None)
         memo[id(self)] = copy
         return copy

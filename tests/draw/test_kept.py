@@ -1,5 +1,7 @@
 """Values along a tape: those kept, those that follow from them, and never a wrong one."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,35 @@ def test_nothing_is_left_after_backward_but_numbers():
     assert all(value is None for entry in tape for value in values.outputs(entry))
     numbers = [values.inputs(entry)[1] for entry in tape if entry.primitive.name == "multiply"]
     assert numbers == [2.0, 0.5]
+
+
+def test_leaves_that_are_there_as_they_were_are_known():
+    net = nn.LSTM(2, 3, rng=0, return_state=False)
+    w = tg.tensor(rng.standard_normal(3).astype(np.float32), requires_grad=True)
+    loss = (net(rng.standard_normal((2, 4, 2)).astype(np.float32)) * w + w * 2.0).sum()
+    tape = tg.Tape(loss)
+    values = Values(tape)
+    assert all(value is not None for entry in tape for value in values.outputs(entry))
+    np.testing.assert_array_equal(values.of(loss.place), loss.numpy())
+    assert {id(leaf) for leaf in tape.leaves} == {id(p.place) for p in (*net.parameters(), w)}
+    for tensor in (*net.parameters(), w):
+        np.testing.assert_array_equal(values.of(tensor.place), tensor.numpy())
+    loss.backward()
+    np.testing.assert_array_equal(Values(tape).of(w.place), w.numpy())
+    w.data = w.numpy() + 1
+    assert Values(tape).of(w.place) is None
+    later = (w * 2.0).sum()
+    np.testing.assert_array_equal(Values(tg.Tape(later)).of(later.place), later.numpy())
+
+
+def test_a_copy_of_a_leaf_is_known_too():
+    w = tg.tensor(rng.standard_normal(3), requires_grad=True)
+    w.name = "w"
+    other = copy.deepcopy(w)
+    y = other * 2.0
+    del w
+    np.testing.assert_array_equal(Values(tg.Tape(y)).of(other.place), other.numpy())
+    assert other.name == "w"
 
 
 def test_a_checkpoint_has_no_value_of_its_own():

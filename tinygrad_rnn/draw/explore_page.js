@@ -453,7 +453,7 @@ if (!picture.querySelector("svg")) {
   document.querySelector("main").classList.add("plain");
   notice(data.absent);
 }
-if (data.released) notice("An earlier backward() has released the arrays of this tape: no cotangents were computed, and values are shown only where they were kept.");
+if (data.released) notice("An earlier backward() has released the arrays of this tape: no cotangents were computed, and values are shown only where they were kept, or follow from parameters that are as they were.");
 by("flagged").disabled = !Object.keys(data.flags).length;
 list.style.height = `${count * ROW}px`;
 table.setAttribute("aria-rowcount", count + 1);

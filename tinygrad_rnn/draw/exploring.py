@@ -60,9 +60,10 @@ def explore(
     path : path
         Ends in .html.
     kept : keep_values, optional
-        In which it was recorded. Without it the page shows the values that the tape keeps for its rules, or
-        that can be computed from these, and says "not kept" of the others. After ``backward()`` has released
-        the tape there are no values without it, and no cotangents at all; the page says so.
+        In which it was recorded. Without it the page shows parameters, the values that the tape keeps for its
+        rules, and what can be computed from these, and says "not kept" of the others. After ``backward()``
+        has released the tape only parameters, if they have not been changed, and what follows from them have
+        values without it, and there are no cotangents at all; the page says so.
     title : str
 
     Returns

@@ -13,7 +13,7 @@ import numpy as np
 from ..listing import Tape
 from ..observing import Observer
 from ..ops.operations import Spec
-from ..tape import Entry, Leaf, Output, Place
+from ..tape import NEVER, Entry, Leaf, Output, Place
 
 Slot = Place | tuple[Entry, int]
 """A place, or an entry and the number of one of its several outputs."""
@@ -64,8 +64,8 @@ class Values:
     ----------
     tape : Tape
     kept : keep_values, optional
-        What was kept while it was recorded. Without it: what the tape keeps for its rules, and what can be
-        computed from that again.
+        What was kept while it was recorded. Without it: what the tape keeps for its rules, leaves that have
+        not been changed since, and what can be computed from these again.
     """
 
     def __init__(self, tape: Tape, kept: keep_values | None = None) -> None:
@@ -73,6 +73,11 @@ class Values:
         self._constants: dict[tuple[Entry, int], Any] = dict(kept.constants) if kept else {}
         for entry in tape.entries:
             self._take(entry)
+        began = min((entry.number for entry in tape.entries), default=NEVER)
+        for leaf in tape.leaves:
+            tensor = leaf.tensor()
+            if tensor is not None and leaf.changed < began:
+                self._values.setdefault(leaf, tensor.numpy())
         with np.errstate(all="ignore"):
             for entry in tape.entries:
                 self._compute(entry)
