@@ -569,6 +569,9 @@ def test_determinants_that_overflow_on_the_way_have_gradients() -> None:
         size = float(np.finfo(dtype).max) ** 0.6
         a = np.diag([size, size]).astype(dtype)
         np.testing.assert_allclose(tg.grad(np.linalg.det)(a), a, rtol=4 * np.finfo(dtype).eps)
+    nearly = np.array([[1, 1, 0], [1, 1 + 2.0**-40, 0], [0, 0, 0]]) * 2.0**520
+    gradient = tg.grad(np.linalg.det)(nearly)
+    np.testing.assert_allclose(gradient, np.diag([0, 0, 2.0**1000]), rtol=1e-3, atol=2.0**960)
     a = RNG.standard_normal((250, 250)) * 0.2
     wanted = np.linalg.det(a) * np.linalg.inv(a).mT
     a[:, 0] /= 2.0**300

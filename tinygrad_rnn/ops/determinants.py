@@ -41,13 +41,13 @@ def _cofactors(a, y, least):
     """
     info = np.finfo(a.dtype)
     usable = (np.abs(y) * info.eps >= info.smallest_normal) & np.isfinite(y)
-    inverse = np.linalg.inv(np.where(usable[..., None, None], a, np.eye(a.shape[-1])))
+    inverse = np.linalg.inv(np.where(usable[..., None, None], a, np.eye(*a.shape[-2:])))
     regular = usable
     if a.size:
         regular = usable & (_largest(a) * least <= 1 / _largest(inverse))
     if np.all(regular):
         return y[..., None, None] * inverse.mT
-    matrices, y = np.reshape(a, (-1, *a.shape[-2:])), np.reshape(y, (-1,))
+    matrices, y = np.reshape(a, (y.size, *a.shape[-2:])), np.reshape(y, (y.size,))
     good, others = np.flatnonzero(regular), np.flatnonzero(~regular)
     found = [y[good][..., None, None] * np.linalg.inv(matrices[good]).mT, _polynomial(matrices[others])]
     order = np.argsort(np.concatenate([good, others]))
@@ -64,8 +64,16 @@ def _constant(x):
 
 
 def _exponents(x):
-    """Of the powers of two next to x: constants. Neither the powers nor their inverses overflow."""
-    return np.clip(np.rint(np.log2(np.where(x == 0, 1, x))), -1000, 1000)
+    """Those of the powers of two next to x; 0 for 0. They are constants."""
+    return _clipped(np.rint(np.log2(np.where(x == 0, 1, x))))
+
+
+def _clipped(exponents):
+    """So that neither the power nor its inverse overflows."""
+    return np.clip(exponents, -_MOST, _MOST)
+
+
+_MOST = 1000
 
 
 def _polynomial(a):
@@ -85,7 +93,7 @@ def _polynomial(a):
     u, s, vh = np.linalg.svd(a)
     u, vh = _constant(u), _constant(vh)
     small = _small(s)
-    sizes = _exponents(np.where(small, 1, s))
+    sizes = _exponents(s * ~small)
     one = np.eye(s.shape[-1], dtype=a.dtype) * small[..., None]  # in the place of E
     b = u.mT @ a @ vh.mT
     block = np.where(small[..., None] | small[..., None, :], one, b)
@@ -96,10 +104,9 @@ def _polynomial(a):
     scale = np.linalg.det(block * np.exp2(-sizes)[..., None]) / (np.linalg.det(u) * np.linalg.det(vh))
     exponents = np.sum(rows, -1) + np.sum(columns, -1) + np.sum(sizes, -1)
     exponents = exponents[..., None, None] - rows[..., None] - columns[..., None, :]
-    half = np.rint(exponents / 2)
-    powers = [np.exp2(np.clip(part, -1000, 1000)) for part in (half, exponents - half)]
-    cofactors = scale[..., None, None] * (u @ adjugate.mT @ vh) * powers[0] * powers[1]
-    return np.where(finite, cofactors, np.nan)
+    part = _clipped(exponents)
+    cofactors = scale[..., None, None] * (u @ adjugate.mT @ vh) * np.exp2(part)
+    return np.where(finite, cofactors * np.exp2(_clipped(exponents - part)), np.nan)
 
 
 def _small(s):
@@ -109,7 +116,7 @@ def _small(s):
     `_adjugate` would lose digits.
     """
     small = s <= _LEAST * s[..., :1]
-    small[..., :-3] = s[..., :-3] <= 4 * s.shape[-1] * np.finfo(s.dtype).eps * s[..., :1]
+    small[..., :-3] = s[..., :-3] <= 2.0**-44 * s[..., :1]
     return small
 
 
