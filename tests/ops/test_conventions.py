@@ -115,6 +115,55 @@ def test_gradients_are_pytorchs(name: str) -> None:
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-15)
 
 
+FLAT: dict[str, tuple[Any, Any]] = {
+    "relu": (tg.relu, lambda x: x > 0),
+    "clip": (lambda x: tg.clip(x, -1, 1), lambda x: abs(x) <= 1),
+    "clip-from": (lambda x: tg.clip(x, 0, None), lambda x: x >= 0),
+    "clip-to": (lambda x: tg.clip(x, None, 0), lambda x: x <= 0),
+    "hard_tanh": (tg.hard_tanh, lambda x: abs(x) < 1),
+    "hard_sigmoid": (lambda x: 6 * tg.hard_sigmoid(x), lambda x: abs(x) < 3),
+    "where": (lambda x: tg.where(x > 0.5, x, 0), lambda x: x > 0.5),
+    "where-not": (lambda x: tg.where(x > 0.5, 0, x), lambda x: x <= 0.5),
+    "maximum": (lambda x: tg.maximum(x, 0.8), lambda x: x > 0.8),
+    "max": (tg.max, lambda x: x == x.max()),
+    "max-of-rows": (lambda x: tg.max(x[:, None], axis=0), lambda x: x == x.max()),
+    "min": (tg.min, lambda x: x == x.min()),
+    "norm": (lambda x: tg.norm(x - 0.25, ord=np.inf), lambda x: x == x.min()),
+    "sign": (tg.sign, lambda x: x > np.inf),
+    "power-0": (lambda x: x**0, lambda x: x > np.inf),
+    "index_put": (
+        lambda x: tg.index_put(np.zeros(1), x.size * [0], x),
+        lambda x: np.arange(x.size) == x.size - 1,
+    ),
+}
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("count", [33, 801])
+@pytest.mark.parametrize("name", FLAT)
+def test_what_is_chosen_has_all_of_the_cotangent_and_the_rest_exactly_0(
+    name: str, count: int, recorded: bool
+) -> None:
+    """Though the cotangent be infinite: 0 times that is none. Large arrays have a way of their own."""
+    f, where = FLAT[name]
+    data = np.random.default_rng(0).permutation(np.linspace(-4, 4, count))
+    for size in (np.inf, 2.0):
+        x = tg.tensor(data, requires_grad=True)
+        y = f(x)
+        y.backward(np.full(y.shape, size), create_graph=recorded)
+        wanted = np.where(where(data), size, 0)
+        np.testing.assert_array_equal(np.abs(x.grad.numpy()), wanted)
+
+
+def test_roots_of_what_has_been_cut_off_at_0() -> None:
+    """As in PyTorch, whose derivative of the root is infinite there too."""
+    for f in (tg.relu, lambda x: tg.clip(x, 0, None), lambda x: tg.hard_tanh(x, min_val=0.0, max_val=9.0)):
+        x = tg.tensor(np.array([-2.0, 4.0]), requires_grad=True)
+        with np.errstate(divide="ignore"):
+            tg.sqrt(f(x)).sum().backward()
+        np.testing.assert_array_equal(x.grad.numpy(), [0, 0.25])
+
+
 # -------------------------------------------------------------------------------------------- powers
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .arithmetic import chosen
 from .dtypes import floating, wide
 from .registry import primitive, sample, smooth
 from .special import erfc, inside_bell
@@ -45,7 +46,7 @@ def relu(x, /):
     return np.maximum(x, 0)
 
 
-relu.defvjp(lambda g, y, _x: g * (y > 0))
+relu.defvjp(lambda g, y, _x: chosen(g, y > 0))
 
 
 @primitive(elementwise=True)
@@ -147,7 +148,7 @@ def hard_sigmoid(x, /):
     return np.clip(floating(x) + 3, 0, 6) / 6
 
 
-hard_sigmoid.defvjp(lambda g, _y, x: g * (np.abs(x) < 3) / 6)
+hard_sigmoid.defvjp(lambda g, _y, x: chosen(g, np.abs(x) < 3) / 6)
 
 
 @primitive(
@@ -162,4 +163,6 @@ def hard_tanh(x, /, min_val=-1.0, max_val=1.0):
     return np.clip(x, min_val, max_val)
 
 
-hard_tanh.defvjp(lambda g, _y, x, min_val=-1.0, max_val=1.0: g * ((x > min_val) & (x < max_val)))
+hard_tanh.defvjp(
+    lambda g, _y, x, min_val=-1.0, max_val=1.0: chosen(g, np.logical_and(x > min_val, x < max_val))
+)

@@ -71,9 +71,18 @@ def quotient(a, b):
     return np.where(b == 0, 0, a / divisor(b))
 
 
+def chosen(g, mask):
+    """g where the mask holds, else exactly 0, though g be infinite there."""
+    # Of many numbers with a mask that no processor foresees, np.where takes 20 times as long as a product.
+    many = g.size > 500 and type(g) is np.ndarray and getattr(mask, "dtype", None) == np.bool_
+    if many and np.count_nonzero(np.isfinite(g)) == g.size:
+        return g * mask
+    return np.where(mask, g, 0)
+
+
 def _power_vjp_base(g, _y, a, b):
     if isinstance(b, (int, float)):
-        return g * b * (a if b == 2 else a ** (b - 1)) if b else g * 0
+        return g * b * (a if b == 2 else a ** (b - 1)) if b else chosen(g, False)
     # 0 ** 0 is the constant 1, but b * a ** (b - 1) would be 0 * inf there.
     # Less 1.0, not 1: small integers would wrap.
     return g * b * np.where((a == 0) & (b == 0), 1, a) ** (b - 1.0)
@@ -140,7 +149,7 @@ def sign(x, /):
     return np.sign(x)
 
 
-sign.defvjp(lambda g, _y, _x: g * 0)
+sign.defvjp(lambda g, _y, _x: chosen(g, False))
 
 
 @primitive(numpy=np.reciprocal, elementwise=True, domain=(0.5, 3.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arithmetic import chosen
 from .registry import composite, primitive, sample
 
 
@@ -89,8 +90,8 @@ def where(condition, x, y, /):
 
 where.defvjp(
     None,
-    lambda g, _z, condition, _x, _y: np.where(condition, g, 0),
-    lambda g, _z, condition, _x, _y: np.where(condition, 0, g),
+    lambda g, _z, condition, _x, _y: chosen(g, condition),
+    lambda g, _z, condition, _x, _y: chosen(g, np.logical_not(condition)),
 )
 
 
@@ -170,7 +171,7 @@ def clip(x, /, min=None, max=None):
 def _clip_vjp(g, _y, x, min=None, max=None):
     above = True if min is None else np.greater_equal(x, min)
     below = True if max is None else np.less_equal(x, max)
-    return g * np.logical_and(above, below)
+    return chosen(g, above if max is None else below if min is None else np.logical_and(above, below))
 
 
 clip.defvjp(_clip_vjp)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arithmetic import divisor, quotient
+from .arithmetic import chosen, divisor, quotient
 from .decompositions import svdvals
 from .dtypes import wide
 from .elementwise import astype
@@ -43,9 +43,9 @@ def _vector_norm_vjp(g, y, x, axis=None, keepdims=False, ord=2):
     y = _keep(y, x, axis)
     g = _keep(g, x, axis)
     if np.isinf(ord):
-        chosen = np.abs(x) == y
+        extreme = np.abs(x) == y
         g = wide(g)
-        return g * np.sign(x) * chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
+        return chosen(g, extreme) * np.sign(x) / np.sum(extreme, axis=axis, keepdims=True, dtype=g.dtype)
     if ord == 2:
         return g * quotient(x, y)
     if ord == 1:

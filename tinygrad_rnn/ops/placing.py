@@ -7,6 +7,7 @@ import operator
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from .arithmetic import chosen
 from .dtypes import positions, whole
 from .index import _is_basic, scatter
 from .registry import composite, primitive, sample
@@ -42,7 +43,7 @@ def _assign_vjp_values(g, _y, _x, _values, index):
     number = np.zeros(_x.shape, np.intp)
     mine = np.arange(number[index].size).reshape(number[index].shape)
     number[index] = mine
-    return g[index] * (number[index] == mine)
+    return chosen(g[index], number[index] == mine)
 
 
 assign.defvjp(lambda g, _y, _x, _values, index: assign(g, 0, index=index), _assign_vjp_values)

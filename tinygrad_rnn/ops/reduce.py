@@ -8,7 +8,7 @@ import operator
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from .arithmetic import divisor
+from .arithmetic import chosen, divisor
 from .dtypes import floating, wide
 from .registry import composite, primitive, sample
 
@@ -98,9 +98,9 @@ var.defvjp(_var_vjp)
 
 
 def _extremum_vjp(g, y, x, axis=None, keepdims=False):
-    chosen = x == _keep(y, x, axis)
+    extreme = x == _keep(y, x, axis)
     g = wide(_keep(g, x, axis))
-    return g * chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=g.dtype)
+    return chosen(g, extreme) / np.sum(extreme, axis=axis, keepdims=True, dtype=g.dtype)
 
 
 def _gap_at(sign):
