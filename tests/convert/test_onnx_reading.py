@@ -123,6 +123,20 @@ def test_from_a_file(tmp_path):
     assert same_weights(convert.from_onnx(str(tmp_path / "model.onnx")), model)
 
 
+@pytest.mark.parametrize("content", ["a text, and no model", ""])
+def test_what_is_no_model_is_named(tmp_path, content):
+    path = tmp_path / "model.onnx"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"from_onnx: .*model\.onnx is no ONNX model"):
+        convert.from_onnx(path)
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    path = tmp_path / "nowhere" / "model.onnx"
+    with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere' of .*model\.onnx' does not exist"):
+        convert.to_onnx(nn.GRU(2, 3), path)
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "peephole"])
 def test_every_wrong_gate_order_is_seen(kind, monkeypatch):
     layer = nn.GRU(3, 4) if kind == "GRU" else nn.LSTM(3, 4, peephole="diagonal")

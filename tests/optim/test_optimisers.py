@@ -98,8 +98,13 @@ P = nn.Parameter([1.0])
         (lambda: optim.Adam(nn.Parameter([1.0])), TypeError, "a list of tensors, got one"),
         (lambda: optim.Adam([P, nn.Parameter([1.0]), P]), ValueError, "twice"),
         (lambda: optim.Adam([nn.Parameter([1.0]) * 2]), TypeError, "leaf tensors"),
-        (lambda: optim.SGD([nn.Parameter([1.0])], lr=-1), ValueError, "not be negative"),
+        (
+            lambda: optim.SGD([nn.Parameter([1.0])], lr=-1),
+            ValueError,
+            "SGD: lr must be a number from 0 on, got -1",
+        ),
         (lambda: optim.SGD([nn.Parameter([1.0])], nesterov=True), ValueError, "nesterov"),
+        (lambda: optim.Adam([nn.Parameter([1.0])], lr=float("nan")), ValueError, "Adam: lr .* nan"),
         (lambda: optim.Adam([nn.Parameter([1.0])], betas=(0.9, 1.0)), ValueError, "betas"),
     ],
 )

@@ -42,7 +42,7 @@ def from_onnx(source: Any) -> Any:
         For an invalid model; else naming the first node that has no counterpart, and why.
     """
     onnx = need("onnx", "from_onnx")
-    proto = source if isinstance(source, onnx.ModelProto) else onnx.load(os.fspath(source))
+    proto = source if isinstance(source, onnx.ModelProto) else _loaded(onnx, source)
     try:
         onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
     except onnx.shape_inference.InferenceError as error:
@@ -52,6 +52,18 @@ def from_onnx(source: Any) -> Any:
         walk.read(node)
     outputs = [walk.value(output.name, "the graph's output") for output in proto.graph.output]
     return built(outputs)
+
+
+def _loaded(onnx: Any, path: Any) -> Any:
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load(os.fspath(path))
+    except DecodeError as error:
+        raise ValueError(f"from_onnx: {path} is no ONNX model: {error}") from error
+    if not proto.opset_import:
+        raise ValueError(f"from_onnx: {path} is no ONNX model: it is empty, or names no operator set")
+    return proto
 
 
 class Walk:

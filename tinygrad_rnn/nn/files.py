@@ -30,10 +30,20 @@ def save_state(
     path : path
     metadata : mapping, optional
         Anything that JSON can hold.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
     """
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(a) if a.ndim else a for name, a in state.items()}
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"save_state takes a mapping of names to arrays, got {type(state).__name__}: a module is saved "
+            f"by model.save(path), or save_state(model.state_dict(), path)"
+        )
+    arrays = {name: np.asarray(a, order="C") for name, a in state.items()}
     text = json.dumps(dict(metadata or {}), sort_keys=True, ensure_ascii=False)
     header = {"format": _FORMAT, "metadata": text, "sha256": _digest(arrays, text)}
     write_atomically(path, save(arrays, metadata={_KEY: json.dumps(header, sort_keys=True)}))
@@ -75,6 +85,10 @@ def load_state(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dic
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file such that a crash at any moment leaves the old one or the new one."""
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {str(path.parent)!r} of {str(path)!r} does not exist")
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder: name a file in it")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

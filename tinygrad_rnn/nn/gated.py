@@ -11,8 +11,11 @@ import numpy as np
 from ..random import default_generator
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .cells.cell import Activation, Rng
-from .options import checked_size
+from .options import checked_flag, checked_size
 from .recurrent import Recurrent
+
+_NEEDED: Any = None
+"""A default that is refused: Python's own words for what is missing do not say what it is."""
 
 
 class _Layers(Recurrent):
@@ -22,8 +25,8 @@ class _Layers(Recurrent):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int | Sequence[int],
+        input_size: int = _NEEDED,
+        hidden_size: int | Sequence[int] = _NEEDED,
         num_layers: int = 1,
         *,
         bias: bool = True,
@@ -40,9 +43,16 @@ class _Layers(Recurrent):
         dtype: Any = None,
         **cell_options: Any,
     ) -> None:
+        kind = type(self).__name__
+        if input_size is None or hidden_size is None:
+            raise TypeError(
+                f"{kind} needs input_size, the number of features of x, and hidden_size (Keras's units), as "
+                f"in nn.{kind}(8, 16); got {input_size} and {hidden_size}"
+            )
         self._check_options(cell_options)
+        bidirectional = checked_flag(kind, "bidirectional", bidirectional)
         rng = rng if rng is None else default_generator(rng)
-        num_layers = checked_size(type(self).__name__, "num_layers", num_layers)
+        num_layers = checked_size(kind, "num_layers", num_layers)
         sizes = list(hidden_size) if np.iterable(hidden_size) else [hidden_size] * num_layers
         if not sizes or num_layers not in (1, len(sizes)):
             raise ValueError(
@@ -121,8 +131,8 @@ class RNN(_Layers):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int | Sequence[int],
+        input_size: int = _NEEDED,
+        hidden_size: int | Sequence[int] = _NEEDED,
         num_layers: int = 1,
         nonlinearity: Activation = "tanh",
         **options: Any,

@@ -13,6 +13,7 @@ from ..arrays import get_default_dtype
 from ..random import default_generator
 from ..tensors import Tensor, as_tensor
 from .module import Module, Parameter, uniform
+from .options import INTEGERS, checked_size
 
 Rng = np.random.Generator | int | None
 
@@ -37,7 +38,8 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: Rng = None, dtype: Any = None
     ) -> None:
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = in_features = checked_size("Linear", "in_features", in_features, 0)
+        self.out_features = out_features = checked_size("Linear", "out_features", out_features, 0)
         rng = default_generator(rng)
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
         self.weight = uniform(rng, bound, (out_features, in_features), dtype)
@@ -74,15 +76,16 @@ class Embedding(Module):
     def __init__(
         self, num_embeddings: int, embedding_dim: int, *, rng: Rng = None, dtype: Any = None
     ) -> None:
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        table = default_generator(rng).standard_normal((num_embeddings, embedding_dim))
+        self.num_embeddings = checked_size("Embedding", "num_embeddings", num_embeddings, 0)
+        self.embedding_dim = checked_size("Embedding", "embedding_dim", embedding_dim, 0)
+        table = default_generator(rng).standard_normal((self.num_embeddings, self.embedding_dim))
         self.weight = Parameter(table, dtype or get_default_dtype())
 
     def forward(self, ids: Any) -> Tensor:
         """Integers of any shape (...) to vectors (..., embedding_dim)."""
         ids = np.asarray(ids)
         if ids.dtype.kind not in "iu":
-            raise TypeError(f"Embedding expected integer ids, got {ids.dtype}; pass an integer array")
+            raise TypeError(f"Embedding expected integer ids, got {ids.dtype}; {INTEGERS}")
         if ids.size and (ids.min() < 0 or ids.max() >= self.num_embeddings):
             bad = ids[(ids < 0) | (ids >= self.num_embeddings)][0]
             raise IndexError(f"Embedding of {self.num_embeddings} ids (from 0) got the id {bad}")
@@ -104,8 +107,8 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"dropout probability must be in [0, 1], got {p}")
+        if not isinstance(p, (int, float, np.number)) or not 0 <= p <= 1:
+            raise ValueError(f"dropout probability must be in [0, 1], got {p!r}")
         self.p = p
         self.rng = rng if rng is None else default_generator(rng)
 

@@ -8,8 +8,12 @@ import numpy as np
 
 from .. import ops
 from ..tensors import Tensor, as_tensor, tensor
+from .options import INTEGERS
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "huber", "mae", "mse"]
+
+
+_ONE_HOT = "of one-hot rows pass the ids, target.argmax(-1)"
 
 
 def _reduced(values: Tensor, reduction: str, count: float | None = None) -> Tensor:
@@ -94,11 +98,17 @@ def cross_entropy(logits: Tensor, target: Any, ignore_index: int = -100, reducti
     logits = as_tensor(logits)
     ids = np.asarray(target)
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy expected integer class ids, got {ids.dtype}")
+        mend = _ONE_HOT if ids.shape == logits.shape else INTEGERS
+        raise TypeError(f"cross_entropy expected integer class ids, got {ids.dtype}{ids.shape}; {mend}")
     if logits.shape[:-1] != ids.shape or not logits.ndim:
+        mend = f"; {_ONE_HOT}" if ids.shape == logits.shape else ""
+        if ids.shape == (*logits.shape[:-1], 1):
+            mend = "; leave out the last axis of the target, target[..., 0]"
+        if logits.ndim > 2 and (*logits.shape[:1], *logits.shape[2:]) == ids.shape:
+            mend = "; classes that stand second, as in PyTorch, go last: np.moveaxis(logits, 1, -1)"
         raise ValueError(
             f"cross_entropy expected logits (..., classes) and target (...), "
-            f"got {logits.shape} and {ids.shape}"
+            f"got {logits.shape} and {ids.shape}{mend}"
         )
     counted = ids != ignore_index
     classes = logits.shape[-1]

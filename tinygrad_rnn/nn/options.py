@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 
+INTEGERS = (
+    "pass np.array(ids), or tg.tensor(ids, dtype=int): of a list tg.tensor makes floating-point numbers"
+)
+"""What to do about ids that are no integers."""
+
 
 def choice(option: str, given: Any, known: tuple[Any, ...]) -> Any:
     """An option's value, after a look whether it exists."""
@@ -26,6 +31,13 @@ def checked_size(kind: str, name: str, given: Any, least: int = 1) -> int:
     if size < least:
         raise ValueError(f"{kind} needs {name} >= {least}, got {size}")
     return size
+
+
+def checked_flag(kind: str, name: str, given: Any) -> bool:
+    """A flag, after a look whether it is one."""
+    if not isinstance(given, (bool, np.bool_)):
+        raise TypeError(f"{kind} needs True or False for {name}, got {given!r}")
+    return bool(given)
 
 
 def features_of(size: Any) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from ..state import scope
 from ..tensors import Tensor, as_tensor
 from .layers import Dropout
 from .module import Module, Parameter
-from .options import changed, choice
+from .options import changed, checked_flag, choice
 from .packing import as_batch, pack
 from .scan import run
 from .states import (
@@ -123,15 +123,18 @@ class Recurrent(Module):
         if merge not in MERGES:
             raise ValueError(f"merge must be one of {', '.join(map(repr, MERGES))}, got {merge!r}")
         choice("return_state", return_state, (True, False, "all"))
+        kind = type(self).__name__
+        self.bidirectional = checked_flag(kind, "bidirectional", bidirectional)
+        self.return_sequences = checked_flag(kind, "return_sequences", return_sequences)
+        self.go_backwards = checked_flag(kind, "go_backwards", go_backwards)
+        self.learn_initial_state = checked_flag(kind, "learn_initial_state", learn_initial_state)
+        self.batch_first = checked_flag(kind, "batch_first", batch_first)
         if go_backwards and bidirectional:
             raise ValueError(
                 "go_backwards has no meaning with bidirectional: both directions are read anyway"
             )
         rng = rng if rng is None else default_generator(rng)
-        self.bidirectional, self.merge = bidirectional, merge
-        self.return_sequences, self.return_state = return_sequences, return_state
-        self.go_backwards, self.learn_initial_state = go_backwards, learn_initial_state
-        self.batch_first = batch_first
+        self.merge, self.return_state = merge, return_state
         cells = cell if isinstance(cell, list) else [cell]
         self._by_layer = isinstance(cell, list)
         self.num_layers = len(cells)

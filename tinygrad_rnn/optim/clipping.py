@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,7 +32,7 @@ def clip_grad_norm(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> fl
     ValueError
         If the norm is not finite: scaling would spread the NaN to every parameter.
     """
-    _check_bound("clip_grad_norm: max_norm", max_norm)
+    check_number("clip_grad_norm: max_norm", max_norm, positive=True)
     with_grad = [p for p in _several("clip_grad_norm", parameters) if p.grad is not None]
     # In float64, so that squares of float32 gradients do not overflow.
     squares = [np.square(p.grad.numpy(), dtype=np.float64).sum() for p in with_grad if p.grad is not None]
@@ -49,7 +50,7 @@ def clip_grad_norm(parameters: Iterable[Tensor] | Tensor, max_norm: float) -> fl
 
 def clip_grad_value(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
     """Bound every element of every gradient to ``[-clip_value, clip_value]``, a number larger than 0."""
-    _check_bound("clip_grad_value: clip_value", clip_value)
+    check_number("clip_grad_value: clip_value", clip_value, positive=True)
     for p in _several("clip_grad_value", parameters):
         if p.grad is not None:
             p.grad = p.grad.detach().clip(-clip_value, clip_value)
@@ -61,16 +62,25 @@ def _several(what: str, parameters: Iterable[Tensor] | Tensor) -> Iterable[Tenso
 
 
 def refuse_module(what: str, parameters: Any) -> None:
-    """Raise for a module in place of its parameters."""
+    """Raise for a module, or its method, in place of its parameters."""
     if is_module(parameters):
         raise TypeError(
             f"{what} takes a list of tensors, got a {type(parameters).__name__}: pass model.parameters()"
         )
+    if not isinstance(parameters, Iterable):
+        mend = ": call it, model.parameters()" * inspect.isroutine(parameters)
+        raise TypeError(f"{what} takes a list of tensors, got {type(parameters).__name__}{mend}")
 
 
-def _check_bound(what: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{what} must be larger than 0, got {value}")
+def check_number(what: str, value: float, positive: bool = False) -> None:
+    """Raise unless it is a number from 0 on, or larger than 0."""
+    wanted = "larger than 0" if positive else "from 0 on"
+    try:
+        right = value > 0 if positive else value >= 0
+    except TypeError:
+        raise TypeError(f"{what} must be a number {wanted}, such as 1e-3, got {value!r}") from None
+    if not right:  # NaN is not, either
+        raise ValueError(f"{what} must be a number {wanted}, got {value}")
 
 
 def _finite(g: Tensor) -> bool:

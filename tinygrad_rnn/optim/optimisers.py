@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..tensors import Tensor
-from .clipping import refuse_module
+from .clipping import check_number, refuse_module
 
 Buffers = dict[str, Any]
 
@@ -43,8 +43,8 @@ class Optimiser:
                 )
         if len({id(p) for p in self.parameters}) < len(self.parameters):
             raise ValueError(f"{type(self).__name__} got a parameter twice: it would be stepped twice")
-        if lr < 0 or weight_decay < 0:
-            raise ValueError(f"lr and weight_decay must not be negative, got {lr} and {weight_decay}")
+        check_number(f"{type(self).__name__}: lr", lr)
+        check_number(f"{type(self).__name__}: weight_decay", weight_decay)
         self.lr = lr
         self.weight_decay = weight_decay
         self._buffers: list[Buffers] = [{} for _ in self.parameters]
@@ -97,8 +97,7 @@ class SGD(Optimiser):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        if momentum < 0 or (nesterov and not momentum):
-            raise ValueError(f"momentum must not be negative, and positive for nesterov, got {momentum}")
+        check_number(f"SGD: momentum{' for nesterov' * nesterov}", momentum, positive=nesterov)
         self.momentum, self.nesterov = momentum, nesterov
 
     def _update(self, values: np.ndarray, gradient: np.ndarray, buffers: Buffers) -> np.ndarray:
@@ -208,8 +207,8 @@ class Adam(Optimiser):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, lr, weight_decay)
-        if not all(0 <= b < 1 for b in betas):
-            raise ValueError(f"betas must be in [0, 1), got {betas}")
+        if np.shape(betas) != (2,) or not all(0 <= b < 1 for b in betas):
+            raise ValueError(f"{type(self).__name__}: betas must be two numbers in [0, 1), got {betas}")
         self.betas, self.eps = betas, eps
 
     def _update(self, values: np.ndarray, gradient: np.ndarray, buffers: Buffers) -> np.ndarray:
