@@ -52,6 +52,27 @@ def test_several_networks_are_compared(tmp_path):
     assert figure.axes[0].get_yscale() == "log"
 
 
+@pytest.mark.parametrize("name", ["LSTM", "a network with a long name " * 6])
+def test_the_legend_is_within_the_figure(tmp_path, name):
+    model = nn.Sequential(nn.LSTM(2, 4, 2, rng=0, return_state=False), nn.Linear(4, 1, rng=0))
+    loss = (model(rng.standard_normal((2, 6, 2)).astype(np.float32)) ** 2).sum()
+    figure = written(gradient_flow({"RNN": loss, name: loss}), tmp_path)
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 8
+    box = legend.get_window_extent(figure.canvas.get_renderer())
+    assert figure.bbox.x0 < box.x0 < box.x1 < figure.bbox.x1
+
+
+def names_are_whole(figure):
+    """Whether the names of all axes are on the figure from end to end."""
+    figure.canvas.draw()
+    names = [name for axes in figure.axes for name in (axes.xaxis.label, axes.yaxis.label)]
+    boxes = [name.get_window_extent() for name in names if name.get_text()]
+    whole = figure.bbox
+    inside = [whole.x0 <= b.x0 and b.x1 <= whole.x1 and whole.y0 <= b.y0 and b.y1 <= whole.y1 for b in boxes]
+    return len(inside) == 3 and all(inside)
+
+
 def test_flows_that_were_kept_are_drawn_after_backward(tmp_path):
     loss, _ = loss_of(nn.GRU, num_layers=2, bidirectional=True)
     flows = flow(loss)
@@ -111,6 +132,24 @@ def test_the_map_is_the_norm_of_the_jacobian(bidirectional):
     assert all(p.grad is None for p in net.parameters())
 
 
+def test_what_a_whole_sequence_gives_is_one_row(tmp_path):
+    last = nn.Sequential(
+        nn.LSTM(3, 4, rng=0, dtype=np.float64, return_sequences=False, return_state=False),
+        nn.Linear(4, 2, rng=1, dtype=np.float64),
+    )
+    every = nn.Sequential(nn.LSTM(3, 4, rng=0, dtype=np.float64, return_state=False), last[1])
+    x = rng.standard_normal((5, 3))
+    found = influence_map(last, x)
+    np.testing.assert_allclose(found, influence_map(every, x)[-1:], rtol=1e-12)
+    assert (found > 0).all()
+    figure = written(influence(last, x), tmp_path)
+    assert names_are_whole(figure)
+    axes = figure.axes[0]
+    np.testing.assert_array_equal(axes.images[0].get_array(), found)
+    assert axes.get_ylabel() == "output"
+    assert not axes.get_yticks().size
+
+
 def test_layers_that_want_time_first():
     x = rng.standard_normal((5, 3)).astype(np.float32)
     first, last = (nn.GRU(3, 2, rng=0, batch_first=flag) for flag in (True, False))
@@ -155,8 +194,8 @@ def test_what_cannot_be_mapped():
         influence(abs, np.ones((2, 3, 4)))
     with pytest.raises(TypeError, match="by token numbers"):
         influence(abs, np.ones((3, 4), int))
-    with pytest.raises(ValueError, match=r"return_sequences=True"):
-        influence(nn.RNN(4, 2, rng=0, return_sequences=False), np.ones((3, 4), np.float32))
+    with pytest.raises(ValueError, match=r"whole sequence, \(B, O\), got \(2,\)"):
+        influence(lambda x: tg.concatenate([x.sum()[None], x.mean()[None]]), np.ones((3, 4), np.float32))
     with pytest.raises(ValueError, match="2 labels for 3 time steps"):
         influence(lambda x: x * 2.0, np.ones((3, 4)), labels="ab")
 

@@ -91,12 +91,24 @@ def plain_text(text: str) -> str:
 
 
 def legend(figure: Picture, axes: Any) -> None:
-    """A legend below all panels, if anything has a label."""
+    """A legend below all panels, if anything has a label, in as many columns as there is room for.
+
+    A figure that is too narrow for one of them is widened.
+    """
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(3, len(handles)), frameon=False, fontsize=9
+    canvas: Any = figure.canvas
+    for columns in range(min(3, len(handles)), 0, -1):
+        made = figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
         )
+        with _quiet():
+            width = made.get_window_extent(canvas.get_renderer()).width / figure.dpi + 0.2
+        if width <= figure.get_figwidth():
+            break
+        if columns > 1:
+            made.remove()
+        else:
+            figure.set_figwidth(width)
 
 
 def tidy(axes: Any) -> None:

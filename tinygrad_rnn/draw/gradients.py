@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import backpropagation
-from ..ops import swapaxes
+from ..ops import expand_dims, swapaxes
 from ..state import enable_grad
 from ..tensors import Tensor, tensor
 from .flows import StateFlow, flow, step_gradients
@@ -165,9 +165,9 @@ def influence_map(model: Any, x: Any) -> np.ndarray:
     Parameters
     ----------
     model : callable
-        Takes (B, T, F), gives (B, T, O), or a tuple that begins with it, and treats the sequences of a batch
-        each by itself. With ``batch_first=False`` the first two axes are the other way round. A module is run
-        as in ``eval()``.
+        Takes (B, T, F), gives (B, T, O) or, of a whole sequence, (B, O), or a tuple that begins with it, and
+        treats the sequences of a batch each by itself. With ``batch_first=False`` the axes B and T are the
+        other way round. A module is run as in ``eval()``.
     x : array or Tensor, (T, F) or (1, T, F)
         One sequence.
 
@@ -175,7 +175,7 @@ def influence_map(model: Any, x: Any) -> np.ndarray:
     -------
     array of float64, (T_out, T)
         Row t, column s: the Frobenius norm of the O x F matrix of derivatives. Exactly 0 where the one does
-        not depend on the other.
+        not depend on the other. A single row for an output of the whole sequence.
 
     Raises
     ------
@@ -188,7 +188,10 @@ def influence_map(model: Any, x: Any) -> np.ndarray:
     array = x.numpy() if isinstance(x, Tensor) else np.asarray(x)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or len(array) != 1:
-        raise ValueError(f"draw.influence takes one sequence, (T, F) or (1, T, F), got shape {np.shape(x)}")
+        raise ValueError(
+            f"draw.influence takes one sequence, (T, F) or (1, T, F), got shape {np.shape(x)}; pass one of a "
+            f"batch as x[k]"
+        )
     if array.dtype.kind != "f":
         raise TypeError(
             f"draw.influence needs a floating-point sequence, got {array.dtype}: nothing can be "
@@ -239,31 +242,39 @@ def influence(model: Any, x: Any, *, labels: Sequence[Any] | None = None) -> Fig
         )
     if labels is not None and len(labels) != values.shape[1]:
         raise ValueError(f"draw.influence: {len(labels)} labels for {values.shape[1]} time steps")
-    figure = figures.new_picture(6.4, 5.4, "Influence of inputs on outputs")
+    whole = len(values) == 1
+    figure = figures.new_picture(6.4, 2.9 if whole else 5.4, "Influence of inputs on outputs")
     axes = figure.subplots()
     shown = values[np.isfinite(values) & (values > 0)]
     low, high = (shown.min(), shown.max()) if shown.size else (0.1, 1.0)
     norm = LogNorm(low if low < high else high / 10, high)
     image = figures.heat_map(axes, values, norm=norm, colours="viridis", grey=values == 0)
-    figure.colorbar(image, ax=axes, label="norm of d output_t / d input_s")
+    figure.colorbar(
+        image, ax=axes, label="norm of d output / d input" if whole else "norm of d output_t / d input_s"
+    )
     figures.time_axis(axes, labels)
     axes.set_xlabel("input step s")
-    axes.set_ylabel("output step t")
+    axes.set_ylabel("output" if whole else "output step t")
     figures.whole_numbers(axes.yaxis)
+    if whole:
+        axes.set_yticks([])
     figures.key(axes, "exactly 0" if (values == 0).any() else "", not np.isfinite(values).all())
     return figures.finish(figure)
 
 
 def _sequence(model: Any, x: Tensor) -> Tensor:
-    """The model's output sequences (B, T, O) for (B, T, F), also where it wants time to come first."""
+    """The model's output sequences (B, T, O) for (B, T, F), also where it wants time to come first; of one
+    output for the whole, a sequence of that."""
     batch_first = getattr(model, "batch_first", True)
     result = model(x if batch_first else swapaxes(x, 0, 1))
     y = result[0] if isinstance(result, tuple) else result
-    if not isinstance(y, Tensor) or y.ndim != 3:
+    if not isinstance(y, Tensor) or y.ndim not in (2, 3):
         raise ValueError(
-            f"draw.influence needs a model that gives one output per time step, (B, T, O), got "
-            f"{y.shape if isinstance(y, Tensor) else type(y).__name__}; a layer needs return_sequences=True"
+            f"draw.influence needs a model that gives an output for each time step, (B, T, O), or for the "
+            f"whole sequence, (B, O), got {y.shape if isinstance(y, Tensor) else type(y).__name__}"
         )
+    if y.ndim == 2:
+        return expand_dims(y, 1)
     return y if batch_first else swapaxes(y, 0, 1)
 
 
