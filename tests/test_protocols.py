@@ -77,6 +77,10 @@ FORMS = {
         f"{f.__name__}-dtype": lambda x, f=f: f(x(M), 1, dtype="f4")
         for f in (np.sum, np.mean, np.var, np.std, np.prod, np.cumsum, np.cumprod)
     },
+    **{
+        f"{f.__name__}-dtype-whole": lambda x, f=f, t=t: f(x(M), dtype=t)
+        for f, t in ((np.sum, "i1"), (np.prod, bool), (np.cumsum, "i4"), (np.trace, "u2"))
+    },
     "trace-dtype": lambda x: np.trace(x(M), 1, 0, 1, np.float32),
     "sum-dtype-of-whole-numbers": lambda x: np.sum(x(np.full(3, 100, "i1")), dtype="f4"),
     "concatenate-dtype": lambda x: np.concatenate([x(M), N], 1, dtype="f4"),
@@ -114,13 +118,18 @@ FORMS = {
     "average-weights-of-axis": lambda x: np.average(x(M), 1, x(W), returned=True, keepdims=True),
     "average-alone": lambda x: np.average(x(M), returned=0),
     "sum-not-said": lambda x: np.sum(x(M), keepdims=np._NoValue, where=np._NoValue),
+    "sum-initial-none": lambda x: [np.sum(x(M), initial=None), np.prod(x(M), 0, initial=None)],
+    "max-where-all": lambda x: [np.max(x(M), where=True), np.min(x(M), 0, initial=None, where=True)],
+    "max-where-all-initial": lambda x: np.max(x(M), axis=1, initial=3.5, where=True),
+    "median-overwriting": lambda x: np.median(x(M), 1, overwrite_input=True),
+    "copy": lambda x: [np.copy(a=x(M)), np.copy(x(M), order="K"), np.copy(x(M), "K", False)],
     "diff-ends": lambda x: np.diff(x(M), prepend=x(START), append=0.5),
     "diff-array": lambda x: np.diff(x(M), append=np.array(0.5)),
     "diff-not-said": lambda x: np.diff(x(M), 2, 0),
     "multi_dot": lambda x: np.linalg.multi_dot([x(X), N.T, x(S), S]),
     "vecdot": lambda x: np.vecdot(x(M), N),
     "vecdot-axis": lambda x: np.linalg.vecdot(x(M), N, axis=0),
-    "real": lambda x: np.real(x(M)),
+    "real": lambda x: [np.real(x(M)), np.real(val=x(N))],
 }  # fmt: skip
 
 
@@ -133,7 +142,7 @@ def flat(results: Any) -> list[Any]:
 @pytest.mark.parametrize("name", FORMS)
 def test_arguments_that_only_numpys_functions_have(name: str) -> None:
     got = flat(FORMS[name](lambda a: tg.tensor(a, requires_grad=a.dtype.kind == "f")))
-    wanted = flat(FORMS[name](lambda a: a))
+    wanted = flat(FORMS[name](np.copy))
     assert len(got) == len(wanted)
     for y, z in zip(got, wanted, strict=True):
         assert (y.shape, y.dtype) == (np.shape(z), z.dtype)
@@ -185,6 +194,7 @@ def test_astype_as_a_function() -> None:
         pytest.skip("np.astype came with NumPy 2.1")
     y = function(tg.tensor(M, requires_grad=True), np.float32)
     assert (y.dtype, y.requires_grad) == (np.float32, True)
+    assert function(y, "f8", copy=False).dtype == np.float64
 
 
 def test_copies_are_copies() -> None:
@@ -192,6 +202,18 @@ def test_copies_are_copies() -> None:
     y = np.copy(x)
     assert not np.shares_memory(y.numpy(), M)
     assert y.requires_grad
+    for order in ({"order": "F"}, {"subok": True}):
+        with pytest.raises(TypeError, match=rf"np\.copy.* leave out {next(iter(order))}="):
+            np.copy(x, **order)
+    with pytest.raises(TypeError, match=r"^nan_to_num: copy=False would write into the tensor"):
+        np.nan_to_num(x, copy=False)
+
+
+@pytest.mark.parametrize("f", [np.mean, np.var, np.std])
+@pytest.mark.parametrize("dtype", [int, "u1", bool])
+def test_means_are_not_cut_off(f: Any, dtype: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^{f.__name__}: fractions would be cut off in "):
+        f(tg.tensor(M), dtype=dtype)
 
 
 def test_one_argument_under_either_name_in_methods_too() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -136,6 +135,19 @@ def _no_rule(name: str) -> TypeError:
     )
 
 
+def _copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    if order != "K" or subok:
+        raise TypeError(
+            f"np.copy: the copy is a tensor, and lies in memory as the original does: leave out "
+            f"{'subok' if subok else 'order'}=, or copy x.numpy()"
+        )
+    return ops.astype(a, a.dtype)
+
+
+def _astype(x: Any, dtype: Any, /, *, copy: bool = True, **others: Any) -> Any:
+    return ops.astype(x, dtype, **others)  # copy=False allows, and changes no result
+
+
 _REDUCTIONS: dict[Any, Operation] = {np.add: ops.sum, np.maximum: ops.max, np.minimum: ops.min}
 
 _WRITTEN_IN_C: dict[Any, tuple[list[str], dict[str, Any]]] = {
@@ -156,9 +168,9 @@ _SAME: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
     np.linalg.matmul: (np.matmul, {}),
     np.linalg.tensordot: (np.tensordot, {}),
     np.linalg.cross: (np.cross, {}),
-    getattr(np, "astype", None): (ops.astype, {}),  # since NumPy 2.1
-    np.copy: (lambda a: ops.astype(a, a.dtype), {}),
-    np.real: (operator.attrgetter("real"), {}),
+    getattr(np, "astype", None): (_astype, {}),  # since NumPy 2.1
+    np.copy: (_copy, {}),
+    np.real: (lambda val: val.real, {}),
 }
 """Functions of NumPy that are others of its functions with other defaults."""
 

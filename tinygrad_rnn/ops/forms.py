@@ -15,7 +15,7 @@ import numpy as np
 from .arithmetic import add, maximum, minimum, multiply
 from .decompositions import eigh, eigvalsh, svd, svdvals
 from .einstein import _converted
-from .elementwise import astype
+from .elementwise import astype, nan_to_num
 from .linalg import pinv
 from .messages import again
 from .operations import Operation
@@ -23,7 +23,7 @@ from .rearrange import hstack, vstack
 from .reduce import cumsum, max, mean, min, sum, var
 from .running import cumprod, prod
 from .shape import concatenate, reshape, stack
-from .statistics import average, std
+from .statistics import average, median, std
 from .triangles import trace
 
 
@@ -39,6 +39,15 @@ def called(operation: Operation, *arrays: Any, **static: Any) -> Any:
 
 
 def _converted_first(call, x, dtype, **others):
+    y = call(astype(x, dtype), **others)
+    return y if y.dtype == np.dtype(dtype) else astype(y, dtype)  # sums of small integers are of int64
+
+
+def _mean_converted_first(call, x, dtype, **others):
+    if np.dtype(dtype).kind not in "fc":
+        raise TypeError(
+            f"fractions would be cut off in {np.dtype(dtype)}: convert the result, .astype(dtype)"
+        )
     return call(astype(x, dtype), **others)
 
 
@@ -56,6 +65,8 @@ def _others(identity):
 
 
 def _other_extremes(call, x, where, initial=None, **others):
+    if where is True:
+        return call(x, initial=initial, **others)
     if initial is None:
         raise ValueError("with where= there may be no element to choose: initial= says what counts then")
     return call(_chosen(x, where, initial), initial=initial, **others)
@@ -70,7 +81,22 @@ def _chosen(x, where, other):
 
 def _starting(combine):
     """A form that takes an initial value in."""
-    return lambda call, x, initial, **others: combine(call(x, **others), initial)
+
+    def form(call, x, initial, **others):
+        y = call(x, **others)
+        return y if initial is None else combine(y, initial)
+
+    return form
+
+
+def _without(call, x, overwrite_input, **others):
+    return call(x, **others)  # it allows, and changes no result
+
+
+def _copied(call, x, copy, **others):
+    if not copy:
+        raise TypeError("copy=False would write into the tensor: leave it out, the result is new")
+    return call(x, **others)
 
 
 def _in_columns(call, x, shape, order, **others):
@@ -112,7 +138,8 @@ _JOINS = (concatenate, stack, vstack, hstack)
 
 FORMS: dict[str, dict[Operation, Callable[..., Any]]] = {
     "dtype": {
-        **dict.fromkeys((sum, mean, var, std, prod, trace, cumsum, cumprod), _converted_first),
+        **dict.fromkeys((sum, prod, trace, cumsum, cumprod), _converted_first),
+        **dict.fromkeys((mean, var, std), _mean_converted_first),
         **dict.fromkeys(_JOINS, _each_converted),
     },
     "casting": dict.fromkeys(_JOINS, _each_converted),
@@ -124,6 +151,8 @@ FORMS: dict[str, dict[Operation, Callable[..., Any]]] = {
     "UPLO": {eigh: _triangle, eigvalsh: _triangle},
     "compute_uv": {svd: _values_alone},
     "rtol": {pinv: _cut_off},
+    "copy": {nan_to_num: _copied},
+    "overwrite_input": {median: _without},
     "returned": {average: _with_weights},
 }  # fmt: skip
 """By the name of an argument, the operations that have a form for it. Earlier ones are done first."""
