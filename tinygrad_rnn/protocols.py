@@ -183,11 +183,12 @@ _PLAIN_UFUNCS = {
 
 _PLAIN_FUNCTIONS = {
     np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.argpartition, np.searchsorted, np.all,
-    np.any, np.count_nonzero, np.nonzero, np.flatnonzero, np.argwhere, np.round, np.around, np.fix,
+    np.any, np.count_nonzero, np.nonzero, np.flatnonzero, np.argwhere, np.round, np.around,
     np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.allclose, np.isclose, np.array_equal,
     np.array_equiv, np.isposinf, np.isneginf, np.isreal, np.iscomplex, np.iscomplexobj, np.isrealobj, np.isin,
     np.digitize, np.lexsort, np.result_type, np.can_cast, np.min_scalar_type, np.shares_memory,
     np.may_share_memory, np.array2string, np.array_repr, np.array_str,
+    getattr(np, "fix", np.trunc),  # deprecated since NumPy 2.5
 }  # fmt: skip
 """Functions of shape and order, or of truth: nothing to differentiate."""
 
