@@ -73,6 +73,20 @@ def test_arrows_are_those_of_the_tape(name):
         assert drawn or not read
 
 
+@pytest.mark.parametrize("name", [name for name in FIGURES if name.startswith("gru")])
+def test_each_gates_share_has_its_own_shape_and_reads_no_other(name):
+    view = draw.anatomy(FIGURES[name]()).view
+    kinds = {node.key: node.kind for node in view.nodes}
+    shares = {node.key: node.detail for node in view.nodes if node.kind == "module"}
+    assert shares == dict.fromkeys((f"{gate}.{of}" for gate in "zrn" for of in ("hh", "ih")), "(2, 4)")
+    for share in shares:
+        read = [edge.tail for edge in view.edges if edge.head == share]
+        while kinds[read[0]] == "point":
+            read = [edge.tail for edge in view.edges if edge.head == read[0]]
+        of_h = "r*h" if name != "gru" and share == "n.hh" else "h.before"
+        assert read == [of_h if share.endswith(".hh") else "x"]
+
+
 def test_layers_and_variants():
     assert "tanh" in draw.anatomy(nn.LSTM(3, 4, rng=0)).text()
     assert "relu" in draw.anatomy(nn.RNN(3, 4, nonlinearity="relu", bias=False, rng=0)).text()

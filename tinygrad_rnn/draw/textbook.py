@@ -118,6 +118,13 @@ class Canvas:
         for entry in entries:
             self.view.stands.setdefault(self.step.tape.numbers[entry], []).append(key)
 
+    def piece(self, key: str, title: str, roles: Sequence[str], at: Point) -> None:
+        """A box for what one gate has of several operations, the last of which may be a split."""
+        self.bar(key, title, roles, at)
+        last = self.entry(roles[-1])
+        if last.primitive.multiple:
+            self.view.nodes[-1].detail = self.describe(Output(last, 0, last.shape[0], last.dtype[0]))
+
     def word(self, key: str, title: str, at: Point, inside: bool = False) -> None:
         """An input or an output."""
         self.view.nodes.append(Node(key, "text", title, cluster=0 if inside else None, at=at))
@@ -132,6 +139,19 @@ class Canvas:
             bare = next(node for node in self.view.nodes if node.key == head).kind == "point"
             self.view.edges.append(Edge(tail, head, label, kind=kind, arrow=not bare, via=via))
             via = ()
+
+    def lines_to(
+        self, tail: str, *heads: str, y: float, via: tuple[Point, ...] = (), kind: Any = "data"
+    ) -> None:
+        """A line at a height, from which an arrow goes to each of several that read one and the same."""
+        across = {node.key: node.at[0] for node in self.view.nodes if node.at is not None}
+        for head in heads[:-1]:
+            branch = f"{tail}.{head}"
+            self.point(branch, (across[head], y))
+            self.line(tail, branch, via=via, kind=kind)
+            self.line(branch, head, kind=kind)
+            tail, via = branch, ()
+        self.line(tail, heads[-1], via=(*via, (across[heads[-1]], y)), kind=kind)
 
     def sum(self, *kinds: tuple[str, str]) -> str:
         """An affine map in the names of its parameters."""
@@ -237,37 +257,43 @@ def _draw_gru(canvas: Canvas) -> Canvas:
         return _draw_gru_before(canvas)
     xs = {"z": 1.2, "r": 3.0, "n": 4.8}
     for gate, x in xs.items():
-        canvas.bar(f"{gate}.hh", f"{gate} of h", ("hh.linear", "hh.add", "split_h"), (x, 1.2))
+        canvas.piece(f"{gate}.hh", f"{gate} of h", ("hh.linear", "hh.add", "split_h"), (x, 1.6))
         at = (6.6 if gate == "n" else x - 0.9, 0.0)
-        canvas.bar(f"{gate}.ih", f"{gate} of x", ("ih.linear", "ih.add", "split_x"), at)
+        canvas.piece(f"{gate}.ih", f"{gate} of x", ("ih.linear", "ih.add", "split_x"), at)
         if gate != "n":
-            canvas.operation(f"{gate}.add", (x, 2.3))
-            canvas.operation(gate, (x, 3.2), "operation")
+            canvas.operation(f"{gate}.add", (x, 2.7))
+            canvas.operation(gate, (x, 3.6), "operation")
             canvas.line(f"{gate}.hh", f"{gate}.add", gate)
-            canvas.line(f"{gate}.ih", f"{gate}.add", via=((x - 0.9, 2.3),))
-    canvas.operation("r*n", (4.8, 3.2))
-    canvas.operation("n.add", (6.6, 3.2))
-    canvas.operation("n", (6.6, 4.1), "operation")
-    canvas.operation("new", (6.6, 5.0))
-    canvas.operation("old", (1.2, 5.9))
-    canvas.operation("h", (6.6, 5.9))
+            canvas.line(f"{gate}.ih", f"{gate}.add", via=((x - 0.9, 2.7),))
+    top = 6.3
+    canvas.operation("r*n", (4.8, 3.6))
+    canvas.operation("n.add", (6.6, 3.6))
+    canvas.operation("n", (6.6, 4.5), "operation")
+    canvas.operation("new", (6.6, 5.4))
+    canvas.operation("old", (1.2, top))
+    canvas.operation("h", (6.6, top))
     canvas.line("r", "r*n", "n.add", "n", "new", "h")
     canvas.line("n.hh", "r*n")
     canvas.line("n.ih", "n.add")
-    _draw_update(canvas)
-    canvas.word("h.before", "hₜ₋₁", (-3.4, 5.9))
-    canvas.word("h.after", "hₜ", (9.2, 5.9))
-    canvas.word("y", "yₜ = hₜ", (7.9, 7.3))
-    canvas.word("x", "xₜ", (0.3, -1.5))
-    canvas.word("hh", canvas.sum(("hh", "hₜ₋₁")), (-2.8, 1.2))
-    canvas.word("ih", canvas.sum(("ih", "xₜ")), (-2.8, 0))
-    canvas.point("h.in", (-0.6, 5.9))
-    canvas.point("h.out", (7.9, 5.9))
-    canvas.line("h.before", "h.in", "old", "h", "h.out", "h.after", kind="state")
-    canvas.line("h.in", "z.hh", "r.hh", "n.hh", kind="state", via=((-0.6, 1.2),))
-    canvas.line("h.out", "y")
-    canvas.line("x", "z.ih", "r.ih", "n.ih")
+    _draw_update(canvas, top)
+    canvas.word("h.before", "hₜ₋₁", (-3.4, top))
+    canvas.word("h.after", "hₜ", (9.2, top))
+    canvas.word("y", "yₜ = hₜ", (7.9, top + 1.4))
+    _draw_gru_inputs(canvas, top, right=7.9)
+    canvas.lines_to("h.in", "z.hh", "r.hh", "n.hh", y=0.85, via=((-0.6, 0.85),), kind="state")
     return canvas
+
+
+def _draw_gru_inputs(canvas: Canvas, top: float, right: float) -> None:
+    """The input, the line of the state, and the affine maps in words."""
+    canvas.word("x", "xₜ", (0.3, -1.8))
+    canvas.word("hh", canvas.sum(("hh", "hₜ₋₁")), (-2.8, 1.6))
+    canvas.word("ih", canvas.sum(("ih", "xₜ")), (-2.8, 0))
+    canvas.point("h.in", (-0.6, top))
+    canvas.point("h.out", (right, top))
+    canvas.line("h.before", "h.in", "old", "h", "h.out", "h.after", kind="state")
+    canvas.line("h.out", "y")
+    canvas.lines_to("x", "z.ih", "r.ih", "n.ih", y=-0.8)
 
 
 def _draw_gru_before(canvas: Canvas) -> Canvas:
@@ -276,10 +302,10 @@ def _draw_gru_before(canvas: Canvas) -> Canvas:
     for gate, x, of in ("z", 1.2, "h"), ("r", 3.0, "h"), ("n", 8.4, "r \N{MULTIPLICATION SIGN} h"):
         new = gate == "n"
         y = 4.2 if new else 2.6
-        canvas.bar(
+        canvas.piece(
             f"{gate}.hh", f"{gate} of {of}", ("split_w", f"{gate}.linear"), (6.6, y) if new else (x, 1.6)
         )
-        canvas.bar(
+        canvas.piece(
             f"{gate}.ih", f"{gate} of x", ("ih.linear", "ih.add", "split_x"), (x if new else x - 0.9, 0)
         )
         canvas.operation(f"{gate}.add", (x, y))
@@ -299,32 +325,20 @@ def _draw_gru_before(canvas: Canvas) -> Canvas:
     canvas.operation("h", (8.4, top))
     canvas.line("r", "r*h", "n.hh")
     canvas.line("n", "new", "h")
-    _draw_update(canvas, up=top - 5.9)
+    _draw_update(canvas, top)
     canvas.word("h.before", "hₜ₋₁", (-3.4, top))
     canvas.word("h.after", "hₜ", (11.0, top))
     canvas.word("y", "yₜ = hₜ", (9.7, top + 1.4))
-    canvas.word("x", "xₜ", (0.3, -1.5))
-    canvas.word("hh", canvas.sum(("hh", "hₜ₋₁")), (-2.8, 1.6))
-    canvas.word("ih", canvas.sum(("ih", "xₜ")), (-2.8, 0))
-    canvas.point("h.in", (-0.6, top))
-    canvas.point("h.out", (9.7, top))
-    canvas.point("h.z", (1.2, 0.85))
-    canvas.point("h.r", (3.0, 0.85))
-    canvas.line("h.before", "h.in", "old", "h", "h.out", "h.after", kind="state")
-    canvas.line("h.in", "h.z", "h.r", kind="state", via=((-0.6, 0.85),))
-    canvas.line("h.z", "z.hh", kind="state")
-    canvas.line("h.r", "r.hh", kind="state")
-    canvas.line("h.r", "r*h", kind="state", via=((4.8, 0.85),))
-    canvas.line("h.out", "y")
-    canvas.line("x", "z.ih", "r.ih", "n.ih")
+    _draw_gru_inputs(canvas, top, right=9.7)
+    canvas.lines_to("h.in", "z.hh", "r.hh", "r*h", y=0.85, via=((-0.6, 0.85),), kind="state")
     return canvas
 
 
-def _draw_update(canvas: Canvas, up: float = 0.0) -> None:
+def _draw_update(canvas: Canvas, top: float) -> None:
     """z and 1 - z: which of them meets the old state is a matter of convention."""
     number = canvas.step.tape.numbers[canvas.entry("1-z")]
     replaces = canvas.found["1-z"] in canvas.entry("old").parents
-    row, branch = 5.0 + up, 4.2 + up
+    row, branch = top - 0.9, top - 1.7
     at = (1.2, row) if replaces else (3.0, row)
     canvas.view.nodes.append(
         Node(
