@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from importlib.util import find_spec
 from inspect import CO_VARARGS, isfunction
 from typing import Any
@@ -251,11 +251,15 @@ def _add(owner: Any, methods: type) -> None:
     """Give an object some methods more; it keeps its identity, its own methods, and its class its name."""
     kind = type(owner)
     if not issubclass(kind, methods):
-        object.__setattr__(owner, "__class__", _with(kind, methods))  # type: ignore[arg-type]
+        object.__setattr__(owner, "__class__", _with(kind, methods))
 
 
-@cache
 def _with(kind: type, methods: type) -> type:
+    """A class with some methods more: the same one each time, for as long as the class lives."""
+    known: Any
+    for known in type.__subclasses__(kind):
+        if known.__bases__ == (kind, methods) and vars(known).get("uncompiled_type") is kind:
+            return known
     names = {
         "__module__": kind.__module__,
         "__doc__": kind.__doc__,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dis
 import inspect
 import io
-import re
+import os
 import sys
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.util import resolve_name
@@ -16,6 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from types import CodeType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -34,15 +35,6 @@ def slots(owner: Any) -> list[str]:
         names = (names,) if isinstance(names, str) else names
         found += [private + name if name[:2] == "__" != name[-2:] else name for name in names]
     return [n for n in found if inspect.ismemberdescriptor(inspect.getattr_static(kind, n, None))]
-
-
-LOOKING = frozenset(
-    (
-        "getattr", "vars", "__dict__", "__getattribute__", "attrgetter", "methodcaller", "asdict", "astuple",
-        "getmembers", "eval", "exec",
-    )
-)  # fmt: skip
-"""Names in code that reads attributes by names which it makes, or all of them."""
 
 
 def _within(code: CodeType) -> Iterator[CodeType]:
@@ -95,14 +87,59 @@ def names_in(code: CodeType) -> tuple[str, ...]:
 
 
 @cache
-def fragments_in(code: CodeType) -> tuple[str, ...]:
-    """What a function may make names of: ``"_step_"`` where it reads ``getattr(self, f"_step_{mode}")``."""
-    texts = [text for part in _within(code) for text in _texts(part.co_consts)]
-    found = [word for text in texts if len(text.split()) == 1 for word in re.findall(r"\w\w+", text)]
-    return tuple(dict.fromkeys(found))
+def methods_in(code: CodeType) -> tuple[str, ...]:
+    """The methods that Python calls where a function makes text, or makes an object of another's class."""
+    names = {name for part in _within(code) for name in part.co_names}
+    operations = [i for part in _within(code) for i in dis.get_instructions(part)]
+    formats = any(i.opname.startswith(("FORMAT_", "BINARY_MODULO")) or i.argrepr == "%" for i in operations)
+    text = ("__str__", "__repr__") if formats or not names.isdisjoint(("str", "repr", "format")) else ()
+    return (*text, *MAKERS) if not names.isdisjoint(("type", "__class__")) else text
 
 
-_MAKING = {
+MAKERS = ("__init__", "__new__")
+"""The methods that Python calls where a class is called."""
+
+
+_LOOKING = frozenset(
+    (
+        "getattr", "vars", "__dict__", "__getattribute__", "attrgetter", "methodcaller", "asdict", "astuple",
+        "getmembers", "eval", "exec", "format", "format_map",
+    )
+)  # fmt: skip
+"""Names in code that reads attributes by names which it makes, or all of them."""
+
+
+@cache
+def computes_names(code: CodeType) -> bool:
+    """Whether a function reads attributes by names that it makes, ``getattr(self, f"_{mode}")``, or all."""
+    for part in _within(code):
+        if "getattr" in part.co_names:
+            found = list(dis.get_instructions(part))
+            reads = [k for k, i in enumerate(found, 1) if i.opname in _GLOBAL and i.argval == "getattr"]
+            if not reads or not all(_is_of_one_name(found[k:]) for k in reads):
+                return True
+    names = {name for part in _within(code) for name in part.co_names}
+    return not names.isdisjoint(_LOOKING - {"getattr"})
+
+
+def _is_of_one_name(rest: Sequence[dis.Instruction]) -> bool:
+    """Whether what follows ``getattr`` are its arguments, and the second of them is written out."""
+    depth, named = 0, False
+    for i in rest:
+        if i.opcode in dis.hasjrel or i.opcode in dis.hasjabs or depth < 0:
+            return False
+        if i.opname == _CALL and i.arg == depth:
+            return named
+        before = depth
+        depth += dis.stack_effect(i.opcode, i.arg)
+        if depth <= 2:  # in what is deeper, the third one is made
+            named = before == 1 and depth == 2 and i.opname == "LOAD_CONST"
+    return False
+
+
+_CALL = next(name for name in ("PRECALL", "CALL", "CALL_FUNCTION") if name in dis.opmap)
+
+MAKING = {
     "__init__", "__new__", "__init_subclass__", "__doc__", "__module__", "__dict__", "__weakref__",
     "__slots__", "__slotnames__", "__annotations__", "__qualname__", "__repr__", "__str__", "__reduce__",
     "__reduce_ex__",
@@ -110,6 +147,7 @@ _MAKING = {
     "__abstractmethods__",
     "__parameters__", "__orig_bases__", "__static_attributes__", "__firstlineno__",
 }  # fmt: skip
+"""What a class has that is not for its objects' use in a step, unless a step names it."""
 
 
 _CHANGING = (
@@ -128,8 +166,10 @@ _CHANGING = (
 
 def is_opaque(value: Any) -> bool:
     """Whether it holds what may change, and nobody can compare: a file, an iterator, another array."""
-    if isinstance(value, (io.IOBase, np.void)):
+    if isinstance(value, (io.IOBase, np.void, BaseException)):
         return True
+    if isinstance(value, np.ufunc):
+        return {*"".join(value.types)} <= {*"O->"}  # of a function of Python's
     kind: Any = type(value)
     if not is_library(kind.__module__):
         return _is_made_of_opaque(kind)
@@ -138,7 +178,19 @@ def is_opaque(value: Any) -> bool:
     )
 
 
-@cache
+def _of_a_class(function: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """What a function says of a class, which is asked once for each, and does not keep it alive."""
+    known: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+
+    def remembered(kind: type) -> bool:
+        if kind not in known:
+            known[kind] = function(kind)
+        return known[kind]
+
+    return remembered
+
+
+@_of_a_class
 def _is_made_of_opaque(kind: Any) -> bool:
     """Whether a class of a user's is one of C's, such as an iterator, whose content is in no attribute."""
     known = (dict, list, set, frozenset, tuple, deque, defaultdict, OrderedDict, np.ndarray)
@@ -147,16 +199,27 @@ def _is_made_of_opaque(kind: Any) -> bool:
     return any(b.__module__ == "_ctypes" or name in vars(b) for b in of_c for name in _CHANGING)
 
 
-@cache
+@_of_a_class
 def reads_itself(kind: Any) -> bool:
     """Whether a library's methods, which nobody looks at, may read the attributes of a class's objects."""
     return any(
-        is_library(base.__module__)
-        and base not in (Module, deque, defaultdict, OrderedDict)
-        and str(base.__module__) not in ("builtins", "types", "typing", "abc")
+        base not in (Module, deque, defaultdict, OrderedDict)
+        and _is_of_library(base)
         and not str(base.__module__).startswith(f"{PACKAGE}.compiler.")
         for base in kind.__mro__
     )
+
+
+@_of_a_class
+def is_called_back(kind: Any) -> bool:
+    """Whether another library's methods, which nobody looks at, may call those of a class."""
+    return any(_is_of_library(base) and not str(base.__module__).startswith(PACKAGE) for base in kind.__mro__)
+
+
+def _is_of_library(kind: type) -> bool:
+    """Whether a class has methods that are a library's, not what Python's own classes have."""
+    own = kind.__module__ in ("builtins", "typing", "abc")
+    return not own and is_library(kind.__module__)
 
 
 def has_attributes(owner: Any) -> bool:
@@ -175,14 +238,14 @@ def is_library(name: Any) -> bool:
 @cache
 def _is_library(name: str) -> bool:
     top = name.split(".")[0]
-    if top in sys.stdlib_module_names or top == PACKAGE:
-        return True
     file = getattr(sys.modules.get(name), "__file__", None) or ""
+    # A user's own code.py is called like one of the standard library.
+    standard = not file.endswith(".py") or Path(file).is_relative_to(Path(os.__file__).parent)
+    if top == PACKAGE or (standard and top in sys.stdlib_module_names):
+        return True
     return top != "__main__" and not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
-def is_operator(owner: Any, name: str) -> bool:
-    """Whether Python calls a method of this name, of a user's class, for an operator, a lookup or a loop."""
-    if not (name[:2] == "__" == name[-2:] and isinstance(owner, type)):
-        return False
-    return name not in _MAKING and not is_library(owner.__module__)
+def is_special(name: str) -> bool:
+    """Whether Python calls a method of this name for an operator, a lookup or a loop."""
+    return name[:2] == "__" == name[-2:]

@@ -7,7 +7,6 @@ in any case, and so are the attributes of a library's objects, whose methods nob
 
 from __future__ import annotations
 
-import builtins
 import hashlib
 import random
 import threading
@@ -36,15 +35,18 @@ from ..tensors import Tensor
 from . import watching
 from .drawing import EVERYWHERE, is_generator
 from .reading import (
-    LOOKING,
+    MAKERS,
+    MAKING,
     PACKAGE,
-    fragments_in,
+    computes_names,
     globals_in,
     has_attributes,
     imports_in,
+    is_called_back,
     is_library,
     is_opaque,
-    is_operator,
+    is_special,
+    methods_in,
     names_in,
     reads_itself,
     slots,
@@ -53,6 +55,8 @@ from .reading import (
 _PLAIN = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
 _VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+_CALLED = ("forward", "__call__", "_cell", "initial_state", "state_type", "input_size", "output_size")
+"""What this package reads of cells that run in a step, by name."""
 _OWN = ("_parameters", "_children", "_parent", "_key", "_name", "_tg_engine")
 """Attributes that say where a module stands, or are looked at by themselves."""
 
@@ -89,8 +93,8 @@ class Surroundings:
         self._past = False  # whether what is looked at was reached past the cell, by code
         self._hidden: list[str] = []
         self._spaces: dict[type | ModuleType, str] = {}
-        self._read: dict[str, None] = dict.fromkeys(("forward", "__call__", "_cell"))
-        self._made: set[str] = set()  # parts of names that code makes
+        self._read: dict[str, None] = dict.fromkeys(_CALLED)
+        self._computed = False  # whether code reads attributes by names that it makes
         self._waiting: list[tuple[str, str, Any, Any]] = []  # attributes that no code has named so far
         self._seen: dict[int, tuple[Any, int]] = {}
         self._done: set[tuple[Any, str]] = set()
@@ -176,7 +180,7 @@ class Surroundings:
         elif is_generator(owner):
             self.generators.append((prefix.rstrip("."), owner))
         elif isinstance(owner, type):
-            self._read["__init__"] = None
+            self._read.update(dict.fromkeys(MAKERS))
             self._visit_class(prefix, owner)
         elif isinstance(owner, ModuleType):
             self.foreign.append(owner)
@@ -190,6 +194,8 @@ class Surroundings:
         elif isinstance(owner, Bare):
             self._visit(prefix, owner._cell)
         elif isinstance(owner, (staticmethod, classmethod, property)):
+            if isinstance(owner, classmethod):  # which may make an object
+                self._read.update(dict.fromkeys(MAKERS))
             parts = (owner.fget,) if isinstance(owner, property) else (owner.__func__,)
             self._look(prefix, parts)
         else:
@@ -212,7 +218,7 @@ class Surroundings:
         elif isinstance(owner, (attrgetter, methodcaller)):
             self._look(prefix, tuple(owner.__reduce__()))  # the names that they read are in it
         elif isinstance(owner, _CONTAINERS):
-            self._visit_class(prefix, type(owner))
+            self._visit_kind(prefix, owner)
             self._visit_contents(prefix, owner)
             self._visit_own(prefix, owner)
         else:
@@ -220,8 +226,8 @@ class Surroundings:
                 self._hide(prefix, owner)
             if is_library(type(owner).__module__) and not isinstance(owner, (Module, partial)):
                 self.foreign.append(owner)
+            self._visit_kind(prefix, owner)
             if has_attributes(owner):
-                self._visit_class(prefix, type(owner))
                 self._visit_own(prefix, owner)
 
     def _visit_contents(self, prefix: str, owner: Any) -> None:
@@ -265,26 +271,36 @@ class Surroundings:
         code = function.__code__
         names = names_in(code)
         self._read.update(dict.fromkeys((*names, *code.co_freevars)))
-        if not LOOKING.isdisjoint(names):
-            self._made.update(fragments_in(code))
+        self._computed = self._computed or computes_names(code)
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             self._alone(prefix + name, watching.Variable(cell), "cell_contents")
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             if getattr(function, name):
                 self._alone(prefix + name, watching.Attributes(function), name)
-        if vars(function):
+        own = not is_library(function.__module__)
+        if own or vars(function):
             self._tables.append(watching.Table(prefix, vars(function)))
             self._attributes(prefix, vars(function), list(vars(function)), named=True)
-        if not is_library(function.__module__):
+        if own:
+            self._read.update(dict.fromkeys(methods_in(code)))
             known = function.__globals__
             for name in imports_in(code, known.get("__package__")):
                 module = watching.Imported(name)
                 self._others.append(module)
                 if module.module is not None:
                     self._visit(name + ".", module.module)
-            for name in globals_in(code):
-                if name in known or hasattr(builtins, name):  # a built-in name may be given to something else
+            for name in globals_in(code):  # also those that are only built in so far, or nowhere
+                if (id(known), name) not in self._done:
+                    self._done.add((id(known), name))
                     self._alone(name, known, name)
+
+    def _visit_kind(self, prefix: str, owner: Any) -> None:
+        """The class of an object, which may be given another one."""
+        kind = type(owner)
+        if not is_library(kind.__module__):
+            self._others.append(watching.ClassOf(prefix + "__class__", owner))
+            self._options.append((prefix + "__class__", _Same(kind)))
+        self._visit_class(prefix, kind)
 
     def _visit_class(self, prefix: str, kind: type) -> None:
         """Look at what the code reads by name, also the methods that are this package's; not at libraries."""
@@ -297,13 +313,14 @@ class Surroundings:
             if base not in self._spaces:
                 self._spaces[base] = prefix
                 if not is_library(base.__module__):
-                    self._others.append(watching.Size(prefix + "__class__", vars(base)))
+                    self._others.append(watching.Class(prefix + "__class__", base))
 
     def _visit_module(self, prefix: str, module: ModuleType) -> None:
         if module in EVERYWHERE:
             self.generators.append((module.__name__, module))
         elif not is_library(module.__name__):
             self._spaces[module] = prefix
+            self._others.append(watching.Size(prefix.rstrip("."), vars(module)))
 
     def _visit_spaces(self) -> bool:
         """What the functions found read of the classes and modules found, if that is anything new."""
@@ -324,17 +341,19 @@ class Surroundings:
         return bool(new)
 
     def _reads(self, owner: type | ModuleType, name: str) -> bool:
-        """Whether code that was found reads a name of a class or a module, or makes it of parts."""
-        if name in self._read or is_operator(owner, name):
+        """Whether a name of a class or a module is read: by code that was found, Python, or a library."""
+        if name in self._read:
             return True
-        own = isinstance(owner, type) and not is_library(owner.__module__)
-        return own and any(name.startswith(part) or name.endswith(part) for part in self._made)
+        if not isinstance(owner, type):
+            return name == "__getattr__"
+        if name in MAKING or is_library(owner.__module__):
+            return False
+        return self._computed or is_special(name) or is_called_back(owner)
 
     def _visit_attributes(self) -> bool:
         """What the functions found read of the attributes of objects found, if that is anything new."""
-        every = not LOOKING.isdisjoint(self._read)
-        named = [w for w in self._waiting if every or w[0] in self._read]
-        self._waiting = [w for w in self._waiting if not (every or w[0] in self._read)]
+        named = [w for w in self._waiting if self._computed or w[0] in self._read]
+        self._waiting = [w for w in self._waiting if not (self._computed or w[0] in self._read)]
         for _, name, owner, key in named:
             self._within(False, name, owner, key)
         return bool(named)
@@ -358,9 +377,10 @@ class Surroundings:
             self._within(True, name, owner, key)
 
     def _look(self, prefix: str, owner: Any) -> None:
-        """All values of a list, a tuple or a dictionary."""
+        """All values of a list, a tuple or a dictionary, whose keys may be functions and objects, too."""
         if isinstance(owner, dict):
             self._others.append(watching.Table(prefix, owner))
+            self._look(prefix + "keys.", tuple([key for key in owner if type(key) not in _PLAIN]))
         elif not isinstance(owner, tuple):
             self._others.append(watching.Items(prefix.rstrip("."), owner))
         self._all(prefix, owner, list(owner) if isinstance(owner, dict) else range(len(owner)))
@@ -391,7 +411,7 @@ class Surroundings:
             if value.dtype.hasobject:
                 self._hide(name, value)
             if has_attributes(value):  # of a subclass
-                self._visit_class(name + ".", kind)
+                self._visit_kind(name + ".", value)
                 self._visit_own(name + ".", value)
         else:
             if kind in _CONTAINERS:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping, MutableSequence
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -138,13 +139,18 @@ class Entry(Watched):
 
 
 class Attributes:
-    """Attributes of an object as a dictionary has its values: for those that no dictionary holds."""
+    """Attributes of an object as a dictionary has its values: for those that no dictionary holds.
+
+    Attributes
+    ----------
+    get : callable
+        ``get(key, default)``: one of C's where there is one, as every step of a stream asks.
+    """
+
+    get: Callable[..., Any]
 
     def __init__(self, owner: Any) -> None:
-        self.owner = owner
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return getattr(self.owner, key, default)
+        self.owner, self.get = owner, partial(getattr, owner)
 
     def __getitem__(self, key: Any) -> Any:
         return getattr(self.owner, key)
@@ -159,8 +165,8 @@ class Attributes:
 class ClassAttributes(Attributes):
     """Those of a class, as they stand in it: functions, not methods."""
 
-    def get(self, key: Any, default: Any = None) -> Any:
-        return vars(self.owner).get(key, default)
+    def __init__(self, owner: Any) -> None:
+        self.owner, self.get = owner, vars(owner).get
 
     def __getitem__(self, key: Any) -> Any:
         return vars(self.owner)[key]
@@ -169,7 +175,10 @@ class ClassAttributes(Attributes):
 class Variable(Attributes):
     """A closed-over variable, which may have no value yet."""
 
-    def get(self, key: Any, default: Any = None) -> Any:
+    def __init__(self, owner: Any) -> None:
+        self.owner, self.get = owner, self._value
+
+    def _value(self, key: Any, default: Any) -> Any:
         try:
             return self.owner.cell_contents
         except ValueError:
@@ -179,21 +188,54 @@ class Variable(Attributes):
 class Size(Watched):
     """The number of values in what cannot be written into: a new class attribute may come before a base's."""
 
-    __slots__ = ("size", "space")
+    __slots__ = ("length", "size", "space")
 
     def __init__(self, name: str, space: Mapping[Any, Any]) -> None:
         super().__init__(name)
-        self.space, self.size = space, self._count(space)
+        self.space, self.length, self.size = space, len(space), self._count(space)
 
     @staticmethod
     def _count(space: Mapping[Any, Any]) -> int:
         return len(space) - ("__slotnames__" in space)  # which copying an object leaves in its class
 
     def changed(self) -> bool:
-        return self._count(self.space) != self.size
+        return len(self.space) != self.length and self._count(self.space) != self.size
 
     def put_back(self) -> None:
         """Nothing: what is new in a class stays there."""
+
+
+class Class(Size):
+    """The number of a class's attributes, and its bases, which may be replaced by others."""
+
+    __slots__ = ("bases", "kind")
+
+    def __init__(self, name: str, kind: type) -> None:
+        super().__init__(name, vars(kind))
+        self.kind, self.bases = kind, kind.__bases__
+
+    def changed(self) -> bool:
+        return self.kind.__bases__ is not self.bases or super().changed()
+
+    def put_back(self) -> None:
+        if self.kind.__bases__ is not self.bases:
+            self.kind.__bases__ = self.bases
+
+
+class ClassOf(Watched):
+    """Of which class an object is, which may be given another one."""
+
+    __slots__ = ("kind", "owner")
+
+    def __init__(self, name: str, owner: Any) -> None:
+        super().__init__(name)
+        self.owner, self.kind = owner, type(owner)
+
+    def changed(self) -> bool:
+        return type(self.owner) is not self.kind
+
+    def put_back(self) -> None:
+        object.__setattr__(self.owner, "__class__", self.kind)
 
 
 class Imported(Watched):
