@@ -30,18 +30,15 @@ def _before(x):
     return np.concatenate([np.ones((*x.shape[:-1], min(x.shape[-1], 1)), x.dtype), running], axis=-1)
 
 
-def _in_range(formula, *arrays):
-    """What a formula gives; in float64 where products on the way leave the range of a smaller dtype."""
-    if arrays[0].dtype not in (np.float16, np.float32):
-        return formula(*arrays)
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = formula(*arrays)
-    return found if np.isfinite(found).all() else formula(*[a.astype(np.float64) for a in arrays])
+def _in_range(x):
+    """x, in float64 if products on the way to one in range may leave the range of its dtype."""
+    return x.astype(np.float64) if x.dtype in (np.float16, np.float32) else x
 
 
 def all_but_one(x):
     """The product of all elements but each, along the last axis: of those before it, and those after it."""
-    return _in_range(lambda x: _before(x) * np.flip(_before(np.flip(x, -1)), -1), x)
+    x = _in_range(x)
+    return _before(x) * np.flip(_before(np.flip(x, -1)), -1)
 
 
 def _shifted(x, distance):
@@ -85,7 +82,7 @@ def cumprod(x, /, axis=None):
 def _cumprod_vjp(g, _y, x, axis=None):
     axes = _axes(len(x.shape), axis)
     g = _last(g, (0,) if axis is None else axes)
-    return _back(_in_range(_of_running, _last(x, axes), g), x.shape, axes)
+    return _back(_of_running(_in_range(_last(x, axes)), _in_range(g)), x.shape, axes)
 
 
 def _of_running(x, g):
