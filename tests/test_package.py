@@ -16,6 +16,7 @@ ROOT = Path(tg.__file__).parent
 
 FLOORS = {
     "ops": 1, "random": 1, "state": 1, "sources": 1, "locks": 1, "trees": 1, "heap": 1,
+    "elsewhere": 1,
     "tape": 2, "protocols": 2, "writes": 3, "arrays": 3, "methods": 3,
     "backpropagation": 4, "tensors": 5,
     "listing": 6, "observing": 6,

@@ -8,6 +8,7 @@ are first named. The primitives (`tg.tanh`, `tg.matmul`, ...) take arrays to arr
 """
 
 import importlib as _importlib
+import sys as _sys
 from typing import Any as _Any
 
 from . import ops
@@ -26,6 +27,7 @@ from .autodiff import (
 )
 from .checkpointing import checkpoint
 from .checks import gradcheck, gradgradcheck
+from .elsewhere import missing as _missing
 from .heap import keep_freed_memory as _keep_freed_memory
 from .listing import Tape
 from .observing import Observer
@@ -198,7 +200,7 @@ def __getattr__(name: str) -> _Any:
         return _importlib.import_module(f"{__name__}.{name}")
     if name in _LAZY:
         return getattr(_importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise _missing(_sys.modules[__name__], "tg", name, f"module {__name__!r}")
 
 
 def __dir__() -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from . import ops
+from .elsewhere import METHODS, missing
 from .ops.messages import again, mended
 from .ops.operations import Operation
 from .protocols import Protocols, plain
@@ -41,6 +42,16 @@ def _comparison(sign: str, compare: Callable[[Any, Any], Any]) -> Callable[[Meth
             ) from error
 
     return call
+
+
+class _Elsewhere:
+    """A method that other libraries' tensors have: an error that says what it is called here."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, tensor: Any, kind: Any = None) -> NoReturn:
+        raise missing(kind if tensor is None else tensor, "x", self._name, f"{kind.__name__!r} object")
 
 
 class Methods(Protocols):
@@ -216,3 +227,11 @@ class Methods(Protocols):
     svd = _method(ops.svd)
     matrix_power = _method(ops.matrix_power)
     kron = _method(ops.kron)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in METHODS]
+
+
+# Not by __getattr__, which would make every other attribute slower.
+for _name in METHODS:
+    setattr(Methods, _name, _Elsewhere(_name))

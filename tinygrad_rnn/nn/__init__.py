@@ -1,5 +1,9 @@
 """Layers, cells, the loop over time, and losses. See README.md beside this file."""
 
+import sys as _sys
+from typing import TYPE_CHECKING
+
+from ..elsewhere import missing as _missing
 from .attention import AdditiveAttention, MultiplicativeAttention
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .ctc import ctc_beam_decode, ctc_greedy_decode, ctc_loss
@@ -60,3 +64,9 @@ __all__ = [
     "tbptt",
     "unpad",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        raise _missing(_sys.modules[__name__], "nn", name, f"module {__name__!r}")
