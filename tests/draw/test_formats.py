@@ -14,6 +14,8 @@ from tinygrad_rnn import draw
 from tinygrad_rnn.draw.layout import place
 from tinygrad_rnn.draw.looks import DARK, LIGHT, PAPER, THEMES
 from tinygrad_rnn.draw.mermaid import mermaid
+from tinygrad_rnn.draw.metrics import HEADING, text_width
+from tinygrad_rnn.draw.rendering import render
 from tinygrad_rnn.draw.svg import svg
 from tinygrad_rnn.draw.text import plain_text
 from tinygrad_rnn.draw.tikz import latex, tikz
@@ -37,11 +39,42 @@ def folded():
 def test_svg_says_what_it_is(folded):
     root = read(folded.svg())
     assert root.get("role") == "img"
-    assert root.get("viewBox").split() == ["0", "0", root.get("width")[:-2], root.get("height")[:-2]]
+    top = f"{folded.drawing.top:.1f}"
+    assert root.get("viewBox").split() == ["0", top, root.get("width")[:-2], root.get("height")[:-2]]
     title, desc = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
     assert title.text == "Nine <steps>"
     assert "4 cells" in desc.text
     assert root.get("aria-labelledby").split() == [title.get("id"), desc.get("id")]
+
+
+@needs_graphviz
+@pytest.mark.parametrize("view", ["cells", "ops"])
+@pytest.mark.parametrize("title", ["Five", "Five <steps>\nof h₁", "wider-than-the-picture" * 30])
+def test_a_title_stands_above_the_picture(view, title):
+    bare = draw.graph(steps(range(5)), view=view)
+    titled = draw.graph(steps(range(5)), view=view, title=title)
+    for of_both, sign in ((svg, 'class="heading"'), (tikz, title.split("\n")[0][:4])):
+        assert sign not in of_both(bare.drawing)
+        assert sign in of_both(titled.drawing)
+    root = read(titled.svg())
+    (written,) = [group for group in root.iter(f"{SVG}g") if group.get("class") == "heading"]
+    assert ["".join(text.itertext()) for text in written] == [
+        line.replace("h₁", "h1") for line in title.split("\n")
+    ]
+    left, top, width, height = map(float, root.get("viewBox").split())
+    for text, line in zip(written, title.split("\n"), strict=True):
+        x, y, half = float(text.get("x")), float(text.get("y")), text_width(line, HEADING) / 2
+        assert top < y - HEADING * 0.8
+        assert y + 2 < 0 <= min(shape.y - shape.height / 2 for shape in titled.drawing.shapes.values())
+        assert left < x - half
+        assert x + half < left + width
+    assert height >= titled.drawing.height - top
+    # Graphviz writes it too, at its own place, and no frame inherits it.
+    graphviz = read(render(titled.source, "svg"))
+    shown = [(t.text or "").replace("\xa0", " ") for t in graphviz.iter(f"{SVG}text")]
+    assert [shown.count(line) for line in title.split("\n")] == [1] * len(title.split("\n"))
+    size, before = (render(d.source, "png")[16:24] for d in (titled, bare))
+    assert int.from_bytes(size[4:], "big") > int.from_bytes(before[4:], "big")
 
 
 @needs_graphviz

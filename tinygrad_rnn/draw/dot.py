@@ -11,7 +11,7 @@ from html import escape
 
 from .layout import Border, Drawing, Line, Shape
 from .looks import FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, ink, thickness
-from .metrics import DETAIL, TITLE, lines, text_width
+from .metrics import DETAIL, HEADING, TITLE, lines, text_width
 from .text import printable
 from .view import Cluster, Edge, Node, Point, View
 
@@ -68,7 +68,7 @@ class _Writer:
         if self.drawing is not None:
             # Which all of Graphviz's programs obey, whatever their own way of layout: the places stand below.
             graph["layout"] = "nop2"
-            graph["bb"] = f"0,0,{_points(self.drawing.width)},{_points(self.height)}"
+            graph["bb"] = f"0,0,{_points(self.drawing.width)},{_points(self.height - self.drawing.top)}"
         else:
             graph |= {"newrank": "true", "nodesep": "0.12", "ranksep": "0.25"}
         if self.view.title:
@@ -85,6 +85,13 @@ class _Writer:
             out += [self._edge(line.edge, line) for line in self.drawing.lines]
         else:
             out += [self._edge(edge, None) for edge in self.view.edges]
+        if self.view.heading:
+            # At the end, as frames would inherit it.
+            heading = {"label": _label(self.view.heading), "labelloc": "t", "fontsize": f"{HEADING:g}"}
+            if self.drawing is not None:
+                heading["lp"] = self._point(self.drawing.heading_at)
+            out += [f"{name}={quoted(value)}" for name, value in heading.items()]
+            out.append(f"fontcolor={quoted(self.palette.text)}")
         return "\n".join([*out, "}", ""])
 
     def _clusters(self, inside: dict[int | None, list[Node]]) -> list[str]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .metrics import DETAIL, text_width
+from .metrics import DETAIL, HEADING, text_width
 from .view import Cluster, Edge, Node, Point, View
 
 TITLE_ROOM = 16.0
@@ -56,11 +56,16 @@ class Border:
 
 @dataclass(slots=True)
 class Drawing:
-    """A view with places. Borders come from the outside in, and are None for clusters without one."""
+    """A view with places. Borders come from the outside in, and are None for clusters without one.
+
+    A heading stands above the picture, whose height begins at 0: `top` is negative then.
+    """
 
     view: View
     width: float = 0.0
     height: float = 0.0
+    top: float = 0.0
+    heading_at: Point = (0.0, 0.0)
     shapes: dict[str, Shape] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     borders: list[Border] = field(default_factory=list)
@@ -90,7 +95,18 @@ def place(view: View) -> Drawing:
     for border in drawing.borders:
         border.title_left = border.left + 6
     settle(drawing)
+    if view.heading:
+        _head(drawing)
     return drawing
+
+
+def _head(drawing: Drawing) -> None:
+    """Make room for the heading, in the middle above the picture, and as wide as it needs."""
+    written = drawing.view.heading.split("\n")
+    needed = max(text_width(line, HEADING) for line in written) + 2 * MARGIN
+    drawing.top = -(len(written) * HEADING * 1.2 + MARGIN)
+    drawing.heading_at = max(drawing.width, needed) / 2, (drawing.top + MARGIN) / 2
+    drawing.width = max(drawing.width, needed)
 
 
 # ---- courses

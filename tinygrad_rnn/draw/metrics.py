@@ -11,7 +11,7 @@ import unicodedata
 
 from .view import Node
 
-TITLE, DETAIL = 10.0, 8.0
+HEADING, TITLE, DETAIL = 13.0, 10.0, 8.0
 """Sizes of type, in points."""
 
 INDICES = "₀₁₂₃₄₅₆₇₈₉₊₋ₜ"

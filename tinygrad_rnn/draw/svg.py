@@ -12,7 +12,7 @@ from html import escape
 
 from .layout import MARGIN, Border, Drawing, Line, Shape
 from .looks import DARK, FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, thickness
-from .metrics import DETAIL, SUBSCRIPTED, TITLE, index, lines
+from .metrics import DETAIL, HEADING, SUBSCRIPTED, TITLE, index, lines
 from .text import printable
 from .view import Point
 
@@ -39,21 +39,24 @@ def svg(drawing: Drawing, prefix: str = "tg", theme: Theme = "auto") -> str:
     """
     view = drawing.view
     captions = view.notes[:_MOST_NOTES]
-    width, height = _number(drawing.width), _number(drawing.height + _CAPTION * len(captions))
+    top = _number(drawing.top)
+    width, height = _number(drawing.width), _number(drawing.height - drawing.top + _CAPTION * len(captions))
     described = "; ".join([*view.notes, _counted(drawing)])
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" id="{_attribute(prefix)}" viewBox="0 0 {width} {height}" '
-        f'width="{width}pt" height="{height}pt" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{_attribute(prefix)}" '
+        f'viewBox="0 {top} {width} {height}" width="{width}pt" height="{height}pt" role="img" '
         f'aria-labelledby="{_attribute(prefix)}.title {_attribute(prefix)}.desc">',
         f'<title id="{_attribute(prefix)}.title">{_text(view.title or "Computational graph")}</title>',
         f'<desc id="{_attribute(prefix)}.desc">{_text(described)}</desc>',
         f"<style>{_style(prefix, theme)}</style>",
-        f'<rect class="paper" width="{width}" height="{height}"/>',
+        f'<rect class="paper" y="{top}" width="{width}" height="{height}"/>',
     ]
     out += [_border(border, prefix) for border in drawing.borders if border.cluster.kind != "gap"]
     out += [part for line in drawing.lines for part in _line(line)]
     out += [_shape(shape, prefix) for shape in drawing.shapes.values()]
     out += [_title(border) for border in drawing.borders if border.cluster.title]
+    if view.heading:
+        out.append(_heading(drawing))
     for k, note in enumerate(captions, 1):
         words = _words(note, MARGIN, drawing.height + _CAPTION * k - 6, DETAIL)
         out.append(f'<g class="caption">{words}</g>')
@@ -89,6 +92,7 @@ def _style(prefix: str, theme: Theme) -> str:
 
 def _rules(scope: str, palette: Palette) -> str:
     rules = [f"{scope} .paper{{fill:{palette.paper}}}{scope} .caption text{{fill:{palette.faint}}}"]
+    rules.append(f"{scope} .heading text{{fill:{palette.text}}}")
 
     def inked(selector: str, ink: Ink) -> None:
         rules.append(f"{scope} {selector}>.f{{fill:{ink.fill};stroke:{ink.stroke}}}")
@@ -127,6 +131,14 @@ def _border(border: Border, prefix: str) -> str:
         f'<rect class="f" x="{_number(border.left)}" y="{_number(border.top)}" width="{_number(width)}" '
         f'height="{_number(height)}" rx="5"{_strokes(thickness(cluster), dashed(cluster))}/></g>'
     )
+
+
+def _heading(drawing: Drawing) -> str:
+    x, middle = drawing.heading_at
+    written = drawing.view.heading.split("\n")
+    first = middle + HEADING * (0.95 - 0.6 * len(written))
+    words = [_words(line, x, first + HEADING * 1.2 * k, HEADING) for k, line in enumerate(written)]
+    return f'<g class="heading">{"".join(words)}</g>'
 
 
 def _title(border: Border) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .layout import Border, Drawing, Line, Shape
 from .looks import FORMS, PALETTES, SIGNS, Ink, Palette, Theme, dashed, ink, thickness
-from .metrics import DETAIL, SUBSCRIPTED, TITLE, index, lines
+from .metrics import DETAIL, HEADING, SUBSCRIPTED, TITLE, index, lines
 from .text import printable
 from .view import Edge, Node, Point
 
@@ -45,6 +45,7 @@ def tikz(drawing: Drawing, theme: Theme = "light") -> str:
     body += [part for line in drawing.lines for part in _line(line, palette, colours)]
     body += [part for shape in drawing.shapes.values() for part in _shape(shape, palette, colours)]
     body += [_title(border, palette, colours) for border in drawing.borders if border.cluster.title]
+    body += _heading(drawing, palette, colours)
     head = [
         f"% {line}" for line in (_one_line(drawing.view.title), *map(_one_line, drawing.view.notes)) if line
     ]
@@ -92,6 +93,14 @@ def _title(border: Border, palette: Palette, colours: _Colours) -> str:
     colour = colours.name(palette.frames[border.cluster.kind].text)
     words = _words(border.cluster.title, TITLE)
     return rf"\node[anchor=west,text={colour}] at ({border.title_left:.1f},{border.top + 8:.1f}) {{{words}}};"
+
+
+def _heading(drawing: Drawing, palette: Palette, colours: _Colours) -> list[str]:
+    if not drawing.view.heading:
+        return []
+    x, y = drawing.heading_at
+    words = r"\\".join(_words(line, HEADING) for line in drawing.view.heading.split("\n"))
+    return [rf"\node[text={colours.name(palette.text)}] at ({x:.1f},{y:.1f}) {{{words}}};"]
 
 
 def _shape(shape: Shape, palette: Palette, colours: _Colours) -> list[str]:

@@ -159,7 +159,9 @@ class View:
     ----------
     nodes, edges, clusters
     title : str
-        What is drawn, in a line.
+        What is drawn, in a line, for those who do not see it.
+    heading : str
+        What is written above the picture.
     notes : list of str
         What the reader must be told, such as what was left out.
     stands : dict of int to list of str
@@ -173,6 +175,7 @@ class View:
     edges: list[Edge] = field(default_factory=list)
     clusters: list[Cluster] = field(default_factory=list)
     title: str = ""
+    heading: str = ""
     notes: list[str] = field(default_factory=list)
     stands: dict[int, list[str]] = field(default_factory=dict)
     unit: Point | None = None

@@ -100,6 +100,7 @@ def graph(
     errors : mapping of Entry to float, optional
         Shade operations by the errors of their gradients: ``errors=draw.check(loss).errors``.
     title : str, optional
+        What is written above the picture, and read to those who do not see it.
     theme : {"auto", "light", "dark", "paper"}
         auto follows the reader's light or dark mode; paper is black and white.
     prefix : str, optional
@@ -142,7 +143,7 @@ def graph(
     empty = next((entry for entry in tape.entries if 0 in entry.shape), None)
     if empty is not None and not unrolled.loops:
         made.notes.append(f"empty, as of a sequence without time steps: {empty.primitive.name} {empty.shape}")
-    made.title = title or _title(unrolled, longest)
+    made.title, made.heading = title or _title(unrolled, longest), title or ""
     if errors is not None:
         marks.errors(made, tape, errors)
     if highlight is not None:
