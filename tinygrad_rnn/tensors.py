@@ -377,7 +377,8 @@ class Tensor(Methods):
         """The array itself, not a copy. Assigning replaces the values, and counts as a change in place.
 
         Writing into the array (``x.data[0] = 1``), or into the one that the tensor was made of, is seen only
-        under ``tg.detect_anomaly()``: between forward and backward it makes gradients wrong.
+        under ``tg.detect_anomaly()``: between forward and backward it makes gradients wrong. The same holds
+        of arrays of positions and masks, as in ``x[i]``: the tape holds them, and copies lists alone.
         """
         return self._data
 

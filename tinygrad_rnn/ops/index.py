@@ -86,7 +86,11 @@ scatter.defvjp(joint=lambda g, _y, *_gs, indices, shape: [g[i] for i in indices]
     view=True,
 )
 def getitem(x, /, index):
-    """``x[index]``: integers, slices, None, Ellipsis, boolean masks and integer arrays, with repeats."""
+    """``x[index]``: integers, slices, None, Ellipsis, boolean masks and integer arrays, with repeats.
+
+    Arrays are not copied: one that is changed before ``backward()`` sends the gradient elsewhere, which
+    ``tg.detect_anomaly()`` prevents.
+    """
     return x[index]
 
 
