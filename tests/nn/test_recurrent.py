@@ -1,6 +1,7 @@
 """Recurrent layers against PyTorch with random weights; flags; bad input."""
 
 import copy
+import functools
 import itertools
 
 import numpy as np
@@ -384,6 +385,33 @@ def test_a_recurrent_mask_is_what_the_products_see_of_h(kind, options):
     masked = cell(x, state, recurrent_mask=np.repeat(mask, 3, axis=0))[0].numpy()
     cell.weight_hh.assign_(cell.weight_hh.numpy() * mask)
     np.testing.assert_allclose(masked, cell(x, state)[0].numpy(), rtol=1e-12)
+
+
+def test_a_recurrent_mask_goes_to_what_a_wrapper_hands_it_on_to():
+    """A wrapper that takes x and the state alone sees h with the mask, like any cell that takes no more."""
+
+    class Plain(nn.GRUCell):
+        def forward(self, x, state):
+            return super().forward(x, state)
+
+    class Narrow(nn.GRUCell):
+        @functools.wraps(nn.GRUCell.forward)
+        def forward(self, x, state):
+            return nn.GRUCell.forward(self, x, state)
+
+    class Wide(nn.GRUCell):
+        @functools.wraps(nn.GRUCell.forward)
+        def forward(self, *args, **kwargs):
+            return nn.GRUCell.forward(self, *args, **kwargs)
+
+    x = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+    plain, narrow, wide, own = (
+        nn.Recurrent(kind(3, 4, rng=0), recurrent_dropout=0.5, return_state=False, rng=1)(x).numpy()
+        for kind in (Plain, Narrow, Wide, nn.GRUCell)
+    )
+    np.testing.assert_array_equal(narrow, plain)
+    np.testing.assert_array_equal(wide, own)
+    assert np.abs(plain - own).max() > 1e-3
 
 
 @pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave", None])

@@ -112,10 +112,12 @@ class Masked(Bare):
 
 
 def _parameters(function: Any) -> Collection[str]:
-    """Names of what a function takes."""
+    """Names of what a function takes, or hands on to the one that it wraps."""
     code = getattr(function, "__code__", None)
-    if code is None or hasattr(function, "__wrapped__"):
+    if code is None:
         return inspect.signature(function).parameters
+    if code.co_flags & inspect.CO_VARKEYWORDS and hasattr(function, "__wrapped__"):
+        return _parameters(function.__wrapped__)
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
