@@ -411,6 +411,17 @@ def test_tensors_as_indices() -> None:
     assert np.array_equal(tg.where(tg.tensor(np.array([True, False, True])), x, 0).numpy()[0], [0, 0, 2])
 
 
+@pytest.mark.parametrize("f", [lambda x, i: x[i], tg.take, tg.repeat, lambda x, i: tg.index_put(x, i, 1.0)])
+def test_indices_are_not_changed_before_backward(f: Any) -> None:
+    """They are not copied; detect_anomaly locks them."""
+    x, i = tg.tensor(np.ones(2), requires_grad=True), np.array([0, 1])
+    with tg.detect_anomaly():
+        y = f(x, i)
+        with pytest.raises(ValueError, match="read-only"):
+            i[:] = 1
+    y.sum().backward()
+
+
 NOWHERE: dict[str, tuple[Any, Any]] = {
     "take": (lambda x: tg.take(x, []), lambda a: a.ravel()[:0]),
     "take-from-nothing": (lambda x: tg.take(x[:0], ()), lambda a: a.ravel()[:0]),
