@@ -56,4 +56,4 @@ for leaf in (W, U):
 
 # What the library adds to that loop: undoing broadcasting, casting to the leaf's dtype, entries with
 # several outputs, adding slices without building full arrays, and errors that say what went wrong: all of it
-# in `tinygrad_rnn/tape.py`.
+# in `tinygrad_rnn/backpropagation.py`. What an entry holds is in `tinygrad_rnn/tape.py`.

@@ -190,6 +190,9 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     alone counts a last state's gradient as 0, which beside an overflow there is NaN. A backward pass that is
     itself recorded (of ``create_graph=True``, or of `grad` where its result stays on the tape) runs the cell
     as it is composed. Kernels do not tell of floating-point errors (``np.errstate``).
+    On cores that are busy, or fewer than BLAS sees (containers), the threads of BLAS wait for each other in
+    the large products made here, and a call can take many times as long: set ``OPENBLAS_NUM_THREADS=1`` (or
+    ``MKL_NUM_THREADS``, as NumPy was built) in the environment before NumPy is imported.
     """
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))} or None, got {backend!r}")
