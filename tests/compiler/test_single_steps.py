@@ -1,6 +1,7 @@
 """Single steps, for streams: equal to the loop, in step with what changes, from several threads."""
 
 import copy
+import re
 import threading
 from typing import Any
 
@@ -139,8 +140,12 @@ def test_single_steps_of_a_layer(backend: str) -> None:
             y, state = layer.step(x[:, t], state)
             np.testing.assert_allclose(y.numpy(), wanted.numpy()[:, t], rtol=1e-12)
     np.testing.assert_allclose(state.c.numpy(), final.c.numpy(), rtol=1e-12)
-    with pytest.raises(TypeError, match="does not go forwards"):
-        tg.compile(lstm(bidirectional=True)).step(x[:, 0])
+    for options in ({"bidirectional": True}, {"return_state": "all"}, {"return_state": False}):
+        with pytest.raises(TypeError, match="does not go forwards"):
+            tg.compile(lstm(**options), backend=backend).step(x[:, 0])
+    for wrong in (x, x[0, 0]):
+        with pytest.raises(ValueError, match=rf"\(batch, features\), got {re.escape(str(wrong.shape))}"):
+            layer.step(wrong)
 
 
 @pytest.mark.parametrize("recording", [False, True])

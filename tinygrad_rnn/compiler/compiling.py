@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from inspect import CO_VARARGS, isfunction
 from typing import Any
 
+import numpy as np
+
 from ..nn.module import Module
 from ..nn.packing import Packing
 from ..nn.recurrent import Recurrent
@@ -90,12 +92,19 @@ class CompiledModule:
         Raises
         ------
         TypeError
-            For what does not take and give states, or reads backwards.
+            For what does not take and give one state each, or reads backwards.
+        ValueError
+            For an x of other axes.
         """
         layer: Any = self
-        if not getattr(layer, "return_state", False) or layer.bidirectional or layer.go_backwards:
-            raise TypeError(f"step: this {type(self).__name__} does not go forwards from a state to the next")
+        if getattr(layer, "return_state", False) is not True or layer.bidirectional or layer.go_backwards:
+            raise TypeError(
+                f"step: this {type(self).__name__} does not go forwards from a state to the next "
+                f"(return_state=True)"
+            )
         x = as_tensor(x)
+        if x.ndim != 2 and isinstance(getattr(layer, "input_size", None), (int, np.integer)):
+            raise ValueError(f"step expected x of shape (batch, features), got {x.shape}")
         if x.ndim == 2 and _streams(layer):
             after = []
             for name, before in zip(layer._names(), layer._unpack(state, len(x)), strict=True):
@@ -110,7 +119,7 @@ class CompiledModule:
 
 def _streams(layer: Any) -> bool:
     """Whether a layer's step is no more than its cells' single steps, one after the other."""
-    if not isinstance(layer, Recurrent) or layer.return_state is not True or current_state().recording:
+    if not isinstance(layer, Recurrent) or current_state().recording:
         return False
     own = ("forward" in vars(layer), *[not is_library(m.__module__) for m in _ways_in(type(layer))])
     drops = layer.training and (layer.dropout.p or layer.recurrent_dropout.p)
