@@ -1,5 +1,6 @@
 """Einstein's summation against NumPy and against PyTorch's gradients; the other products' ways of calling."""
 
+import itertools
 import string
 from typing import Any
 
@@ -277,3 +278,28 @@ def test_einsum_refuses_what_it_would_ignore() -> None:
         np.einsum("ij", tg.tensor(A), subok=True)
     with pytest.raises(TypeError, match=r"np\.einsum cannot write into out="):
         np.einsum("ij->", tg.tensor(A), out=np.zeros(()))
+
+
+def test_chains_of_matrices_are_multiplied_in_the_cheapest_order() -> None:
+    """The example of Cormen et al., chapter 15.2: (A (B C)) ((D E) F)."""
+    lengths = [30, 35, 15, 5, 10, 20, 25]
+    arrays = [tg.tensor(random(*pair), requires_grad=True) for pair in itertools.pairwise(lengths)]
+    y = np.linalg.multi_dot(arrays)
+    products = [e.shape for e in tg.Tape(y).entries]
+    assert sorted(products) == sorted([(35, 5), (30, 5), (5, 20), (5, 25), (30, 25)])
+    np.testing.assert_allclose(
+        y.numpy(), np.linalg.multi_dot([a.numpy() for a in map(tg.Tensor.detach, arrays)])
+    )
+
+
+def test_chains_of_more_matrices_than_there_are_letters() -> None:
+    arrays = [random(2, 2) for _ in range(60)]
+    got = tg.multi_dot([tg.tensor(a, requires_grad=True) for a in arrays])
+    np.testing.assert_allclose(got.numpy(), np.linalg.multi_dot(arrays), rtol=1e-10)
+
+
+def test_chains_that_do_not_fit() -> None:
+    with pytest.raises(
+        ValueError, match=r"^multi_dot: arrays number 1 and 2, of shapes \(3, 2\) and \(3,\), do"
+    ):
+        tg.multi_dot([np.ones((2, 3)), np.ones((3, 2)), np.ones(3)])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import operator
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from .einstein import einsum
 from .registry import composite, primitive, sample
 
 
@@ -139,19 +138,47 @@ def vecdot(a, b, /, axis=-1):
     ],
 )  # fmt: skip
 def multi_dot(arrays, /):
-    """Product of two matrices or more, in an order that `einsum` finds cheap; at the ends may be vectors."""
-    number = len(arrays)
-    if number < 2:
-        raise ValueError(f"two matrices or more are needed, got {number}")
-    for k, x in enumerate(arrays):
-        if np.ndim(x) != 2 and (np.ndim(x) != 1 or 0 < k < number - 1):
-            raise ValueError(f"matrices are needed, or vectors at the ends, got shape {np.shape(x)}")
-    terms = [[k, k + 1] for k in range(number)]
-    if np.ndim(arrays[0]) == 1:
-        del terms[0][0]
-    if np.ndim(arrays[-1]) == 1:
-        del terms[-1][1]
-    return einsum(*itertools.chain.from_iterable(zip(arrays, terms, strict=True)), optimize=True)
+    """Product of two matrices or more, in the order of fewest multiplications; at the ends may be vectors."""
+    shapes = [np.shape(x) for x in arrays]
+    last = len(shapes) - 1
+    if last < 1:
+        raise ValueError(f"two matrices or more are needed, got {len(shapes)}")
+    for k, shape in enumerate(shapes):
+        if len(shape) != 2 and (len(shape) != 1 or 0 < k < last):
+            raise ValueError(f"matrices are needed, or vectors at the ends, got shape {shape}")
+    for k in range(last):
+        if shapes[k][-1] != shapes[k + 1][0]:
+            raise ValueError(
+                f"arrays number {k} and {k + 1}, of shapes {shapes[k]} and {shapes[k + 1]}, do not fit: "
+                f"{shapes[k][-1]} columns for {shapes[k + 1][0]} rows; transpose one of them, x.mT"
+            )
+    ends = shapes[0][:-1] or (1,), shapes[-1][1:] or (1,)
+    cuts = _cuts((*ends[0], *[shape[0] for shape in shapes[1:]], *ends[1]))
+
+    def product(i, j):
+        k = cuts.get((i, j))
+        return arrays[i] if k is None else np.matmul(product(i, k), product(k + 1, j))
+
+    return product(0, last)
+
+
+@functools.lru_cache
+def _cuts(lengths):
+    """Where to part each stretch of a chain of matrices (Cormen et al., Introduction to Algorithms, 15.2).
+
+    Matrix k has ``lengths[k]`` rows and ``lengths[k + 1]`` columns; ``cuts[i, j]`` is the last matrix of the
+    first part of those from i to j.
+    """
+    number = len(lengths) - 1
+    costs, cuts = {(k, k): 0 for k in range(number)}, {}
+    for more in range(1, number):
+        for i in range(number - more):
+            j = i + more
+            costs[i, j], cuts[i, j] = min(
+                (costs[i, k] + costs[k + 1, j] + lengths[i] * lengths[k + 1] * lengths[j + 1], k)
+                for k in range(i, j)
+            )
+    return cuts
 
 
 @composite(
