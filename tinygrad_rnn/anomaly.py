@@ -31,6 +31,14 @@ class detect_anomaly(Replaced):  # noqa: N801 (the field's name for it)
       has released them, or the block ends: ``w.data[...] = 0`` between forward and backward raises
       `ValueError` where it stands. It is NumPy that raises it, as "assignment destination is read-only", and
       it knows nothing of this block.
+
+    Examples
+    --------
+    >>> w = tg.tensor([2.0, 0.0], requires_grad=True)
+    >>> with tg.detect_anomaly():
+    ...     loss = np.log(w).sum()
+    Traceback (most recent call last):
+    FloatingPointError: forward: log, in scope (none), gave inf in 1 of 2 elements, ...
     """
 
     def _next(self, now: State) -> State:

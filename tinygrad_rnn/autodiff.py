@@ -319,6 +319,13 @@ def per_example_grad(loss: Function, params: Any, xs: Any) -> Any:
     ------
     ValueError
         For no example, or arrays of different lengths.
+
+    Examples
+    --------
+    >>> model, x, y = nn.Linear(3, 1, rng=0), np.ones((5, 3), "float32"), np.zeros((5, 1), "float32")
+    >>> gradients = tg.per_example_grad(lambda model, xy: nn.mse(model(xy[0]), xy[1]), model, (x, y))
+    >>> {name: g.shape for name, g in gradients.items()}
+    {'weight': (5, 1, 3), 'bias': (5, 1)}
     """
     lengths: list[int] = []
 
@@ -348,7 +355,14 @@ def elementwise_grad(f: Function, argnums: Argnums = 0) -> Function:
 
 
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
-    """The value of ``f`` and its pullback, ``cotangent -> (gradient by each argument, ...)``."""
+    """The value of ``f`` and its pullback, ``cotangent -> (gradient by each argument, ...)``.
+
+    Examples
+    --------
+    >>> value, pull = tg.vjp(lambda x: x**2, np.array([1.0, 2.0]))
+    >>> pull(np.array([1.0, 10.0]))
+    (array([ 2., 40.]),)
+    """
     need_callable("vjp", f)
     tracked = _Tracked(primals)
     y = tracked.call_for_one(f)
@@ -360,6 +374,11 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
 
     By two reverse passes: the pullback is linear in its cotangent, so the pullback of the pullback is the
     pushforward (Townsend 2017, "A new trick for calculating Jacobian vector products").
+
+    Examples
+    --------
+    >>> tg.jvp(lambda x: x**2, (np.array([1.0, 2.0]),), (np.array([1.0, 10.0]),))
+    (array([1., 4.]), array([ 2., 40.]))
     """
     need_callable("jvp", f)
     for name, given in (("primals", primals), ("tangents", tangents)):
@@ -395,6 +414,12 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
 
     One backward pass for each element of the output. Where f returns nested tensors, each is replaced by its
     derivatives, in the structure of the argument.
+
+    Examples
+    --------
+    >>> tg.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
     """
 
     _checked("jacobian", f, argnums)
@@ -426,6 +451,12 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
 
     For nested arguments, modules and several argnums in blocks: ``hessian(f)({"a": a, "b": b})["a"]["b"]``
     has the shape ``(*a.shape, *b.shape)``.
+
+    Examples
+    --------
+    >>> tg.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
+    array([[4., 2.],
+           [2., 0.]])
     """
     return jacobian(_gradient("hessian", f, argnums), argnums)
 
@@ -435,6 +466,11 @@ def hvp(f: Function, argnums: Argnums = 0) -> Function:
 
     Without the Hessian: it is the derivative of the gradient along v, at the cost of a few gradients. v has
     the structure and the shapes of the gradient.
+
+    Examples
+    --------
+    >>> tg.hvp(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
+    array([24.,  2.])
     """
 
     _checked("hvp", f, argnums)

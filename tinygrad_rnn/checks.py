@@ -112,6 +112,7 @@ def gradcheck(
 
     Examples
     --------
+    >>> x, w = np.linspace(-1, 1, 6).reshape(2, 3), np.linspace(0, 1, 12).reshape(3, 4)
     >>> assert tg.gradcheck(lambda x, w: tg.tanh(x @ w), x, w)
     """
     rng = default_generator(rng)

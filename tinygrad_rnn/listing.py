@@ -98,7 +98,12 @@ class Tape:
 
     Examples
     --------
-    >>> print(tg.Tape(loss))
+    >>> w = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> print(tg.Tape((w * 3.0).sum()))
+    leaf0: leaf (2,) float32
+    entry  scope  operation             shape  dtype
+    %1            multiply(leaf0, 3.0)  (2,)   float32
+    %2            sum(%1)               ()     float32
     """
 
     def __init__(self, *tensors: Any) -> None:
@@ -157,13 +162,32 @@ class Tape:
         return rows
 
     def summary(self) -> Counts:
-        """How many entries there are of each primitive."""
+        """How many entries there are of each primitive.
+
+        Examples
+        --------
+        >>> print(tg.Tape(nn.RNN(2, 3, return_state=False, rng=0)(np.ones((1, 50, 2)))).summary())
+        primitive  entries
+        add            150
+        linear         100
+        tanh            50
+        stack            1
+        """
         return Counts("primitive", "entries", Counter(e.primitive.name for e in self.entries))
 
     def memory(self) -> Memory:
         """Bytes that the tape holds for backward; what backward has released is gone from it.
 
         Arrays among the static arguments (indices, bounds) stay as long as the tape does.
+
+        Examples
+        --------
+        >>> model = nn.Sequential(nn.Linear(3, 4, rng=0), np.tanh, nn.Linear(4, 1, rng=1))
+        >>> print(tg.Tape(model(np.ones((8, 3), "float32"))).memory().by_module)
+        module              bytes
+        sequential            128
+        sequential/linear0     96
+        sequential/linear2     16
         """
         by_entry: Counter[str] = Counter()
         by_module: Counter[str] = Counter()

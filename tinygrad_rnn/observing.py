@@ -23,8 +23,11 @@ class Observer(Replaced):
     >>> class Norms(tg.Observer):
     ...     def carried(self, entry, k, g, gk):
     ...         print(entry.primitive.name, np.linalg.norm(g))
+    >>> loss = np.tanh(tg.tensor(np.ones(4), requires_grad=True)).sum()
     >>> with Norms():
     ...     loss.backward()
+    sum 1.0
+    tanh 2.0
     """
 
     def recorded(self, entry: Entry, arrays: Any, out: Any) -> None:

@@ -37,7 +37,7 @@ def windows(
 
     Examples
     --------
-    >>> inputs, targets = windows([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], 4)
+    >>> inputs, targets = data.windows([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], 4)
     >>> inputs.shape, targets.tolist()
     ((2, 4, 1), [[0.4], [0.5]])
     """

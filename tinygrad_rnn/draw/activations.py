@@ -105,7 +105,7 @@ def hidden(
 
     Examples
     --------
-    >>> draw.hidden(model, "동해물과", encode=vocabulary.encode)
+    >>> figure = draw.hidden(nn.LSTM(3, 5, rng=0), np.ones((1, 20, 3)))
     """
     listing, kept = _run("draw.hidden", layer, x, encode)
     values = Values(listing, kept)

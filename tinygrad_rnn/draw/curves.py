@@ -37,7 +37,7 @@ def loss_curves(history: Mapping[str, Any] | Sequence[Any], *, xlabel: str = "ep
 
     Examples
     --------
-    >>> draw.loss_curves({"loss": [1.0, 0.5, 0.3], "val_loss": [1.1, 0.7, 0.8]})
+    >>> figure = draw.loss_curves({"loss": [1.0, 0.5, 0.3], "val_loss": [1.1, 0.7, 0.8]})
     """
     if not isinstance(history, (Mapping, Sequence, np.ndarray)):
         raise TypeError(

@@ -80,8 +80,8 @@ def explore(
     Examples
     --------
     >>> with draw.keep_values() as kept:
-    ...     loss = nn.mse(model(x), y)
-    >>> draw.explore(loss, "tape.html", kept=kept)
+    ...     loss = nn.mse(nn.Linear(3, 1, rng=0)(np.ones((2, 3))), np.zeros((2, 1)))
+    >>> page = draw.explore(loss, "tape.html", kept=kept)
     """
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):

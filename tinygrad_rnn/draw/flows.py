@@ -89,7 +89,9 @@ def flow(loss: Any) -> list[StateFlow]:
 
     Examples
     --------
-    >>> {(f.path, f.state): f.norms for f in draw.flow(loss)}
+    >>> loss = nn.RNN(2, 3, return_state=False, rng=0)(np.ones((1, 4, 2)))[:, -1].sum()
+    >>> {f.state: f.norms.shape for f in draw.flow(loss)}
+    {'h': (4,)}
     """
     roots = seeds("draw.flow", loss)
     found = [

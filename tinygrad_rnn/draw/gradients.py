@@ -41,7 +41,10 @@ def gradient_flow(loss: Any) -> Figure:
 
     Examples
     --------
-    >>> draw.gradient_flow({"RNN": loss1, "LSTM": loss2}).savefig("flow.png")
+    >>> options = {"return_sequences": False, "return_state": False, "rng": 0}
+    >>> networks = {"RNN": nn.RNN(2, 3, **options), "LSTM": nn.LSTM(2, 3, **options)}
+    >>> losses = {name: layer(np.ones((1, 20, 2))).sum() for name, layer in networks.items()}
+    >>> draw.gradient_flow(losses).savefig("flow.png")
     """
     from . import figures
 

@@ -33,8 +33,8 @@ class keep_values(Observer):  # noqa: N801 (it is used as the other context mana
     Examples
     --------
     >>> with draw.keep_values() as kept:
-    ...     loss = nn.mse(model(x), y)
-    >>> draw.explore(loss, "tape.html", kept=kept)
+    ...     loss = nn.mse(nn.Linear(3, 1, rng=0)(np.ones((2, 3))), np.zeros((2, 1)))
+    >>> page = draw.explore(loss, "tape.html", kept=kept)
     """
 
     def __init__(self) -> None:
