@@ -306,4 +306,24 @@ OPERATIONS = [
     Bad("tg.multi_dot([x])", ValueError, "multi_dot two matrices or more are needed, got 1"),
     Bad("tg.multi_dot([x, v, v])", ValueError, "multi_dot vectors at the ends, got shape (3,)"),
     Bad("tg.multi_dot([s, v])", ValueError, "multi_dot vectors at the ends, got shape ()"),
+    Bad("tg.multi_dot([x, x])", ValueError, "multi_dot (2, 3) 3 columns for 2 rows x.mT"),
+    # arguments
+    *[
+        Bad(f"tg.tensordot(x, x, {axes})", TypeError, f"tensordot whole number pair got {axes}")
+        for axes in ("'a'", "'ab'", "1.5", "None", "(1,)", "(0, 1, 0)")
+    ],
+    Bad("tg.tensordot(x, x, 3)", ValueError, "tensordot 3 axes more than"),
+    Bad("tg.diff(x, prepend='a')", TypeError, "diff prepend numbers 'a'"),
+    Bad("tg.diff(X, append=b'a')", TypeError, "diff append numbers b'a'"),
+    Bad("tg.array_split(x, 2, axis=7)", AXIS, "array_split axis 7 out of bounds count from 0"),
+    Bad("tg.array_split(x, 2, axis=1.5)", TypeError, "array_split float integer whole number"),
+    Bad("tg.hsplit(s, 2)", ValueError, "hsplit one axis or more number x.reshape(1)"),
+    Bad("tg.segment_sum(x, [0, 1], -1)", ValueError, "segment_sum num_segments 0 or more, got -1"),
+    Bad("tg.segment_sum(x, [0, 1], 0)", IndexError, "segment_sum none, for no segments from 0 to 1"),
+    Bad("tg.exp(None)", TypeError, "exp(None) NoneType pass arrays of numbers"),
+    Bad("tg.pad(x, -1)", ValueError, "pad (2, 3) pad_width=-1 negative start from 0 x[1:-1]"),
+    Bad("x.max(axis=(0, 0))", ValueError, "max (2, 3) axis=(0, 0) duplicate each axis once"),
+    Bad("x.__delitem__(0)", TypeError, "not deleted from tensors x[mask]"),
+    Bad("divmod(x, 2)", TypeError, "np.divmod no gradient rule"),
+    Bad("divmod(2, x)", TypeError, "np.divmod no gradient rule"),
 ]  # fmt: skip

@@ -453,6 +453,11 @@ TABLE = [
         Bad(f"optim.{f}(nn.LSTM(2, 2, rng=0), 1.0)", TypeError, f"{f} tensors LSTM model.parameters()")
         for f in ("clip_grad_norm", "clip_grad_value")
     ],
+    *[
+        Bad(f"optim.{f}([nn.Linear(2, 2, rng=0)], 1.0)", TypeError, f"{f} tensors Linear model.parameters()")
+        for f in ("clip_grad_norm", "clip_grad_value")
+    ],
+    Bad("optim.clip_grad_value([v, None], 1.0)", TypeError, "clip_grad_value list of tensors NoneType"),
     # compiling
     Bad("tg.compile(3)", TypeError, "compile layer model cell(x_t, state) got 3"),
     Bad("tg.compile(lambda x: x)", TypeError, "compile cell(x_t, state) got <function"),

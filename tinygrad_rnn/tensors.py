@@ -638,6 +638,12 @@ class Tensor(Methods):
     def __rmod__(self, other: Any) -> Any:
         return np.remainder(other, self)
 
+    def __divmod__(self, other: Any) -> Any:
+        return np.divmod(self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return np.divmod(other, self)
+
     def __neg__(self) -> Tensor:
         return _apply1(ops.negative, self)
 
@@ -656,6 +662,9 @@ class Tensor(Methods):
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(NOT_ASSIGNED)
+
+    def __delitem__(self, index: Any) -> NoReturn:
+        raise TypeError("elements are not deleted from tensors: index with those that stay, as in x[mask]")
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:

@@ -175,8 +175,9 @@ def segment_sum(data, segment_ids, /, num_segments=None):
         raise ValueError(f"segment_ids must be {shape[:1]} integers, got {ids.dtype}{ids.shape}")
     known = int(ids.max()) + 1 if ids.size else 0
     number = operator.index(known if num_segments is None else num_segments)
+    if number < 0:
+        raise ValueError(f"num_segments must be 0 or more, got {number}")
     if ids.size and not (ids.min() >= 0 and ids.max() < number):
-        raise IndexError(
-            f"segment_ids must be from 0 to {number - 1}, got some from {ids.min()} to {ids.max()}"
-        )
+        wanted = f"from 0 to {number - 1}" if number > 0 else "none, for no segments"
+        raise IndexError(f"segment_ids must be {wanted}, got some from {ids.min()} to {ids.max()}")
     return scatter([data], indices=[(ids,)], shape=(number, *shape[1:]))

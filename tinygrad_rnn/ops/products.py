@@ -55,8 +55,15 @@ def _paired(axes, ndim_a, ndim_b):
     if isinstance(axes, (int, np.integer)):
         if axes < 0:
             raise ValueError(f"a number of axes to sum over must be 0 or more, got {axes}")
+        if axes > min(ndim_a, ndim_b):
+            raise ValueError(f"{axes} axes to sum over are more than arrays with {ndim_a} and {ndim_b} have")
         pairs = list(range(ndim_a - axes, ndim_a)), list(range(axes))
     else:
+        if isinstance(axes, str) or not hasattr(axes, "__len__") or len(axes) != 2:
+            raise TypeError(
+                f"axes must be a whole number, or a pair, axes of the first array and axes of the second; "
+                f"got {axes!r}"
+            )
         pairs = tuple([k] if np.ndim(k) == 0 else list(k) for k in axes)
     first, second = pairs
     if len(first) != len(second):

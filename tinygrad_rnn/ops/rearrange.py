@@ -279,7 +279,7 @@ def array_split(x, /, sections, axis=0):
     sections = operator.index(sections)
     if sections < 1:
         raise ValueError(f"the number of sections must be 1 or more, got {sections}")
-    each, more = divmod(np.shape(x)[axis], sections)
+    each, more = divmod(np.shape(x)[normalize_axis_index(axis, np.ndim(x))], sections)
     ends = itertools.accumulate([each + 1] * more + [each] * (sections - more))
     return split(x, list(ends)[:-1], axis)
 
@@ -290,6 +290,8 @@ def array_split(x, /, sections, axis=0):
 )
 def hsplit(x, /, sections):
     """`split` along the second axis; a vector along its only one."""
+    if np.ndim(x) == 0:
+        raise ValueError("one axis or more is needed, got a number; x.reshape(1) has one")
     return split(x, sections, axis=min(1, np.ndim(x) - 1))
 
 

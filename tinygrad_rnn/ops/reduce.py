@@ -211,6 +211,8 @@ cumsum.defvjp(_cumsum_vjp)
 
 def _slice(a, x, shape):
     """What lengthens x: an array as it is, a number in the shape of one slice. Python's are weak."""
+    if isinstance(a, (str, bytes)):
+        raise TypeError(f"prepend and append are numbers or arrays of numbers, got {a!r}")
     if np.ndim(a):
         return a
     return np.broadcast_to(a if hasattr(a, "dtype") else np.asarray(a, np.result_type(x, a)), shape)

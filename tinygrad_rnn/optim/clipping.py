@@ -56,9 +56,14 @@ def clip_grad_value(parameters: Iterable[Tensor] | Tensor, clip_value: float) ->
             p.grad = p.grad.detach().clip(-clip_value, clip_value)
 
 
-def _several(what: str, parameters: Iterable[Tensor] | Tensor) -> Iterable[Tensor]:
+def _several(what: str, parameters: Iterable[Tensor] | Tensor) -> list[Tensor]:
     refuse_module(what, parameters)
-    return [parameters] if isinstance(parameters, Tensor) else parameters  # not its rows
+    several = [parameters] if isinstance(parameters, Tensor) else list(parameters)  # not its rows
+    for p in several:
+        if not isinstance(p, Tensor):
+            refuse_module(what, p)
+            raise TypeError(f"{what} takes a list of tensors, got {type(p).__name__} in it")
+    return several
 
 
 def refuse_module(what: str, parameters: Any) -> None:
