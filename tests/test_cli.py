@@ -362,7 +362,7 @@ def test_a_page_to_explore(tmp_path, capsys):
     [
         ([], "which network? One of rnn, lstm, gru, or a file"),
         (["cnn"], "cnn: no such network (rnn, lstm, gru), and no such file"),
-        (["lstm", "--view", "3d"], "has the views ops, folded, cells, rolled, tape, got '3d'"),
+        (["lstm", "--view", "3d"], "--view is one of ops, folded, cells, rolled, tape and anatomy, got '3d'"),
         (["lstm", "--out", "x.bmp"], "a diagram is saved as .svg"),
         (["lstm", "--out", "missing/x.svg"], "the folder 'missing'"),
         (["lstm", "--show", "all"], "show takes any of shapes"),

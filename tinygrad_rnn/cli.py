@@ -135,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     forecast.add_argument("--window", type=_positive, metavar="N", help="past values that the network reads")
     forecast.add_argument("--delimiter", default=",", metavar="CHAR", help="default: a comma; 'tab' for tabs")
-    forecast.add_argument("--encoding", default="utf-8-sig", help="default: UTF-8; often cp949 in Korea")
+    forecast.add_argument(
+        "--encoding", default="utf-8-sig", help="default: UTF-8, or what its mark says; often cp949"
+    )
     _add_training(forecast)
     _add_draw(commands)
     return parser
@@ -339,6 +341,8 @@ def _draw(args: argparse.Namespace) -> None:
     if args.what is None:
         raise ValueError("which network? One of rnn, lstm, gru, or a file; --list lists the views")
     out = args.out or Path(f"{Path(args.what).stem}.svg")
+    if args.view not in (None, *draw.VIEWS, "anatomy"):
+        raise ValueError(f"--view is one of {', '.join(draw.VIEWS)} and anatomy, got {args.view!r}")
     if args.view == "anatomy":
         if args.explore:
             raise ValueError(

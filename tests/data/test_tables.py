@@ -39,6 +39,8 @@ def test_columns_come_by_name_and_in_the_order_asked_for(write):
         ("기온\tx\n1\t2\n", {"delimiter": "\t"}),
         ("기온,x\n1,2\n".encode("cp949"), {"encoding": "cp949"}),
         ("기온,x\n1,2\n".encode("utf-16"), {"encoding": "utf-16"}),
+        ("기온,x\n1,2\n".encode("utf-16"), {}),
+        ("\ufeff기온,x\n1,2\n".encode("utf-16-be"), {}),
     ],
 )
 def test_marks_blank_ends_delimiters_and_encodings(write, content, options):
@@ -51,10 +53,16 @@ def test_marks_blank_ends_delimiters_and_encodings(write, content, options):
         ("", "is empty"),
         ("\n\n", "is empty"),
         ("a,b\n", "has a header and no rows"),
-        ("a,b\n1,2\n,4\n", "row 3, column 'a': the value is missing"),
+        ("a,b\n1,2\n,4\n", "row 3, column 'a': the value is missing; fill the gap"),
         ("a,b\n1,2\n  ,4\n", "row 3, column 'a': the value is missing"),
         ("a,b\nx1,2\n", "row 2, column 'a': 'x1' is no finite number"),
-        ("a,b\nnan,2\n", "row 2, column 'a': 'nan' is no finite number"),
+        ("a,b\nnan,2\n", "row 2, column 'a': 'nan' is no finite number; fill the gap"),
+        ('a,b\n"100,5",2\n', "'100,5' is no finite number; write numbers as 1234.5, with a point"),
+        ("a,b\n1'000,2\n", "is no finite number; write numbers as 1234.5"),
+        ("a,b\n" + 500 * "x" + ",2\n", "x...x"),
+        ("a,b\n" + 100 * "\0" + ",2\n", "has NUL characters: it is no text, or UTF-16"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "UTF-16 without a byte order mark, whose encoding is utf-16-le"),
+        (",".join(f"c{k}" for k in range(300)) + "\n", "'c18', 'c19' and 280 more"),
         ("a,b\n-inf,2\n", "row 2, column 'a': '-inf' is no finite number"),
         ("a,b\n1e999,2\n", "row 2, column 'a': '1e999' is no finite number"),
         ("a,b\n1_000,2\n", "row 2, column 'a': '1_000' is no finite number"),
@@ -75,6 +83,7 @@ def test_refusals_say_where(write, content, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         data.read_csv(path, "a")
     assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 420 + len(str(path))
 
 
 def test_rows_are_counted_as_spreadsheets_count_them(write):

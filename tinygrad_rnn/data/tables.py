@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import math
 import os
+import re
+import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,7 +34,8 @@ def read_csv(
     delimiter : str
         One character; ``";"`` and a tab are common too.
     encoding : str
-        UTF-8 by default, with or without a byte order mark; Korean spreadsheets often write ``"cp949"``.
+        UTF-8 by default, with or without a byte order mark, or UTF-16 with one; Korean spreadsheets often
+        write ``"cp949"``.
 
     Returns
     -------
@@ -43,7 +48,7 @@ def read_csv(
         With the file and, where there is one, the row (the header is row 1, as spreadsheets count) and the
         column: for an unknown or repeated column (naming those there are), a missing value, one that is no
         finite number, a row of another length than the header's, an empty file or one without rows, bytes
-        that are not in the encoding, and broken quotes.
+        that are not in the encoding, NUL characters, and broken quotes.
     OSError
         For a file that cannot be opened.
     """
@@ -80,10 +85,15 @@ def _rows(path: Path, delimiter: str, encoding: str) -> Iterator[list[str]]:
     """The rows of the file, with what goes wrong in reading them told by file and row."""
     count = 0
     try:
-        with path.open(encoding=encoding, newline="") as file:
-            for cells in csv.reader(file, delimiter=delimiter, strict=True):
-                count += 1
-                yield cells
+        with path.open("rb") as file:
+            if encoding == "utf-8-sig" and file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                encoding = "utf-16"
+            with io.TextIOWrapper(file, encoding, newline="") as text:
+                for cells in csv.reader(text, delimiter=delimiter, strict=True):
+                    count += 1
+                    if any("\0" in cell for cell in cells):
+                        raise csv.Error("line contains NUL")  # as older versions of Python say themselves
+                    yield cells
     except UnicodeError as error:
         name = "UTF-8" if encoding == "utf-8-sig" else encoding
         raise ValueError(
@@ -93,6 +103,11 @@ def _rows(path: Path, delimiter: str, encoding: str) -> Iterator[list[str]]:
     except LookupError as error:
         raise ValueError(f"unknown encoding {encoding!r}") from error
     except csv.Error as error:
+        if "NUL" in str(error):
+            raise ValueError(
+                f"{path} has NUL characters: it is no text, or UTF-16 without a byte order mark, "
+                f"whose encoding is utf-16-le or utf-16-be"
+            ) from error
         raise ValueError(f"{path}, row {count + 1}: {error}") from error
 
 
@@ -110,18 +125,36 @@ def _place(path: str | os.PathLike[str], header: list[str], name: str, delimiter
     raise ValueError(f"{path} has no column {name!r}; its columns are {_listed(header)}{hint}")
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60
+_LISTED = 20
+
+
 def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(map(_SHORT.repr, names[:_LISTED])) + more
+
+
+_GAPS = "fill the gap, say with the mean of its neighbours, or keep to rows that have none"
+"""Nothing is filled in here."""
 
 
 def _number(path: str | os.PathLike[str], row: int, column: str, text: str) -> float:
     if not text.strip():
-        raise ValueError(f"{path}, row {row}, column {column!r}: the value is missing")
+        raise ValueError(f"{path}, row {row}, column {_SHORT.repr(column)}: the value is missing; {_GAPS}")
     try:
         # Python's own 1_000 is no notation of data files.
         value = math.nan if "_" in text else float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{path}, row {row}, column {column!r}: {text.strip()!r} is no finite number")
+        mend = ""
+        if re.fullmatch(r"[-+]?[\d.,'\s]+", text.strip()):
+            mend = "; write numbers as 1234.5, with a point, and nothing between thousands"
+        elif text.strip().lower() in ("nan", "na", "n/a", "null", "none", "-", "?"):
+            mend = f"; {_GAPS}"
+        raise ValueError(
+            f"{path}, row {row}, column {_SHORT.repr(column)}: {_SHORT.repr(text.strip())} is no finite "
+            f"number{mend}"
+        )
     return value
