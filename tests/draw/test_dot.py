@@ -1,18 +1,21 @@
+import io
 import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 from models_to_draw import loss
 from nets_to_draw import RECURRENT, leaf, needs_graphviz, plain, steps, unused_outputs
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import draw
 from tinygrad_rnn.draw.dot import dot_source
-from tinygrad_rnn.draw.layout import place
-from tinygrad_rnn.draw.metrics import DETAIL, TITLE
+from tinygrad_rnn.draw.layout import MARGIN, place
+from tinygrad_rnn.draw.metrics import DETAIL, TITLE, lines, node_size, text_width
 from tinygrad_rnn.draw.rendering import render
 from tinygrad_rnn.draw.view import Cluster, Edge, Node, View
 
@@ -101,6 +104,43 @@ def test_lines_have_their_own_sizes_in_pictures(text):
     assert all(sizes.get(line, TITLE) == TITLE for line in text.split("\n"))
     shown = sorted(t.text.replace("\xa0", " ") for t in written if t.text.strip("\xa0 "))
     assert shown == sorted([*filter(None, text.split("\n") * 4), "(2,)"])
+
+
+@needs_graphviz
+@pytest.mark.parametrize("kind", ["parameter", "operation"])
+@pytest.mark.parametrize("details", [["(5,)"], ["(5,)", "(5,)"], ["(5,)", "(5,)", "(5,)"]])
+@pytest.mark.parametrize("above", range(3))
+def test_lines_do_not_run_into_each_other(kind, details, above):
+    """Whatever pixels they come to lie on: underscores, which are the deepest, and brackets, the highest."""
+    nodes = [
+        Node("above", "operation", "x", "\n".join("x" * above)),
+        Node("a", kind, "____", "\n".join(details)),
+    ]
+    view = View(nodes, [Edge("above", "a")])
+    drawing = place(view)
+    picture = imread(io.BytesIO(render(dot_source(view, drawing, "paper", sized=True), "png")))
+    # Graphviz leaves out the margins, and has its own of 4 points.
+    shape, scale, shift = drawing.shapes["a"], 96 / 72, 4 - MARGIN
+    half = text_width("(5,)", DETAIL) / 2
+    left, right = ((shape.x + shift + side * half) * scale for side in (-1, 1))
+    top, low = ((shape.y + shift + side * (shape.height / 2 - 3)) * scale for side in (-1, 1))
+    dark = picture[int(top) : int(low), int(left) : int(right), :3].max(axis=2) < 0.6
+    written = dark.any(axis=1).astype(int)
+    assert (np.diff(written, prepend=0) == 1).sum() == 1 + len(details)
+
+
+@pytest.mark.parametrize(
+    "details", [[], ["(5,)"], ["(16, 4)", "grad: not computed"], ["(2,)", "float64", "x" * 40]]
+)
+@pytest.mark.parametrize("title", ["b", "weight_hh_l0_reverse"])
+def test_what_is_written_in_an_ellipse_ends_within_it(title, details):
+    node = Node("a", "parameter", title, "\n".join(details))
+    width, height = node_size(node)
+    top = -sum(size * 1.2 for _, size in lines(node)) / 2
+    for text, size in lines(node):
+        for y in top + 0.2 * size, top + 1.15 * size:
+            assert (text_width(text, size) / width) ** 2 + (2 * y / height) ** 2 < 1
+        top += 1.2 * size
 
 
 @needs_graphviz

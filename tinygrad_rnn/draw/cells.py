@@ -16,7 +16,7 @@ from .lanes import Lane, Lanes, Source
 from .metrics import node_size
 from .selection import Selection
 from .states import WIRING
-from .unrolled import subscripted
+from .unrolled import counted, subscripted
 from .view import Edge, Node, Point, View
 
 _BETWEEN = 0.14
@@ -96,12 +96,12 @@ class _Cells(Lanes):
             closed = self.selection.closed[step]
             if closed is not None and not self.rolled:
                 count = self.selection.gaps[closed][3]
-                node = Node(key, "gap", "⋯", f"{count} steps", at=(column, row))
+                node = Node(key, "gap", "⋯", counted(count, "step"), at=(column, row))
             else:
                 t = "t" if self.rolled else str(self.unrolled.time(step))
                 last = entries[-1]
                 told = f"{title}, step {t}: {len(entries)} operations"
-                detail = f"t = {t}" if not self.rolled else f"{len(lane.steps)} steps"
+                detail = f"t = {t}" if not self.rolled else counted(len(lane.steps), "step")
                 node = Node(key, "cell", title, detail, told, at=(column, row))
                 node.detail = "\n".join(filter(None, [node.detail, self.describe(last)]))
                 node.result = any(e in self.unrolled.results for e in entries)

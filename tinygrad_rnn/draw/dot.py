@@ -6,6 +6,7 @@ Graphviz, they can be tried on the text elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from html import escape
 
@@ -153,7 +154,7 @@ class _Writer:
                 name: _faded(found[name]) for name in ("color", "fillcolor", "fontcolor") if name in found
             }
         found |= {"penwidth": f"{thickness(node):g}"}
-        if node.result:
+        if node.result and form != "none":
             found["peripheries"] = "2"
         if node.tooltip:
             found["tooltip"] = _label(node.tooltip)
@@ -231,8 +232,13 @@ def _inscription(node: Node) -> str:
 
 
 def _sized(node: Node) -> _Html:
-    rows = [(escape(printable(text)) or " ", size) for text, size in _written(node)]
-    return _Html("<BR/>".join(f'<FONT POINT-SIZE="{size:g}">{text}</FONT>' for text, size in rows))
+    # Rows of a table have the height that they are given. Lines with breaks between them run into each other.
+    rows = "".join(
+        f'<TR><TD HEIGHT="{math.ceil(size * 1.2)}"><FONT POINT-SIZE="{size:g}">'
+        f"{escape(printable(text)) or ' '}</FONT></TD></TR>"
+        for text, size in _written(node)
+    )
+    return _Html(f'<TABLE BORDER="0" CELLBORDER="0" CELLPADDING="0" CELLSPACING="0">{rows}</TABLE>')
 
 
 def _overflows(node: Node, shape: Shape) -> bool:

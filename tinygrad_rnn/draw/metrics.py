@@ -6,6 +6,7 @@ those of Helvetica, whose metrics every system has under one name or another (Ar
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 
@@ -74,7 +75,7 @@ def node_size(node: Node) -> tuple[float, float]:
         side = max(18.0, width + 8)
         return side, 18.0
     if node.kind == "parameter":
-        return (width + 8) * 1.16, (height + 4) * 1.2
+        return _ellipse(written, width, height)
     if node.kind == "state":
         return max(22.0, width + 12), 20.0
     if node.kind == "cell":
@@ -86,3 +87,14 @@ def node_size(node: Node) -> tuple[float, float]:
     if node.kind == "row":
         return len(node.title) * TITLE * 0.603 + 8, height
     return max(24.0, width + 12), height + 7
+
+
+def _ellipse(written: list[tuple[str, float]], width: float, height: float) -> tuple[float, float]:
+    """The width and height of an ellipse around lines, each of which ends within it."""
+    across, down, top = (width + 8) * 1.16, (height + 4) * 1.2, -height / 2
+    for text, size in written:
+        # Letters reach from three quarters of their size above the line they stand on to a fifth below it.
+        furthest = max(abs(top + 0.2 * size), abs(top + 1.15 * size))
+        across = max(across, (text_width(text, size) + 4) / math.sqrt(1 - (2 * furthest / down) ** 2))
+        top += size * 1.2
+    return across, down

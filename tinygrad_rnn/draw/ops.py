@@ -22,7 +22,7 @@ from ..tape import Entry, Leaf, Output, Place, source_of
 from .loops import Loop
 from .selection import Selection
 from .states import loops
-from .unrolled import COMPILED, identifier, subscripted
+from .unrolled import COMPILED, counted, identifier, subscripted
 from .view import Cluster, Edge, Node, View
 
 _TIMES, _MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
@@ -114,7 +114,13 @@ class _Ops:
             elif k in gaps and gaps[k][0] == closed:
                 cluster = Cluster(closed, "", outer, frame.step, "gap")
                 self.view.nodes.append(
-                    Node(f"{closed}.gap", "gap", "⋯", f"{gaps[k][1]} steps", cluster=len(self.view.clusters))
+                    Node(
+                        f"{closed}.gap",
+                        "gap",
+                        "⋯",
+                        counted(gaps[k][1], "step"),
+                        cluster=len(self.view.clusters),
+                    )
                 )
             else:
                 continue

@@ -228,6 +228,11 @@ def subscripted(name: str, index: object) -> str:
     return name + str(index).translate(_SUBSCRIPTS)
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things in words: 1 step, 9,996 steps."""
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
+
+
 def identifier(text: str) -> str:
     """A text as a part of a key."""
     return re.sub(r"[^\w-]+", "_", text) or "_"

@@ -19,7 +19,7 @@ from .ops import ops
 from .selection import BUDGET, LONGEST, Fold, Selection
 from .states import loops
 from .tables import table
-from .unrolled import COMPILED, Unrolled, off_the_tape
+from .unrolled import COMPILED, Unrolled, counted, off_the_tape
 from .view import View
 
 Make = Callable[[Selection, Describe], View]
@@ -195,5 +195,5 @@ def _within(
 
 def _title(unrolled: Unrolled, longest: int) -> str:
     count = len(unrolled.tape)
-    over = f", {longest} time step{'s' if longest > 1 else ''}" if longest else ""
-    return f"{count:,} operation{'s' if count != 1 else ''}{over}"
+    over = f", {counted(longest, 'time step')}" if longest else ""
+    return f"{counted(count, 'operation')}{over}"
