@@ -318,3 +318,33 @@ def test_a_compiled_layer_is_converted_as_the_plain_one() -> None:
     models = [nn.Sequential(layer) for layer in (plain, compiled)]
     files = [tg.convert.to_onnx(model).SerializeToString() for model in models]
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_x_may_hold_integers(dtype: str, backend: str) -> None:
+    """They have no gradient, and the weights that they meet have one."""
+
+    def gradients(layer: Any) -> Any:
+        layer.zero_grad()
+        y = layer(np.abs(4 * drawn(2, 5, 3)).astype(dtype))
+        (y * y).sum().backward()
+        return [y.numpy(), *[p.grad.numpy() for p in layer.parameters()]]
+
+    layer = nn.GRU(3, 4, rng=0, dtype="float64", return_state=False)
+    compiled = compiled_twin(layer, backend)
+    for wanted, got in zip(gradients(layer), gradients(compiled), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-11)
+    assert "looped back" in compiled.plan()
+
+
+def test_the_output_of_a_cell_may_be_an_array() -> None:
+    """As `nn.scan` has it, and as long as it was made of tensors: else nothing is compiled."""
+
+    def cell(x: Any, h: Any) -> Any:
+        return (x + h).numpy(), x + h
+
+    x, h = drawn(2, 5, 3), tg.tensor(np.zeros((2, 3)))
+    with pytest.warns(RuntimeWarning, match="its output depends on nothing that is on the tape"):
+        y, _ = nn.scan(tg.compile(cell, backend="numpy"), x, h)
+    np.testing.assert_array_equal(y.numpy(), nn.scan(cell, x, h)[0].numpy())

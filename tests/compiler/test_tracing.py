@@ -84,7 +84,8 @@ def test_a_state_of_another_kind_of_tuple_is_refused() -> None:
 
     start = collections.namedtuple("Start", "h")(tg.tensor(np.zeros((2, 3))))
     with pytest.warns(
-        RuntimeWarning, match=r"a state of the structure Start\(\.\) becomes one of the structure \(\.\)"
+        RuntimeWarning,
+        match=r"a state of the structure Start\(tensor\) becomes one of the structure \(tensor,\)",
     ):
         _, state = nn.scan(tg.compile(cell, backend="numpy"), X, start)
     np.testing.assert_array_equal(state[0], nn.scan(cell, X, start)[1][0])

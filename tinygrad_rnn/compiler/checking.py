@@ -198,7 +198,8 @@ def _compare(names: Sequence[str | None], composed: Results, compiled: Results, 
                 continue
             raise Unsupported(
                 f"its compiled loop gives another {name}, by {error:.0e} of its size: what it does at one "
-                f"step depends on more than its rows, or is so ill-conditioned that rounding decides"
+                f"step depends on more than its rows' values (such as requires_grad), or is so "
+                f"ill-conditioned that rounding decides"
             )
 
 

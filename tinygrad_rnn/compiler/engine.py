@@ -13,7 +13,7 @@ from ..arrays import get_default_dtype
 from ..nn.options import features_of
 from ..nn.packing import Packing
 from ..nn.states import State, as_state, refilled, tensors_of
-from ..nn.steps import name_of
+from ..nn.steps import name_of, structure
 from ..sources import user_level
 from ..state import current_state
 from ..tensors import Tensor, _make
@@ -151,7 +151,7 @@ class Engine:
             around = self.around = found
         tensors, states = around.tensors(), tensors_of(state)
         kind = (
-            features, dtype, tuple([(s.shape[1:], s.dtype) for s in states]), _structure(state),
+            features, dtype, tuple([(s.shape[1:], s.dtype) for s in states]), structure(state),
             tuple([(t.shape, t.dtype) for t in tensors]), get_default_dtype(),
         )  # fmt: skip
         key = (kind, around.options)
@@ -289,7 +289,3 @@ class Engine:
         call = Call(self, program, cell, around, traced, needs, given, packing, reverse)
         outputs = call.forward(inputs, places if needs else None)
         return outputs[0], refilled(state, outputs[1:])
-
-
-def _structure(state: State) -> Any:
-    return (type(state), *map(_structure, state)) if isinstance(state, tuple) else None

@@ -17,13 +17,14 @@ import numpy as np
 from .. import ops
 from ..backpropagation import fit
 from ..nn.states import refilled, tensors_of
+from ..nn.steps import form, structure
 from ..observing import Observer
 from ..ops.index import Piece
 from ..ops.operations import Spec
 from ..sources import Line, describe, user_line
 from ..state import State, context
 from ..tape import Entry, Leaf, Output, Place
-from ..tensors import Tensor, _make
+from ..tensors import Tensor, _make, as_tensor
 from .instructions import OPERAND, Pullback, Unsupported
 
 Key = Any
@@ -209,7 +210,7 @@ class Recording(Observer):
                 if not arrived:
                     continue
                 for k, place in enumerate(entry.parents):
-                    if place is None:
+                    if place is None or place.dtype.kind not in "fc":  # integers, which have no gradient
                         continue
                     self.rule_of = (index, k)
                     gk = self._apply_rule(entry, index, k, g)
@@ -329,10 +330,7 @@ ROW_BY_ROW = "; what has a row for each sequence of a batch belongs into x or in
 def _end(g: Tensor) -> Key | None:
     """The key of the gradient that a pullback ends with; None, if it is 0 everywhere."""
     if g.place is None and g.numpy().any():
-        raise Unsupported(
-            "a gradient comes out as the same numbers for all cotangents, as one by x or a state that is no "
-            "floating-point array may"
-        )
+        raise Unsupported("a gradient comes out as the same numbers for all cotangents")
     return key_of(g.place)
 
 
@@ -340,9 +338,11 @@ def _checked(
     result: Any, states: Sequence[np.ndarray], like: Any, other_dtype: Callable[[Any, Any], str]
 ) -> tuple[Tensor, list[Tensor]]:
     """A cell's result, provided that it has the form (y, state) and leaves the state's form as it was."""
-    if not (isinstance(result, tuple) and len(result) == 2):
+    if not (isinstance(result, (tuple, list)) and len(result) == 2):
         raise Unsupported("it does not return a pair (y, state)")
     y, new = result[0], tensors_of(result[1])
+    if isinstance(y, np.ndarray):
+        y = as_tensor(y)
     if len(new) != len(states) or not all(isinstance(p, Tensor) for p in (y, *new)):
         raise Unsupported("its output and state are not tensors, as many as went in")
     for p, old in zip(new, states, strict=True):
@@ -352,15 +352,9 @@ def _checked(
             raise Unsupported(f"a state of shape {old.shape[1:]} in each row becomes one of {p.shape[1:]}")
         if p.dtype != old.dtype:
             raise Unsupported(other_dtype(old.dtype, p.dtype))
-    before, after = _structure(like), _structure(result[1])
-    if before != after:
-        raise Unsupported(f"a state of the structure {before} becomes one of the structure {after}")
+    if structure(result[1]) != structure(like):
+        raise Unsupported(
+            f"a state of the structure {form(like, shapes=False)} becomes one of the structure "
+            f"{form(result[1], shapes=False)}"
+        )
     return y, new
-
-
-def _structure(state: Any) -> str:
-    """How tuples and lists are nested in a state, with a dot for each tensor."""
-    if not isinstance(state, (tuple, list)):
-        return "."
-    kind = "" if type(state) is tuple else type(state).__name__
-    return f"{kind}({', '.join(map(_structure, state))})"

@@ -65,10 +65,10 @@ def result_of(cell: Any, result: Any, x: Tensor, state: State) -> tuple[Tensor, 
         y, new = result
         if isinstance(y, (Tensor, np.ndarray)) and y.shape[:1] == x.shape[:1] and _alike(new, state):
             return as_tensor(y), new
-    structured = _form(result, shapes=False) == _form((x, state), shapes=False)
+    structured = form(result, shapes=False) == form((x, state), shapes=False)
     raise (ValueError if structured else TypeError)(
-        f"{name_of(cell)} returned {_form(result)} from a step; expected a pair (output, state): a tensor "
-        f"with a row for each one of x_t {x.shape}, and a state in the form of the one before, {_form(state)}"
+        f"{name_of(cell)} returned {form(result)} from a step; expected a pair (output, state): a tensor "
+        f"with a row for each one of x_t {x.shape}, and a state in the form of the one before, {form(state)}"
     )
 
 
@@ -84,15 +84,24 @@ def _alike(new: Any, old: State) -> bool:
     return True
 
 
-def _form(value: Any, shapes: bool = True) -> str:
+def form(value: Any, shapes: bool = True) -> str:
     """In words, how tuples are nested, and the shapes of the tensors in them."""
     if isinstance(value, (tuple, list)):
-        inside = ", ".join([_form(part, shapes) for part in value])
-        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
+        inside = ", ".join([form(part, shapes) for part in value])
+        if isinstance(value, list):
+            return f"[{inside}]"
+        if type(value) is tuple:
+            return f"({inside}{',' * (len(value) == 1)})"
+        return f"{type(value).__name__}({inside})"
     if isinstance(value, (Tensor, np.ndarray)):
         kind = "tensor" if isinstance(value, Tensor) else "array"
         return f"{kind} {value.shape}" if shapes else kind
     return "None" if value is None else type(value).__name__
+
+
+def structure(state: State) -> Any:
+    """How tuples are nested in a state, and of which types they are: equal for states of one form."""
+    return (type(state), *map(structure, state)) if isinstance(state, tuple) else None
 
 
 class Masked(Bare):
