@@ -190,13 +190,15 @@ def compile(target: Any = None, *, backend: str | None = None) -> Any:
     What it does not find through its attributes but through functions, classes or modules cannot be copied
     with it: for some milliseconds of the first call such tensors have other values, and if such lists,
     dictionaries, arrays or NumPy's global generator have changed by then, they are put back; so no other
-    thread should use them. What modules of installed packages hold is taken to stay as it is;
-    gradients (``w.grad``) and globals by computed names (``globals()[key]``) that a step reads are not
-    watched.
+    thread should use them. What modules of installed packages hold, and what `functools.lru_cache`
+    remembers, is taken to stay as it is; gradients (``w.grad``) and names that are looked up by other means
+    than attributes (``globals()[key]``, ``sys.modules``, ``eval``) are not watched.
     Numbers and NumPy arrays that the step reads are constants, looked at in every call and compiled anew
     when they change, for up to eight values: what changes often, or is large, should be a tensor. Outputs
     share memory with what the way back reads: write into copies of their arrays. A loss on the outputs
-    alone counts a last state's gradient as 0, which beside an overflow there is NaN. A backward pass that is
+    alone counts a last state's gradient as 0, which beside an overflow there is NaN; so do
+    ``return_sequences=False`` and ``return_state="all"`` with those of the outputs and states that a loss
+    leaves out, and an initial state's gradient may be 0 there instead of None. A backward pass that is
     itself recorded (of ``create_graph=True``, or of `grad` where its result stays on the tape) runs the cell
     as it is composed. Kernels do not tell of floating-point errors (``np.errstate``).
     On cores that are busy, or fewer than BLAS sees (containers), the threads of BLAS wait for each other in
