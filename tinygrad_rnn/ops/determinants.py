@@ -14,20 +14,14 @@ def det(a, /):
     return np.linalg.det(a)
 
 
-_LEAST = 2.0**-6.5
-"""The least part of the largest value that one may divide by.
-
-Each further derivative divides by one more: the third still keeps three quarters of the digits.
-"""
-
-
 def _det_vjp(g, y, a):
-    # In float64, one may divide by less, and all digits of float32 are kept.
+    # The least part of the largest value that one may divide by. Each further derivative divides by one more:
+    # the third still keeps three quarters of the digits; all of those of float32, in the numbers of float64.
     if a.dtype == np.float32:
         wide = a.astype(np.float64)
         cofactors = _cofactors(wide, np.linalg.det(wide), 2.0**-9).astype(np.float32)
     else:
-        cofactors = _cofactors(a, y, _LEAST)
+        cofactors = _cofactors(a, y, 2.0**-6.5)
     return g[..., None, None] * cofactors
 
 
@@ -94,7 +88,7 @@ def _polynomial(a):
     u, vh = _constant(u), _constant(vh)
     small = _small(s)
     sizes = _exponents(s * ~small)
-    one = np.eye(s.shape[-1], dtype=a.dtype) * small[..., None]  # in the place of E
+    one = np.eye(s.shape[1], dtype=a.dtype) * small[..., None]  # in the place of E
     b = u.mT @ a @ vh.mT
     block = np.where(small[..., None] | small[..., None, :], one, b)
     inverse = np.linalg.inv(block) - one
@@ -102,7 +96,7 @@ def _polynomial(a):
     adjugate, rest = _adjugate(one @ b @ left, one)
     adjugate = left @ adjugate @ right + rest[..., None, None] * inverse
     scale = np.linalg.det(block * np.exp2(-sizes)[..., None]) / (np.linalg.det(u) * np.linalg.det(vh))
-    exponents = np.sum(rows, -1) + np.sum(columns, -1) + np.sum(sizes, -1)
+    exponents = np.sum(rows + columns + sizes, axis=1)
     exponents = exponents[..., None, None] - rows[..., None] - columns[..., None, :]
     part = _clipped(exponents)
     cofactors = scale[..., None, None] * (u @ adjugate.mT @ vh) * np.exp2(part)
@@ -110,13 +104,13 @@ def _polynomial(a):
 
 
 def _small(s):
-    """Which singular values are not divided by: 0, to rounding, and the last three where they are small.
+    """Which singular values are not divided by: 0, to rounding, and the last three.
 
-    Derivatives to the fourth order divide by a value less often than by those below it. Of more values
+    Derivatives to the fourth order divide by any other less often than by those below it. Of more values
     `_adjugate` would lose digits.
     """
-    small = s <= _LEAST * s[..., :1]
-    small[..., :-3] = s[..., :-3] <= 2.0**-44 * s[..., :1]
+    small = s <= 2.0**-44 * s[..., :1]
+    small[..., -3:] = True
     return small
 
 
