@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
+from measured import along
 from nets_to_draw import gru, leaf, steps
 
 import tinygrad_rnn as tg
@@ -85,7 +86,31 @@ def test_an_encoder_hands_its_state_to_the_decoder_beside_it():
         y = decoder(data(time=2), state)
     view = cells(y)
     assert rows(view) == [["GRU"] * 5]
-    assert ("enc.gru.l0.t002", "dec.gru.l0.t000", "h₂") in edges(view, "state")
+    states = edges(view, "state")
+    assert ("enc.gru.l0.t002", "dec.gru.l0.t000", "h₂") in states
+    # Its own inputs and states have other names.
+    assert ("dec.gru.l0.t000", "dec.gru.l0.t001", "h\N{PRIME}₀") in states
+    given = [node.title for node in view.nodes if node.kind == "data"]
+    assert given == ["x₀", "x₁", "x₂", "x\N{PRIME}₀", "x\N{PRIME}₁"]
+    ribbons = [n for n in cells(y, show="gradients").nodes if n.kind == "ribbon"]
+    named = [(n.title.partition(" ")[0], n.key.rpartition(".")[0].rpartition(".")[0]) for n in ribbons]
+    assert named == [
+        (f"{of}:", f"{of}.gru.l0.t00{t}") for of, k in (("enc", 3), ("dec", 2)) for t in range(k)
+    ]
+
+
+@pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_state_handed_over_does_not_cross_the_loop_of_a_rolled_cell(layer, layers):
+    _, state = layer(2, 4, layers, rng=0)(data(time=3))
+    y = layer(2, 4, layers, rng=0, return_state=False)(data(time=2), state)
+    lines = [line for line in place(cells(y, "rolled")).lines if line.edge.kind == "state"]
+    handed = [line for line in lines if line.edge.tail != line.edge.head]
+    assert len(handed) == layers * (1 + (layer is nn.LSTM))
+    assert len(lines) == 3 * len(handed)
+    for line, other in itertools.combinations(lines, 2):
+        gaps = along(line)[:, None] - along(other)[None]
+        assert np.hypot(*np.moveaxis(gaps, -1, 0)).min() > 4, (line.edge, other.edge)
 
 
 def test_a_decoder_reads_both_directions_and_begins_with_one_or_both():

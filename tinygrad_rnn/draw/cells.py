@@ -16,7 +16,7 @@ from .lanes import Lane, Lanes, Source
 from .metrics import node_size
 from .selection import Selection
 from .states import WIRING
-from .unrolled import counted, subscripted
+from .unrolled import counted
 from .view import Edge, Node, Point, View
 
 _BETWEEN = 0.14
@@ -130,7 +130,7 @@ class _Cells(Lanes):
             if key not in self.x_keys:
                 self.x_keys.add(key)
                 node = Node(
-                    key, "data", subscripted("x", t), tooltip=f"the input of step {t}", at=(column, row)
+                    key, "data", lane.named("x", t), tooltip=f"the input of step {t}", at=(column, row)
                 )
                 self.view.nodes.append(node)
             self._up(key, (column, row), self._key(("step", step)), (column, self.row[id(lane)]), "")
@@ -195,6 +195,10 @@ class _Cells(Lanes):
         at = states.index(name) if name in states else 0
         return _BETWEEN * (2 * at - len(states) + 1)
 
+    def _part(self, states: list[str]) -> float:
+        """Of the room that a rolled cell has beside it for one state, half the height."""
+        return _BETWEEN * (0.57 if len(states) > 1 else 1)
+
     def _carry(self, lane: Lane, name: str, states: list[str], tail: int, head: int, place: Place) -> None:
         """A state from one step of a lane to another; h runs below c."""
         row = self.row[id(lane)]
@@ -204,14 +208,15 @@ class _Cells(Lanes):
         tooltip = f"{self.tape.label(place)} {place.shape}"
         if self.rolled:
             forward = self.unrolled.time(tail) < self.unrolled.time(head)
-            title = subscripted(name, "t-1" if forward else "t+1")
-            out, half = 0.72, _BETWEEN * (0.5 if len(states) > 1 else 1)
-            via: tuple[Point, ...] = ((a + out, y + half), (a + out, y - half))
+            title = lane.named(name, "t-1" if forward else "t+1")
+            out, part = 0.72, self._part(states)
+            low = y if any(other.after is lane for other in self.lanes) else y - part
+            via: tuple[Point, ...] = ((a + out, y + part), (a + out, low))
             self._edge(
                 self._key(("step", tail)), self._key(("step", head)), title, tooltip, "state", via, place
             )
             return
-        title = subscripted(name, self.unrolled.time(tail))
+        title = lane.named(name, self.unrolled.time(tail))
         middle = (a + b) / 2
         self._edge(
             self._key(("step", tail)),
@@ -230,7 +235,9 @@ class _Cells(Lanes):
         name = other.loop.name(place)
         a, b = self.column(other, tail), self.column(lane, head)
         y = self.row[id(lane)] - self._height(name, states)
-        label = subscripted(name, "t" if self.rolled else self.unrolled.time(tail))
+        # Below the loop in which the state goes back into its own box.
+        y -= self._part(states) if self.rolled else 0
+        label = other.named(name, "t" if self.rolled else self.unrolled.time(tail))
         via: tuple[Point, ...] = (((a + b) / 2, y),) if lane.after is other else ()
         self._edge(
             self._key(("step", tail)), self._key(("step", head)), label, self.tape.label(place), "state", via
@@ -252,7 +259,7 @@ class _Cells(Lanes):
             y = row - self._height(name, states)
             key = f"{self._key(('step', step))}.{name}.before"
             x = column + (0.78 if backwards else -0.78)
-            title = subscripted(name, before)
+            title = lane.named(name, before)
             self.view.nodes.append(Node(key, "text", title, tooltip=f"{title}: the initial state", at=(x, y)))
             self._edge(
                 key,
@@ -295,7 +302,7 @@ class _Cells(Lanes):
     def _output_label(self, lane: Lane, step: int, place: Place) -> str:
         if self.selection.closed[step] is not None and not self.rolled:
             return ""
-        return subscripted(lane.loop.name(place, "y"), "t" if self.rolled else self.unrolled.time(step))
+        return lane.named(lane.loop.name(place, "y"), "t" if self.rolled else self.unrolled.time(step))
 
     def _rise(self, box: Source) -> None:
         """What a module reads."""

@@ -14,6 +14,7 @@ from .ops import plain_number
 from .parts import Part, part_read
 from .selection import Selection
 from .states import WIRING, loops
+from .unrolled import subscripted
 from .view import Point
 
 Source = tuple[str, int]
@@ -34,6 +35,13 @@ class Lane:
     loop: Loop
     columns: dict[int, float] = field(default_factory=dict)
     after: Lane | None = None
+
+    def named(self, name: str, index: object) -> str:
+        """A letter with an index, and a prime for each lane before this one in its row: h′₀ in a decoder."""
+        before = self.after
+        while before is not None:
+            name, before = name + "\N{PRIME}", before.after
+        return subscripted(name, index)
 
 
 class Lanes:
@@ -235,7 +243,7 @@ class Lanes:
                 self.row[id(lane)] = self.row[id(before)]
                 if self.given & set(self.unrolled.loops[lane.around]):
                     self.x_row[id(lane)] = self.row[id(before)] - 1
-                start = max(before.columns.values()) + 1.4
+                start = max(before.columns.values()) + (1.9 if self.rolled else 1.4)
             shown = [None] if self.rolled else self._shown(lane)
             lane.columns = {k: start + n for n, k in enumerate(shown)}  # type: ignore[misc]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ..listing import Tape
@@ -12,7 +13,7 @@ from ..tape import Entry, Leaf, Place, source_of
 from ..tensors import Tensor
 from .kept import Slot, slot_of
 from .loops import Loop
-from .metrics import INDICES
+from .metrics import INDICES, node_size
 from .unrolled import subscripted
 from .view import Edge, Node, View
 
@@ -87,17 +88,17 @@ def gradient_flow(view: View, tape: Tape, drawn: Iterable[Loop], norms: Mapping[
     weighed: list[tuple[Edge, float | None]] = []
     for edge in view.edges:
         if edge.kind == "state" and edge.entry:
-            name = (edge.label or nodes[edge.head].title).rstrip(INDICES)
+            name = (edge.label or nodes[edge.head].title).rstrip(INDICES + "\N{PRIME}")
             _, row = flows.get((edge.tail, name), ("", {}))
             weighed.append((edge, _largest(row.values()) or norms.get(tape.entries[edge.entry - 1])))
     part = _scale([norm for _, row in flows.values() for norm in row.values()] + [n for _, n in weighed])
     for edge, norm in weighed:
         edge.weight = 0.6 + 2.2 * part(norm)
-    several = len({path for path, _ in flows.values()}) > 1 and view.on_grid
+    names = _told_apart({path for path, _ in flows.values()} if view.on_grid else ())
     lowest = min((node.at[1] for node in view.nodes if node.at), default=0.0)
     stacked: Counter[float] = Counter()
     for (key, name), (path, row) in flows.items():
-        of = f"{path.rpartition('/')[2]}: " if several else ""
+        of = f"{names[path]}: " if names.get(path) else ""
         index = "t" if len(row) > 1 else next(iter(row))
         known = [norm for norm in row.values() if norm is not None]
         told = " … ".join(dict.fromkeys(f"{norm:.2g}" for norm in (min(known), max(known)))) if known else ""
@@ -113,6 +114,22 @@ def gradient_flow(view: View, tape: Tape, drawn: Iterable[Loop], norms: Mapping[
             ribbon.at = at[0], lowest - 0.5 - 0.22 * stacked[at[0]]
             stacked[at[0]] += 1
         view.nodes.append(ribbon)
+        if view.unit is not None:
+            view.unit = max(view.unit[0], node_size(ribbon)[0] + 8), view.unit[1]
+
+
+def _told_apart(paths: Collection[str]) -> dict[str, str]:
+    """What paths do not have in common at their beginnings and ends."""
+    rows = [path.split("/") for path in paths]
+    if len(rows) < 2:
+        return {}
+    shared = [
+        len(list(itertools.takewhile(lambda c: len(set(c)) == 1, zip(*rs, strict=False))))
+        for rs in (rows, [row[::-1] for row in rows])
+    ]
+    return {
+        path: ".".join(row[shared[0] : len(row) - shared[1]]) for path, row in zip(paths, rows, strict=True)
+    }
 
 
 def _flows(
