@@ -100,7 +100,7 @@ OPERATIONS = [
     # NumPy functions and keywords without a rule
     Bad("np.linalg.eigvals(x)", TypeError, "np.linalg.eigvals no gradient rule x.numpy()"),
     Bad("np.unique(x)", TypeError, "np.unique no gradient rule x.numpy()"),
-    Bad("np.fmax(x, 1)", TypeError, "np.fmax no gradient rule"),
+    Bad("np.fmod(x, 1)", TypeError, "np.fmod no gradient rule"),
     Bad("np.multiply.reduce(x)", TypeError, "np.multiply.reduce no gradient rule"),
     Bad("np.add.at(x, 0, 1)", TypeError, "np.add.at no gradient rule"),
     Bad("np.add(x, 1, where=False)", TypeError, "add does not take 'where' tg.where(mask, x, other)"),
@@ -307,6 +307,14 @@ OPERATIONS = [
     Bad("tg.multi_dot([x, v, v])", ValueError, "multi_dot vectors at the ends, got shape (3,)"),
     Bad("tg.multi_dot([s, v])", ValueError, "multi_dot vectors at the ends, got shape ()"),
     Bad("tg.multi_dot([x, x])", ValueError, "multi_dot (2, 3) 3 columns for 2 rows x.mT"),
+    Bad("tg.vdot(x, v)", ValueError, "vdot mismatch reshape"),
+    Bad("tg.fmax(x, u)", ValueError, "fmax (2,3) (4,5) broadcast counted from the last axis"),
+    Bad("tg.fmin(x)", TypeError, "fmin(a, b, /) missing 'b'"),
+    Bad("tg.nansum(x, axis=2)", AXIS, "nansum axis 2 out of bounds count from 0"),
+    Bad("tg.nanmean(x, dim=0)", TypeError, "nanmean 'dim' axis="),
+    Bad("tg.nanmean('a')", TypeError, "nanmean pass arrays of numbers"),
+    Bad("tg.append(x, v, 0)", ValueError, "append (2, 3) (3,) same number x[None]"),
+    Bad("tg.append(x, 'a')", TypeError, "append operands numbers"),
     # arguments
     *[
         Bad(f"tg.tensordot(x, x, {axes})", TypeError, f"tensordot whole number pair got {axes}")

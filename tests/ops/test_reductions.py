@@ -95,6 +95,24 @@ def test_products_that_leave_the_range_on_the_way(values: Any, dtype: str) -> No
             np.testing.assert_allclose(got, wanted, rtol=4 * float(np.finfo(dtype).eps))
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"axis": 0}, {"axis": (0, 1), "keepdims": True}, {"axis": 1}], ids=str
+)
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i8"])
+@pytest.mark.parametrize("f", [np.nansum, np.nanmean])
+def test_sums_and_means_of_what_is_not_nan(f: Any, dtype: str, options: Any) -> None:
+    a = np.array([[1.0, np.nan, 2.0], [3.0, 5.0, np.nan]])
+    a = np.nan_to_num(a).astype(dtype) if dtype == "i8" else a.astype(dtype)
+    got, wanted = f(tg.tensor(a), **options), f(a, **options)
+    assert got.dtype == wanted.dtype
+    np.testing.assert_allclose(got.numpy(), wanted)
+    if dtype == "f8":
+        x = tg.tensor(a, requires_grad=True)
+        f(x, **options).sum().backward()
+        share = 1 if f is np.nansum else 1 / np.sum(~np.isnan(a), options.get("axis"), keepdims=True)
+        np.testing.assert_allclose(x.grad.numpy(), np.where(np.isnan(a), 0, share))
+
+
 def test_the_middle_of_equal_elements() -> None:
     """Ties are broken as a stable sort breaks them."""
     np.testing.assert_array_equal(gradient(tg.median, [1.0, 1.0, 1.0])[0], [0, 1, 0])

@@ -95,6 +95,18 @@ where.defvjp(
 )
 
 
+@composite(numpy=np.fmax, elementwise=True, kinks=lambda a, b: np.abs(a - b))
+def fmax(a, b, /):
+    """The larger of two, and of a number and NaN the number, elementwise; ties as in `maximum`."""
+    return np.maximum(np.where(np.isnan(a), b, a), np.where(np.isnan(b), a, b))
+
+
+@composite(numpy=np.fmin, elementwise=True, kinks=lambda a, b: np.abs(a - b))
+def fmin(a, b, /):
+    """The smaller of two, and of a number and NaN the number, elementwise; ties as in `minimum`."""
+    return np.minimum(np.where(np.isnan(a), b, a), np.where(np.isnan(b), a, b))
+
+
 @composite(
     numpy=np.select,
     samples=[

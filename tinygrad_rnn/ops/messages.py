@@ -43,6 +43,7 @@ _MENDS = {
     "Singular matrix": "use pinv, or add a multiple of the identity",
     "not positive definite": "add a multiple of the identity",
     "zero-size array to reduction": "an empty array has none; look at x.size first",
+    "same number of dimensions": "x[None] has one axis more",
     "must match exactly": "axis= chooses the one along which they may differ",
     "is not iterable": "pass a list or a tuple",
     "must have the same shape": "np.broadcast_to gives them one; concatenate joins along an axis",

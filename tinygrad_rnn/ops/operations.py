@@ -399,10 +399,8 @@ class Primitive(Operation):
             )
         array = np.asarray(out)
         if array.dtype.kind not in "biufc":
-            raise TypeError(
-                f"{self.name} returned {brief(out)}, not an array of numbers: were all its operands "
-                f"numbers, and does it end in return?"
-            )
+            mend = "does it end in return?" if out is None else "were all its operands numbers?"
+            raise TypeError(f"{self.name} returned {brief(out)}, not an array of numbers: {mend}")
         return array
 
     def outputs(self, out: Any) -> Any:

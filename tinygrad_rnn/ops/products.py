@@ -8,6 +8,7 @@ import operator
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from .einstein import _converted
 from .registry import composite, primitive, sample
 
 
@@ -29,6 +30,14 @@ def dot(a, b, /):
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return np.multiply(a, b)
     return np.matmul(a, b) if np.ndim(b) <= 2 else tensordot(a, b, (-1, -2))
+
+
+@composite(
+    numpy=np.vdot, samples=[sample((3,), (3,)), sample((2, 3), (6,)), sample((), ()), sample((0,), (0,))]
+)
+def vdot(a, b, /):
+    """Sum of products of all elements of both, in rows. Complex numbers are not conjugated."""
+    return np.matmul(np.ravel(a), np.ravel(b))
 
 
 @composite(
@@ -146,10 +155,12 @@ def vecdot(a, b, /, axis=-1):
 )  # fmt: skip
 def multi_dot(arrays, /):
     """Product of two matrices or more, in the order of fewest multiplications; at the ends may be vectors."""
-    shapes = [np.shape(x) for x in arrays]
+    if len(arrays) < 2:
+        raise ValueError(f"two matrices or more are needed, got {len(arrays)}")
+    # In one dtype: products of two small integers, taken first, would wrap.
+    arrays = _converted(arrays, None, "safe")
+    shapes = [x.shape for x in arrays]
     last = len(shapes) - 1
-    if last < 1:
-        raise ValueError(f"two matrices or more are needed, got {len(shapes)}")
     for k, shape in enumerate(shapes):
         if len(shape) != 2 and (len(shape) != 1 or 0 < k < last):
             raise ValueError(f"matrices are needed, or vectors at the ends, got shape {shape}")

@@ -261,6 +261,22 @@ def column_stack(arrays, /):
 
 
 @composite(
+    numpy=np.append,
+    samples=[
+        sample((3,), ()),
+        sample((2, 3), (2,)),
+        sample((2, 3), (1, 3), axis=0),
+        sample((2, 0), (2, 1), axis=-1),
+    ],
+)
+def append(x, values, /, axis=None):
+    """x and, after it, values along an axis; both flattened for None."""
+    if axis is None:
+        return np.concatenate([ravel(x), ravel(values)])
+    return np.concatenate([x, values], axis=axis)
+
+
+@composite(
     numpy=np.array_split,
     samples=[
         sample((5,), sections=3),

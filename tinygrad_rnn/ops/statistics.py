@@ -60,6 +60,20 @@ def median(x, /, axis=None, keepdims=False):
     return np.reshape(y, tuple(1 if k in axes else m for k, m in enumerate(shape))) if keepdims else y
 
 
+@composite(numpy=np.nansum, samples=_AXES)
+def nansum(x, /, axis=None, keepdims=False):
+    """Sum of what is not NaN, over one axis, several or all; the gradient at NaN is 0."""
+    return np.sum(np.where(np.isnan(x), 0, x), axis=axis, keepdims=keepdims)
+
+
+@composite(numpy=np.nanmean, samples=_AXES)
+def nanmean(x, /, axis=None, keepdims=False):
+    """Mean of what is not NaN, over one axis, several or all; the gradient at NaN is 0."""
+    there = np.logical_not(np.isnan(x))
+    total = nansum(x, axis=axis, keepdims=keepdims)
+    return total / np.sum(there, axis=axis, keepdims=keepdims, dtype=total.dtype)
+
+
 def _range_kinks(x, axis=None, keepdims=False):
     return np.minimum(np.min(_gap_at(1)(x, axis)), np.min(_gap_at(-1)(x, axis)))
 
