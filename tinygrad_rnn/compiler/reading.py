@@ -100,26 +100,25 @@ MAKERS = ("__init__", "__new__")
 """The methods that Python calls where a class is called."""
 
 
-_LOOKING = frozenset(
-    (
-        "getattr", "vars", "__dict__", "__getattribute__", "attrgetter", "methodcaller", "asdict", "astuple",
-        "getmembers", "eval", "exec", "format", "format_map",
-    )
+_LOOKING = (
+    "vars", "__dict__", "__getattribute__", "attrgetter", "methodcaller", "asdict", "astuple", "getmembers",
+    "eval", "exec", "format", "format_map",
 )  # fmt: skip
-"""Names in code that reads attributes by names which it makes, or all of them."""
+"""Names in code that reads attributes by names which it makes, or all of them; beside ``getattr``."""
 
 
 @cache
 def computes_names(code: CodeType) -> bool:
     """Whether a function reads attributes by names that it makes, ``getattr(self, f"_{mode}")``, or all."""
     for part in _within(code):
+        if not set(part.co_names).isdisjoint(_LOOKING):
+            return True
         if "getattr" in part.co_names:
             found = list(dis.get_instructions(part))
             reads = [k for k, i in enumerate(found, 1) if i.opname in _GLOBAL and i.argval == "getattr"]
             if not reads or not all(_is_of_one_name(found[k:]) for k in reads):
                 return True
-    names = {name for part in _within(code) for name in part.co_names}
-    return not names.isdisjoint(_LOOKING - {"getattr"})
+    return False
 
 
 def _is_of_one_name(rest: Sequence[dis.Instruction]) -> bool:

@@ -1,8 +1,9 @@
 """What a step can read besides its arguments: tensors, and all else that it may depend on.
 
 Code is not run to find out, but read: the functions that a cell reaches say by name what they take from
-their globals, from classes and modules, and of the attributes of objects. What is in containers is looked at
-in any case, and so are the attributes of a library's objects, whose methods nobody reads.
+their globals, from classes and modules, and of the attributes of objects; where one makes names when it
+runs, all of objects and their classes count as read. What is in containers is looked at in any case, and so
+are the attributes of a library's objects, whose methods nobody reads.
 """
 
 from __future__ import annotations
