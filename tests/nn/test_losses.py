@@ -91,6 +91,10 @@ def test_targets_may_be_tensors_and_get_gradients():
     assert nn.cross_entropy(tg.tensor(np.zeros((1, 2))), tg.tensor(np.array([1]))).item() > 0
 
 
+def test_targets_are_not_cut_to_the_integers_of_a_prediction():
+    assert nn.mse(np.array([1, 2]), [1.5, 2.5]).item() == 0.25
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -100,6 +104,8 @@ def test_targets_may_be_tensors_and_get_gradients():
         (lambda x: nn.huber(x, Y, delta=0), ValueError, "positive delta"),
         (lambda x: nn.cross_entropy(x, [0.0, 1.0, 1.0, 2.0]), TypeError, "integer class ids, got float64"),
         (lambda x: nn.cross_entropy(x, [0, 1, 3, 2]), IndexError, "target 3 is no class id of 0 to 2"),
+        (lambda x: nn.cross_entropy(x, np.ma.masked_array([0, 1, 1, 2])), TypeError, "ignore_index"),
+        (lambda x: nn.mse(x, np.ma.masked_array(Y, Y > 0)), TypeError, "masked array would lose its mask"),
         (lambda x: nn.cross_entropy(x, [0, 1]), ValueError, r"got \(4, 3\) and \(2,\)"),
         (lambda x: nn.binary_cross_entropy_with_logits(x, Y[0]), ValueError, "one shape"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..arrays import is_masked
 from ..tensors import Tensor, as_tensor, tensor
 from .options import INTEGERS
 
@@ -96,6 +97,11 @@ def cross_entropy(logits: Tensor, target: Any, ignore_index: int = -100, reducti
         For shapes that do not match, targets that are no integers, ids out of range.
     """
     logits = as_tensor(logits)
+    if is_masked(target):
+        raise TypeError(
+            "cross_entropy: a masked target would lose its mask; pass target.filled(ignore_index), whose "
+            "positions count for nothing"
+        )
     ids = np.asarray(target)
     if ids.dtype.kind not in "iu":
         mend = _ONE_HOT if ids.shape == logits.shape else INTEGERS
