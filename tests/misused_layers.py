@@ -1,4 +1,4 @@
-"""Layers, losses and data typed wrong: rows of the table in test_misuse.py, which says what the names are."""
+"""Layers, losses, files and optimisers typed wrong: rows of the table in test_misuse.py."""
 
 from misused import Bad
 

@@ -1,7 +1,7 @@
 """What users type by mistake, and what they are told: what was wrong, where, and what to do.
 
 One table for everything in ``tg.``, of which `misused` has the rows of operations, and `misused_layers` those
-of layers, losses and their data; a test holds that each public name that takes arguments has one.
+of layers, losses, files and optimisers; a test holds that each public name that takes arguments has one.
 """
 
 import ast
