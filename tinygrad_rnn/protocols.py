@@ -168,7 +168,7 @@ _SAME: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
     np.linalg.matmul: (np.matmul, {}),
     np.linalg.tensordot: (np.tensordot, {}),
     np.linalg.cross: (np.cross, {}),
-    getattr(np, "astype", None): (_astype, {}),  # since NumPy 2.1
+    np.astype: (_astype, {}),
     np.copy: (_copy, {}),
     np.real: (lambda val: val.real, {}),
 }
