@@ -111,8 +111,8 @@ def check(
     ----------
     loss : Tensor, or a sequence of them
     kept : keep_values, optional
-        In which it was recorded. Without it only those operations are checked whose inputs the tape still
-        keeps, or that can be computed from these.
+        In which it was recorded. Without it only those operations are checked whose inputs are parameters,
+        or arrays that the tape still keeps, or can be computed from these.
     rng : Generator or int
 
     Returns
