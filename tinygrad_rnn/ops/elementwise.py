@@ -175,15 +175,14 @@ def clip(x, /, min=None, max=None):
 
     On a bound the derivative is 1.
     """
-    if min is None and max is None:
-        return np.array(x)  # as NumPy does itself from 2.1 on
     return np.clip(x, min, max)
 
 
 def _clip_vjp(g, _y, x, min=None, max=None):
-    above = True if min is None else np.greater_equal(x, min)
-    below = True if max is None else np.less_equal(x, max)
-    return chosen(g, above if max is None else below if min is None else np.logical_and(above, below))
+    if max is None:
+        return chosen(g, True if min is None else np.greater_equal(x, min))
+    below = np.less_equal(x, max)
+    return chosen(g, below if min is None else np.logical_and(np.greater_equal(x, min), below))
 
 
 clip.defvjp(_clip_vjp)
