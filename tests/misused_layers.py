@@ -13,6 +13,7 @@ LAYERS = [
             "nn.Linear(5, 1)({})", "nn.LayerNorm(5)({})", "nn.Dropout()({})", "nn.GRU(5, 2)({})",
             "nn.mse({}, np.ones((2, 1, 5)))", "nn.mae(np.ones((2, 1, 5)), {})",
             "nn.cross_entropy({}, [0, 1])", "tg.tanh({})", "tg.std({})", "tg.einsum('btf->f', {})", "v + {}",
+            "tg.Tape({})", "tg.draw.graph({})",
         )
     ],
     Bad("tg.tanh((v, v))", TypeError, "tanh tuple tg.stack(list) (output, state) output"),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .ops.messages import OUTPUT_AND_STATE, is_output_and_state
 from .tape import Entry, Leaf, Output, Place, held, reachable
 
 
@@ -113,7 +114,8 @@ class Tape:
         for t in tensors:
             if isinstance(t, (list, tuple)):
                 raise TypeError(
-                    f"tg.Tape takes tensors one by one, got a {type(t).__name__}: tg.Tape(*tensors)"
+                    f"tg.Tape takes tensors one by one, got a {type(t).__name__}: "
+                    f"{OUTPUT_AND_STATE if is_output_and_state(t) else 'tg.Tape(*tensors)'}"
                 )
             place = getattr(t, "place", None)
             if place is None:

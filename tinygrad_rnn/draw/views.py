@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..listing import Tape
+from ..ops.messages import OUTPUT_AND_STATE, is_output_and_state
 from ..tape import Entry
 from ..tensors import Tensor
 from . import marks
@@ -167,7 +168,10 @@ def _check_tensors(tensors: tuple[Any, ...]) -> None:
     for k, t in enumerate(tensors, 1):
         which = "its argument" if len(tensors) == 1 else f"argument {k}"
         if not isinstance(t, Tensor):
-            raise TypeError(f"draw.graph draws the graph of tensors, got {which} of type {type(t).__name__}")
+            mend = f"; {OUTPUT_AND_STATE}" if is_output_and_state(t) else ""
+            raise TypeError(
+                f"draw.graph draws the graph of tensors, got {which} of type {type(t).__name__}{mend}"
+            )
         if t.place is None:
             raise off_the_tape(f"draw.graph got {which}", t)
 
