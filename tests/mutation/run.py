@@ -62,7 +62,7 @@ TESTS = {
     "ops/logarithms.py": f"{VALUES} ops/test_elementwise.py {PROPERTIES}",
     "ops/norms.py": f"{VALUES} ops/test_reductions.py ops/test_linalg.py {PROPERTIES}",
     "ops/order.py": f"{VALUES} ops/test_order.py {CONVENTIONS} {PROPERTIES}",
-    "ops/placing.py": f"{VALUES} ops/test_order.py {CONVENTIONS} {PROPERTIES}",
+    "ops/placing.py": f"{VALUES} ops/test_order.py {CONVENTIONS} test_misuse.py {PROPERTIES}",
     "ops/products.py": f"{VALUES} ops/test_products.py {CONVENTIONS} test_misuse.py {PROPERTIES}",
     "ops/rearrange.py": f"{VALUES} ops/test_rearrange.py test_misuse.py {PROPERTIES}",
     "ops/reduce.py": f"{VALUES} ops/test_reductions.py {CONVENTIONS} test_misuse.py {PROPERTIES}",

@@ -292,6 +292,28 @@ def test_chains_of_matrices_are_multiplied_in_the_cheapest_order() -> None:
     )
 
 
+@given(st.lists(st.integers(1, 9), min_size=3, max_size=6), st.booleans(), st.booleans())
+def test_no_order_of_a_chain_takes_fewer_multiplications(lengths: list[int], row: bool, column: bool) -> None:
+    """With vectors at the ends, too: rows of one, and columns of one."""
+    shapes = list(itertools.pairwise([1, *lengths[1:]] if row else lengths))
+    shapes[-1] = (shapes[-1][0], 1) if column else shapes[-1]
+
+    def fewest(i: int, j: int) -> int:
+        ways = range(i, j)
+        products = [
+            fewest(i, k) + fewest(k + 1, j) + shapes[i][0] * shapes[k][1] * shapes[j][1] for k in ways
+        ]
+        return min(products, default=0)
+
+    given_shapes: list[tuple[int, ...]] = list(shapes)
+    given_shapes[0] = shapes[0][1:] if row else shapes[0]
+    given_shapes[-1] = shapes[-1][:1] if column else shapes[-1]
+    y = tg.multi_dot([tg.tensor(random(*shape), requires_grad=True) for shape in given_shapes])
+    pairs = [entry.args for entry in tg.Tape(y).entries]
+    taken = sum(a.size * (b.shape[1] if b.ndim > 1 else 1) for a, b in pairs)
+    assert taken == fewest(0, len(shapes) - 1)
+
+
 def test_chains_of_more_matrices_than_there_are_letters() -> None:
     arrays = [random(2, 2) for _ in range(60)]
     got = tg.multi_dot([tg.tensor(a, requires_grad=True) for a in arrays])
@@ -303,3 +325,5 @@ def test_chains_that_do_not_fit() -> None:
         ValueError, match=r"^multi_dot: arrays number 1 and 2, of shapes \(3, 2\) and \(3,\), do"
     ):
         tg.multi_dot([np.ones((2, 3)), np.ones((3, 2)), np.ones(3)])
+    with pytest.raises(ValueError, match=r"multi_dot: .* do not fit: 2 columns for 4 rows; transpose one"):
+        tg.multi_dot([np.ones((2, 3)), np.ones((3, 2)), np.ones((4, 5))])

@@ -76,11 +76,10 @@ def index_put(x, index, values, /, accumulate=False):
 
 
 def _plain(index):
-    """An index with arrays in the place of lists, and of whatever else holds positions."""
+    """An index with arrays for whatever else holds positions, but lists, which NumPy converts itself."""
     if isinstance(index, tuple):
         return tuple([_plain(part) for part in index])
-    arrays = isinstance(index, list) or hasattr(index, "__array__")
-    return np.asarray(positions(index)) if arrays else index
+    return np.asarray(positions(index)) if hasattr(index, "__array__") else index
 
 
 @composite(
