@@ -17,6 +17,7 @@ LAYERS = [
         )
     ],
     Bad("tg.tanh((v, v))", TypeError, "tanh tuple tg.stack(list) (output, state) output"),
+    Bad("tg.tanh((v, v, v))", TypeError, "tanh tuple tg.stack(list) (output, state) output"),
     Bad("tg.tanh([v, v])", TypeError, "tanh list of tensors tg.stack(list)"),
     # options
     Bad("nn.LSTM(4, 5, bidirectional=2)", TypeError, "LSTM True False bidirectional 2"),

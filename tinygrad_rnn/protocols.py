@@ -62,8 +62,8 @@ class Protocols:
             n = operation.arity or 1
             if len(args) != n or not known(kwargs):
                 args, kwargs = _from_numpy(function, n, args, kwargs)
-            if function in _OF_ROWS and args and isinstance(args[0], Protocols):
-                args = (ops.unstack(args[0]), *args[1:])
+            if function in _OF_ROWS:
+                args = tuple([ops.unstack(a) if isinstance(a, Protocols) else a for a in args])
             if not known(kwargs):
                 # Seldom needed: importing the package need not wait for it.
                 from .ops.forms import called
@@ -144,7 +144,7 @@ def _copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     return ops.astype(a, a.dtype)
 
 
-def _astype(x: Any, dtype: Any, /, *, copy: bool = True, **others: Any) -> Any:
+def _astype(x: Any, dtype: Any, /, *, copy: Any = None, **others: Any) -> Any:
     return ops.astype(x, dtype, **others)  # copy=False allows, and changes no result
 
 

@@ -67,7 +67,7 @@ TESTS = {
     "ops/rearrange.py": f"{VALUES} ops/test_rearrange.py test_misuse.py {PROPERTIES}",
     "ops/reduce.py": f"{VALUES} ops/test_reductions.py {CONVENTIONS} test_misuse.py {PROPERTIES}",
     "ops/registry.py": f"{ENGINE} {VALUES} {PROPERTIES}",
-    "ops/operations.py": f"{ENGINE} {VALUES} {PROPERTIES}",
+    "ops/operations.py": f"{ENGINE} {VALUES} test_columns.py {PROPERTIES}",
     "ops/messages.py": f"{TENSORS} ops/test_registry.py",
     "ops/running.py": f"{VALUES} ops/test_reductions.py {PROPERTIES}",
     "ops/shape.py": f"{VALUES} ops/test_rearrange.py {CONVENTIONS} {PROPERTIES}",
@@ -82,7 +82,7 @@ TESTS = {
     "backpropagation.py": f"{ENGINE} test_lifetime.py",
     "writes.py": f"{ENGINE} test_lifetime.py",
     "arrays.py": TENSORS,
-    "methods.py": f"{TENSORS} {VALUES} {CONVENTIONS}",
+    "methods.py": f"{TENSORS} test_elsewhere.py {VALUES} {CONVENTIONS}",
     "tensors.py": f"{TENSORS} {WATCHED} {VALUES} {CONVENTIONS} {WALKED} {TRANSFORMED}",
     "protocols.py": f"test_protocols.py {TENSORS} {VALUES} {REDUCED} {CALLED}",
 }

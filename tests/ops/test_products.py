@@ -327,3 +327,5 @@ def test_chains_that_do_not_fit() -> None:
         tg.multi_dot([np.ones((2, 3)), np.ones((3, 2)), np.ones(3)])
     with pytest.raises(ValueError, match=r"multi_dot: .* do not fit: 2 columns for 4 rows; transpose one"):
         tg.multi_dot([np.ones((2, 3)), np.ones((3, 2)), np.ones((4, 5))])
+    with pytest.raises(ValueError, match=r"multi_dot: .* do not fit: 3 columns for 4 rows; transpose one"):
+        tg.multi_dot([np.ones(3), np.ones((4, 2))])
