@@ -51,7 +51,7 @@ class _Elsewhere:
         self._name = name
 
     def __get__(self, tensor: Any, kind: Any = None) -> NoReturn:
-        raise missing(kind if tensor is None else tensor, "x", self._name, f"{kind.__name__!r} object")
+        raise missing(kind, "x", self._name, f"{kind.__name__!r} object")
 
 
 class Methods(Protocols):
