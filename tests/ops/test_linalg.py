@@ -403,27 +403,27 @@ def test_cofactors_are_computed_where_an_inverse_would_lose_digits(monkeypatch: 
     needed = []
     polynomial = determinants._polynomial
     monkeypatch.setattr(determinants, "_polynomial", lambda a: needed.append(a) or polynomial(a))
-    nearly = np.diag([1.0, 2.0**-6])
+    nearly = np.diag([1.0, 1, 1, 2.0**-6])
     for a in (
-        *(scale * square(n, n) for n in (1, 3) for scale in (1.0, 1e-30, 1e30)),
-        square(4, 5, 3, 3),
+        *(scale * square(n, n) for n in (1, 3, 4) for scale in (1.0, 1e-30, 1e30)),
+        square(4, 5, 4, 4),
         nearly,
-        np.diag([1.0, 2.0**-9]).astype("f4"),
-        np.zeros((1000, 1, 2, 2)) + nearly,
-        np.zeros((1, 1000, 2, 2)) + nearly,
-        np.zeros((0, 2, 2)),
+        np.diag([1.0, 1, 1, 2.0**-9]).astype("f4"),
+        np.zeros((1000, 1, 4, 4)) + nearly,
+        np.zeros((1, 1000, 4, 4)) + nearly,
+        np.zeros((0, 4, 4)),
     ):
         wanted = np.linalg.det(a)[..., None, None] * np.linalg.inv(a).mT
         np.testing.assert_allclose(tg.grad(lambda a: np.linalg.det(a).sum())(a), wanted, rtol=1e-12)
         assert not needed
     for a in (
-        np.diag([1.0, 2.0**-7]),
-        np.diag([1.0, 0.0]),
-        np.diag([1.0, 2.0**-10]).astype("f4"),
-        1e-160 * square(2, 2),  # the determinant is 0, and has a gradient
+        np.diag([1.0, 1, 1, 2.0**-7]),
+        np.diag([1.0, 1, 1, 0]),
+        np.diag([1.0, 1, 1, 2.0**-10]).astype("f4"),
+        1e-100 * square(4, 4),  # the determinant is 0, and has a gradient
     ):
         needed.clear()
-        tg.grad(lambda a: np.linalg.det(a).sum())(np.stack([square(2, 2).astype(a.dtype), a] * 3))
+        tg.grad(lambda a: np.linalg.det(a).sum())(np.stack([square(4, 4).astype(a.dtype), a] * 3))
         assert [len(matrices) for matrices in needed] == [3]  # of all that are there
 
 
@@ -563,15 +563,34 @@ def test_cofactors_of_regular_matrices_are_as_exact_as_their_inverse(a: np.ndarr
         np.testing.assert_allclose(among[[0, 2]], [np.eye(len(one)), np.zeros_like(one)], atol=1e-12)
 
 
+def test_small_determinants_have_exact_derivatives_whatever_the_sizes_of_columns() -> None:
+    """The last derivative of a determinant is a constant: signs of permutations."""
+    a = np.array([[1, 1e-10], [1e-10, 3e-20]])
+    wanted = np.multiply.outer([[0, 1], [-1, 0]], [[0, 1], [-1, 0]])
+    np.testing.assert_array_equal(tg.hessian(tg.det)(a), np.swapaxes(wanted, 1, 2))
+    levi_civita = np.zeros((3, 3, 3))
+    for k, (i, j) in enumerate([(1, 2), (2, 0), (0, 1)]):
+        levi_civita[k, i, j], levi_civita[k, j, i] = 1, -1
+    wanted = np.einsum("ikm,jln->ijklmn", levi_civita, levi_civita)
+    for scales in ([1, 1, 1], [1, 1e-6, 1e-12]):
+        b = RNG.uniform(-1, 1, (3, 3)) * scales
+        np.testing.assert_array_equal(tg.jacobian(tg.hessian(tg.det))(b), wanted)
+    np.testing.assert_array_equal(tg.grad(tg.det)(np.array([[3.0]])), [[1]])
+    for singular in (np.ones((2, 2)), np.ones((3, 3))):
+        assert tg.gradgradcheck(tg.det, singular, method="complex")
+
+
 @pytest.mark.filterwarnings("ignore:overflow")  # of the determinants themselves
 def test_determinants_that_overflow_on_the_way_have_gradients() -> None:
     for dtype in ("f4", "f8"):
         size = float(np.finfo(dtype).max) ** 0.6
         a = np.diag([size, size]).astype(dtype)
         np.testing.assert_allclose(tg.grad(np.linalg.det)(a), a, rtol=4 * np.finfo(dtype).eps)
-    nearly = np.array([[1, 1, 0], [1, 1 + 2.0**-40, 0], [0, 0, 0]]) * 2.0**520
+    nearly = np.diag([0, 0, 0, 1.0])
+    nearly[:2, :2] = np.array([[1, 1], [1, 1 + 2.0**-40]]) * 2.0**520
     gradient = tg.grad(np.linalg.det)(nearly)
-    np.testing.assert_allclose(gradient, np.diag([0, 0, 2.0**1000]), rtol=1e-3, atol=2.0**960)
+    # To an eps of the largest, when rows and columns have one size.
+    np.testing.assert_allclose(gradient, np.diag([0, 0, 2.0**1000, 0]), rtol=1e-3, atol=2.0**992)
     a = RNG.standard_normal((250, 250)) * 0.2
     wanted = np.linalg.det(a) * np.linalg.inv(a).mT
     a[:, 0] /= 2.0**300
@@ -589,9 +608,10 @@ def test_determinants_that_overflow_on_the_way_have_gradients() -> None:
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_a_determinant_of_nan_has_a_gradient_of_nan() -> None:
     bad = [[[np.nan] * 2] * 2, [[np.inf, 1], [1, 1]], [[np.inf] * 2, [0, 0]], [[1, np.nan], [0, 1]]]
-    a = np.stack([square(2, 2), np.zeros((2, 2)), *bad])
+    a = np.stack([square(4, 4), np.zeros((4, 4)), *[np.eye(4)] * len(bad)])
+    a[2:, 1:3, 1:3] = bad
     gradient = tg.grad(lambda a: np.linalg.det(a).sum())(a)
-    assert np.isnan(gradient).tolist() == [[[k > 1] * 2] * 2 for k in range(len(a))]
+    assert np.isnan(gradient).tolist() == [[[k > 1] * 4] * 4 for k in range(len(a))]
 
 
 def test_the_gradient_of_a_large_determinant_without_full_rank() -> None:

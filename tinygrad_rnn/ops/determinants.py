@@ -31,8 +31,20 @@ det.defvjp(_det_vjp)
 def _cofactors(a, y, least):
     """The determinants that are left without each row and column, with alternating signs.
 
-    They are the determinant y times the transposed inverse, where that keeps its digits.
+    Of few rows they are written out: exact to every order, whatever the sizes of rows and columns.
     """
+    n = a.shape[-1]
+    if n < 2:
+        return a * 0 + 1
+    if n == 2:
+        return np.flip(a, axis=(-2, -1)) * [[1, -1], [-1, 1]]
+    if n == 3:
+        return np.cross(np.roll(a, -1, axis=-2), np.roll(a, -2, axis=-2))
+    return _by_inverse(a, y, least)
+
+
+def _by_inverse(a, y, least):
+    """The determinant y times the transposed inverse, where that keeps its digits."""
     info = np.finfo(a.dtype)
     usable = (np.abs(y) * info.eps >= info.smallest_normal) & np.isfinite(y)
     inverse = np.linalg.inv(np.where(usable[..., None, None], a, np.eye(*a.shape[-2:])))
@@ -70,6 +82,12 @@ def _clipped(exponents):
 _MOST = 1000
 
 
+def _sizes(a):
+    """Exponents for the rows (..., N, 1), and then for the columns (..., 1, N)."""
+    rows = _exponents(np.max(np.abs(a), axis=-1, keepdims=True))
+    return rows, _exponents(np.max(np.abs(a * np.exp2(-rows)), axis=-2, keepdims=True))
+
+
 def _polynomial(a):
     """The cofactors of any matrices: polynomials, as their derivatives are, so that no zero is divided by.
 
@@ -80,10 +98,8 @@ def _polynomial(a):
     """
     finite = np.all(np.isfinite(a), axis=(-2, -1))[..., None, None]
     a = np.where(finite, a, 0)
-    rows = _exponents(np.max(np.abs(a), axis=-1))
-    a = a * np.exp2(-rows)[..., None]
-    columns = _exponents(np.max(np.abs(a), axis=-2))
-    a = a * np.exp2(-columns)[..., None, :]
+    rows, columns = _sizes(a)
+    a = a * np.exp2(-rows) * np.exp2(-columns)
     u, s, vh = np.linalg.svd(a)
     u, vh = _constant(u), _constant(vh)
     small = _small(s)
@@ -96,8 +112,8 @@ def _polynomial(a):
     adjugate, rest = _adjugate(one @ b @ left, one)
     adjugate = left @ adjugate @ right + rest[..., None, None] * inverse
     scale = np.linalg.det(block * np.exp2(-sizes)[..., None]) / (np.linalg.det(u) * np.linalg.det(vh))
-    exponents = np.sum(rows + columns + sizes, axis=1)
-    exponents = exponents[..., None, None] - rows[..., None] - columns[..., None, :]
+    together = np.sum(rows + columns.mT + sizes[..., None], axis=-2, keepdims=True)
+    exponents = together - rows - columns
     part = _clipped(exponents)
     cofactors = scale[..., None, None] * (u @ adjugate.mT @ vh) * np.exp2(part)
     return np.where(finite, cofactors * np.exp2(_clipped(exponents - part)), np.nan)

@@ -151,7 +151,7 @@ def sinc(x, /):
     """``sin(pi x) / (pi x)``, and 1 at 0, elementwise."""
     y = np.multiply(np.pi, x)
     # Not np.sinc, which puts 1e-20 for 0 in older versions of NumPy: that is 0 in float16.
-    return np.divide(np.sin(y), y, out=np.ones_like(y), where=y != 0)
+    return np.divide(np.sin(y), y, out=np.ones_like(y), where=y != 0)[()]
 
 
 sinc.defvjp(lambda g, _y, x: g * _sinc_slope(x))
