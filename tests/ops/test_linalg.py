@@ -563,6 +563,14 @@ def test_cofactors_of_regular_matrices_are_as_exact_as_their_inverse(a: np.ndarr
         np.testing.assert_allclose(among[[0, 2]], [np.eye(len(one)), np.zeros_like(one)], atol=1e-12)
 
 
+def test_gradients_of_a_determinant_that_has_lost_digits_to_underflow() -> None:
+    a = 1e-79 * square(4, 4)
+    np.testing.assert_array_less(np.abs(np.linalg.det(a)), np.finfo(a.dtype).smallest_normal)
+    wanted = exact_gradient(a, [])
+    got = tg.grad(np.linalg.det)(a)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-13 * np.max(np.abs(wanted)))
+
+
 def test_small_determinants_have_exact_derivatives_whatever_the_sizes_of_columns() -> None:
     """The last derivative of a determinant is a constant: signs of permutations."""
     a = np.array([[1, 1e-10], [1e-10, 3e-20]])
