@@ -20,6 +20,7 @@ LAYERS = [
     Bad("tg.tanh((v, v, v))", TypeError, "tanh tuple tg.stack(list) (output, state) output"),
     Bad("tg.tanh([v, v])", TypeError, "tanh list of tensors tg.stack(list)"),
     # options
+    Bad("nn.Linear(True, 2)", TypeError, "Linear whole number in_features True"),
     Bad("nn.LSTM(4, 5, bidirectional=2)", TypeError, "LSTM True False bidirectional 2"),
     Bad("nn.GRU(4, 5, batch_first='no')", TypeError, "GRU True False batch_first 'no'"),
     Bad("nn.RNN(4, 5, return_sequences=None)", TypeError, "RNN True False return_sequences None"),

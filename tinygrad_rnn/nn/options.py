@@ -24,8 +24,9 @@ def choice(option: str, given: Any, known: tuple[Any, ...]) -> Any:
 
 def checked_size(kind: str, name: str, given: Any, least: int = 1) -> int:
     """A size as an int, after a look whether it is a whole number, and not too small."""
+    number: Any = None if isinstance(given, bool) else given  # True would be 1
     try:
-        size = operator.index(given)
+        size = operator.index(number)
     except TypeError:
         raise TypeError(f"{kind} needs a whole number for {name}, got {given!r}") from None
     if size < least:

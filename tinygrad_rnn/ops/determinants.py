@@ -10,7 +10,11 @@ from .registry import primitive, smooth
 
 @primitive(numpy=np.linalg.det, samples=_SQUARE, domain=_well_conditioned, kinks=smooth)
 def det(a, /):
-    """Determinants of square matrices (..., N, N), with derivatives of every order, at singular ones, too."""
+    """Determinants of square matrices (..., N, N), with derivatives of every order, at singular ones, too.
+
+    From four rows on, second and higher derivatives lose digits where rows or columns differ much in size,
+    such as by 1e6: scale them first.
+    """
     return np.linalg.det(a)
 
 
@@ -48,9 +52,7 @@ def _by_inverse(a, y, least):
     info = np.finfo(a.dtype)
     usable = (np.abs(y) * info.eps >= info.smallest_normal) & np.isfinite(y)
     inverse = np.linalg.inv(np.where(usable[..., None, None], a, np.eye(*a.shape[-2:])))
-    regular = usable
-    if a.size:
-        regular = usable & (_largest(a) * least <= 1 / _largest(inverse))
+    regular = usable & (_largest(a) * least <= 1 / _largest(inverse))
     if np.all(regular):
         return y[..., None, None] * inverse.mT
     matrices, y = np.reshape(a, (y.size, *a.shape[-2:])), np.reshape(y, (y.size,))
